@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The ways in, generated from syscalls.h. One object for every kernel: what a kernel lacks is not loaded (the core sets
+ * autoload and autocreate), never skipped behind an `if`.
+ */
+#include "operation.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* --- kprobe: entry kprobe and return kretprobe on each __x64_sys_<call>(const struct pt_regs *) --- */
+
+/* The emission is one program that all returns jump to: seven copies would take seven times as long to verify. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} aa_kprobe_tail SEC(".maps");
+
+static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct pt_regs *user;
+	__u64 args[6];
+
+	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+		return 0;
+	/* The wrapper's one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER). */
+	user = (void *)ctx->di;
+	args[0] = BPF_CORE_READ(user, di);
+	args[1] = BPF_CORE_READ(user, si);
+	args[2] = BPF_CORE_READ(user, dx);
+	args[3] = BPF_CORE_READ(user, r10);
+	args[4] = BPF_CORE_READ(user, r8);
+	args[5] = BPF_CORE_READ(user, r9);
+	aa_begin(aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, call, args);
+	return 0;
+}
+
+static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct aa_call_state *state;
+
+	if (!aa_is_watched(pid_tgid))
+		return 0;
+	state = aa_state_of((__u32)pid_tgid);
+	if (!state) {
+		if (aa_control.gate)
+			aa_count(pre_attach, 1);
+		return 0;
+	}
+	if (state->phase == AA_PHASE_UNASKED) {
+		state->phase = AA_PHASE_IDLE;
+		return 0;
+	}
+	if (state->phase != AA_PHASE_IN_CALL || state->call != call) {
+		if (aa_control.gate) {
+			aa_count(performed, 1);
+			aa_count(no_entry, 1);
+		}
+		return 0;
+	}
+	bpf_tail_call(ctx, &aa_kprobe_tail, 0);
+	/* Only if the jump was refused. */
+	state->phase = AA_PHASE_IDLE;
+	aa_count(in_flight, -1);
+	aa_count(no_exit, 1);
+	return 0;
+}
+
+static __always_inline int aa_kprobe_emit(struct pt_regs *ctx, bool loops)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct aa_call_state *state = aa_state_of(tid);
+
+	if (state)
+		aa_finish(state, tid, (__s64)ctx->ax, loops);
+	return 0;
+}
+
+/* One of the two is loaded. */
+SEC("kprobe")
+int aa_kprobe_finish(struct pt_regs *ctx)
+{
+	return aa_kprobe_emit(ctx, false);
+}
+
+SEC("kprobe")
+int aa_kprobe_loop(struct pt_regs *ctx)
+{
+	return aa_kprobe_emit(ctx, true);
+}
+
+#define AA_X(program, call, ...)                                                                                       \
+	SEC("kprobe") int program(struct pt_regs *ctx)                                                                 \
+	{                                                                                                              \
+		return aa_kprobe_enter(ctx, AA_CALL_##call);                                                           \
+	}                                                                                                              \
+	SEC("kprobe") int program##_ret(struct pt_regs *ctx)                                                           \
+	{                                                                                                              \
+		return aa_kprobe_return(ctx, AA_CALL_##call);                                                          \
+	}
+AA_CALLS(AA_X)
+#undef AA_X
+
+/* Below the calls: the file the kernel works on, which the descriptor may no longer name at the return. */
+static __always_inline int aa_kprobe_used(struct file *file, bool is_open)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct aa_call_state *state;
+
+	if (!aa_is_watched(pid_tgid))
+		return 0;
+	state = aa_state_of((__u32)pid_tgid);
+	if (!state || state->phase != AA_PHASE_IN_CALL || state->call >= AA_CALL_COUNT)
+		return 0;
+	if (is_open ? aa_specs[state->call].returns_fd : aa_specs[state->call].moves)
+		aa_note_used(state, file);
+	return 0;
+}
+
+SEC("kprobe")
+int aa_used_read(struct pt_regs *ctx) /* vfs_read(file, …) */
+{
+	return aa_kprobe_used((void *)ctx->di, false);
+}
+
+SEC("kprobe")
+int aa_used_write(struct pt_regs *ctx) /* vfs_write(file, …) */
+{
+	return aa_kprobe_used((void *)ctx->di, false);
+}
+
+SEC("kprobe")
+int aa_used_open(struct pt_regs *ctx) /* fd_install(fd, file) */
+{
+	return aa_kprobe_used((void *)ctx->si, true);
+}
+
+/* --- tracepoint: sys_enter and sys_exit, dispatched by call number --- */
+
+#define AA_NR_CLOSE 3
+#define AA_NR_DUP2 33
+#define AA_NR_DUP3 292
+#define AA_NR_CLOSE_RANGE 436
+
+/* The 32-bit table has other numbers: read by the 64-bit one, vmsplice (316) would be a renameat2. */
+static __always_inline bool aa_is_compat(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+}
+
+/* Row of a call we take, or AA_CALL_COUNT. */
+static __always_inline __u32 aa_row_of(__u64 number)
+{
+	__u16 row;
+
+	if (number >= AA_NUMBER_LIMIT)
+		return AA_CALL_COUNT;
+	row = aa_call_by_number[number & (AA_NUMBER_LIMIT - 1)];
+	return row ? row - 1 : AA_CALL_COUNT;
+}
+
+static __always_inline bool aa_is_row_asked(__u32 row)
+{
+	const volatile struct aa_call_spec *spec;
+
+	if (row >= AA_CALL_COUNT)
+		return false;
+	spec = &aa_specs[row];
+	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
+}
+
+SEC("tp_btf/sys_enter")
+int aa_sys_enter(__u64 *ctx)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 tid = pid_tgid, row;
+	struct aa_call_state *state;
+	struct pt_regs *regs;
+	__u64 args[6];
+
+	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+		return 0;
+	if (aa_is_compat()) {
+		aa_count(compat_calls, 1);
+		return 0;
+	}
+	/* For every call, so that a return without an entry can be told: see aa_sys_exit. */
+	state = aa_state_make(tid);
+	regs = (void *)ctx[0];
+	if (state) {
+		__u64 number = ctx[1];
+
+		if (number == AA_NR_DUP2 || number == AA_NR_DUP3)
+			aa_change_begins(state, regs->si);
+		else if (number == AA_NR_CLOSE)
+			aa_change_begins(state, regs->di);
+		else if (number == AA_NR_CLOSE_RANGE)
+			aa_change_begins(state, AA_ALL_DESCRIPTORS);
+	}
+	row = aa_row_of(ctx[1]);
+	if (!aa_is_row_asked(row) || (aa_config.exit_only && aa_specs[row].fd))
+		return 0;
+	args[0] = regs->di;
+	args[1] = regs->si;
+	args[2] = regs->dx;
+	args[3] = regs->r10;
+	args[4] = regs->r8;
+	args[5] = regs->r9;
+	aa_begin(state, tid, row, args);
+	return 0;
+}
+
+/*
+ * A thread we have seen entering some call enters each by sys_enter, unless seccomp or a ptracer refuses the call
+ * before that tracepoint: the kernel then goes straight to the exit (kernel/entry, syscall_trace_enter()). A thread
+ * whose first sign is a return had entered before we attached.
+ */
+static __always_inline int aa_exit_without_entry(const struct aa_call_state *state)
+{
+	if (state)
+		aa_count(denied, 1);
+	else
+		aa_count(pre_attach, 1);
+	return 0;
+}
+
+static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 tid = pid_tgid, row;
+	struct aa_call_state *state;
+	struct pt_regs *regs;
+	__u64 args[6];
+
+	if (!aa_is_watched(pid_tgid))
+		return 0;
+	state = aa_state_of(tid);
+	if (state && state->changes_fd)
+		aa_change_ends(state);
+	if (aa_is_compat())
+		return 0;
+	if (state && state->phase == AA_PHASE_UNASKED) {
+		state->phase = AA_PHASE_IDLE;
+		return 0;
+	}
+	if (!state || state->phase != AA_PHASE_IN_CALL) {
+		regs = (void *)ctx[0];
+		row = aa_row_of(regs->orig_ax);
+		if (!aa_control.gate || !aa_is_row_asked(row))
+			return 0;
+		if (!aa_config.exit_only || !aa_specs[row].fd)
+			return aa_exit_without_entry(state);
+		args[0] = regs->di;
+		args[1] = regs->si;
+		args[2] = regs->dx;
+		args[3] = regs->r10;
+		args[4] = regs->r8;
+		args[5] = regs->r9;
+		state = aa_state_make(tid);
+		aa_begin(state, tid, row, args);
+		if (!state || state->phase != AA_PHASE_IN_CALL) {
+			if (state)
+				state->phase = AA_PHASE_IDLE;
+			return 0;
+		}
+	}
+	aa_finish(state, tid, ctx[1], loops);
+	return 0;
+}
+
+/* One of the two is loaded. */
+SEC("tp_btf/sys_exit")
+int aa_sys_exit(__u64 *ctx)
+{
+	return aa_tracepoint_return(ctx, false);
+}
+
+SEC("tp_btf/sys_exit")
+int aa_sys_exit_loop(__u64 *ctx)
+{
+	return aa_tracepoint_return(ctx, true);
+}
+/* --- every backend: the tree grows, threads end --- */
+
+SEC("tp_btf/sched_process_fork")
+int aa_process_fork(__u64 *ctx)
+{
+	aa_filter_fork((void *)ctx[0], (void *)ctx[1]);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int aa_process_exit(__u64 *ctx)
+{
+	struct task_struct *task = (void *)ctx[0];
+
+	aa_abandon(BPF_CORE_READ(task, pid));
+	if (aa_filter_exit(task)) {
+		/* Nothing to say but that there is something to see: the reader may be waiting for the end. */
+		void *nothing = bpf_ringbuf_reserve(&aa_ring, 8, 0);
+
+		if (nothing)
+			bpf_ringbuf_discard(nothing, BPF_RB_FORCE_WAKEUP);
+	}
+	return 0;
+}
+
+/* Read by the core to seed the tree: every task that the reader's pid namespace shows. */
+SEC("iter/task")
+int aa_list_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct aa_task entry = {};
+	struct pid *thread, *process;
+	struct upid *numbers, upid = {};
+	struct pid_namespace *namespace;
+	__u32 level, deepest;
+
+	if (!task)
+		return 0;
+	entry.tgid = BPF_CORE_READ(task, tgid);
+	entry.tid = BPF_CORE_READ(task, pid);
+	entry.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);
+	thread = BPF_CORE_READ(task, thread_pid);
+	process = BPF_CORE_READ(task, signal, pids[AA_PIDTYPE_TGID]);
+	if (!thread || !process)
+		return 0;
+	deepest = BPF_CORE_READ(thread, level);
+	for (level = 0; level < 32; level++) {
+		if (level > deepest)
+			return 0;
+		numbers = (void *)thread + bpf_core_field_offset(struct pid, numbers);
+		bpf_probe_read_kernel(&upid, sizeof(upid), &numbers[level]);
+		namespace = upid.ns;
+		if (BPF_CORE_READ(namespace, ns.inum) == aa_config.reader_pid_namespace)
+			break;
+	}
+	if (level == 32)
+		return 0;
+	entry.reader_level = level;
+	entry.reader_tid = upid.nr;
+	numbers = (void *)process + bpf_core_field_offset(struct pid, numbers);
+	bpf_probe_read_kernel(&upid, sizeof(upid), &numbers[level & 31]);
+	entry.reader_tgid = upid.nr;
+	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
+	return 0;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The wire between the kernel side (bpf/) and the core (csrc/core/): one header, compiled alone on both sides.
+ *
+ * A ring record is struct aa_event followed by the blocks its `blocks` names, in the order of the bits. Facts of a
+ * process and facts of a file are blocks of their own, so that a later producer may send them once and leave them out
+ * of the records that follow; the decoder already takes a record with any of them missing.
+ */
+#ifndef AA_FILEIO_ABI_H
+#define AA_FILEIO_ABI_H
+
+#if defined(__linux__) || defined(__bpf__)
+#include <linux/types.h>
+#else /* the core's tables are compiled everywhere */
+#include <stdint.h>
+typedef uint8_t __u8;
+typedef uint16_t __u16;
+typedef uint32_t __u32;
+typedef uint64_t __u64;
+typedef int32_t __s32;
+typedef int64_t __s64;
+#endif
+
+#define AA_ABI_VERSION 1
+
+/* X(symbol, name, groups). A number is never used twice; names are what Python's Op shows. */
+#define AA_GROUP_DEFAULT 1
+#define AA_GROUP_MODIFY 2 /* all that can change a file or a name; open is one of them (O_CREAT, O_TRUNC) */
+#define AA_GROUP_ACCESS 4
+#define AA_OPERATIONS(X)                                                                                               \
+	X(OPEN, open, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_ACCESS)                                            \
+	X(READ, read, AA_GROUP_DEFAULT | AA_GROUP_ACCESS)                                                              \
+	X(WRITE, write, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
+	X(UNLINK, unlink, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                          \
+	X(RMDIR, rmdir, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
+	X(RENAME, rename, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)
+
+enum aa_operation {
+#define AA_X(symbol, name, groups) AA_OPERATION_##symbol,
+	AA_OPERATIONS(AA_X)
+#undef AA_X
+		AA_OPERATION_COUNT,
+};
+
+/* What kind of object a descriptor names. X(symbol, name, in the default set) */
+#define AA_KINDS(X)                                                                                                    \
+	X(FILE, file, 1)                                                                                               \
+	X(DIR, dir, 1)                                                                                                 \
+	X(SYMLINK, symlink, 1)                                                                                         \
+	X(MEMFD, memfd, 1)                                                                                             \
+	X(DEVICE, device, 1)                                                                                           \
+	X(TTY, tty, 0)                                                                                                 \
+	X(PIPE, pipe, 0)                                                                                               \
+	X(SOCKET, socket, 0)                                                                                           \
+	X(ANON, anon, 0)
+
+enum aa_kind {
+#define AA_X(symbol, name, is_default) AA_KIND_##symbol,
+	AA_KINDS(AA_X)
+#undef AA_X
+		AA_KIND_COUNT,
+};
+
+/* Where a name comes from, the most certain first: of two names of one call the larger number is reported. */
+#define AA_PATH_SOURCES(X)                                                                                             \
+	X(NONE, none)                                                                                                  \
+	X(FILE, file)                                                                                                  \
+	X(DENTRY, dentry)                                                                                              \
+	X(DIR_AND_NAME, dir_and_name)                                                                                  \
+	X(AS_PASSED, as_passed)                                                                                        \
+	X(FD_AT_RETURN, fd_at_return)                                                                                  \
+	X(RACED, raced)                                                                                                \
+	X(FD_CHANGED, fd_changed)
+
+enum aa_path_source {
+#define AA_X(symbol, name) AA_PATH_SOURCE_##symbol,
+	AA_PATH_SOURCES(AA_X)
+#undef AA_X
+		AA_PATH_SOURCE_COUNT,
+};
+
+#define AA_PATH_TRUNCATED 1u  /* the beginning of the name is missing (or, of a name as passed, its end) */
+#define AA_PATH_UNREADABLE 2u /* the caller's memory could not be read, at entry nor at return */
+#define AA_PATH_DELETED 4u    /* the name was unlinked when the call returned */
+
+/* Capacities. */
+#define AA_COMM_BYTES 16       /* TASK_COMM_LEN */
+#define AA_PATH_BYTES 4096     /* PATH_MAX, NUL included */
+#define AA_NAME_BYTES 256      /* NAME_MAX and its NUL */
+#define AA_WALK_STEPS 256      /* dentries and mount crossings; one million verified instructions are the bound */
+#define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
+#define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
+#define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + AA_NAME_BYTES)
+#define AA_NUMBER_LIMIT 512    /* system call numbers looked at */
+
+enum aa_block {
+	AA_BLOCK_PROCESS = 1u << 0,
+	AA_BLOCK_FILE = 1u << 1,
+	AA_BLOCK_NAMES = 1u << 2,
+};
+
+enum aa_record_type {
+	AA_RECORD_EVENT = 1,
+};
+
+struct aa_event {
+	__u16 version; /* AA_ABI_VERSION */
+	__u8 type;     /* enum aa_record_type */
+	__u8 operation;
+	__u16 call;   /* row of syscalls.h */
+	__u16 blocks; /* enum aa_block */
+	__u64 timestamp_ns;
+	__u64 duration_ns; /* AA_NO_DURATION: the entry was not seen */
+	__s64 result;
+	__u32 pid; /* thread group, in the reader's pid namespace */
+	__u32 tid;
+	__s32 fd;    /* of a call by descriptor, or -1 */
+	__s32 dirfd; /* of the first name */
+	__u64 count;
+	__s64 offset; /* AA_NO_OFFSET: not seekable or not known */
+	__u32 flags;
+	__u32 mode;
+};
+
+#define AA_NO_DURATION (~0ULL)
+#define AA_NO_OFFSET (-1LL)
+
+struct aa_process_facts {
+	__u32 ppid; /* in the reader's pid namespace */
+	__u32 uid;
+	__u64 cgroup_id;
+	char comm[AA_COMM_BYTES];
+};
+
+struct aa_file_facts {
+	__u64 inode;
+	__u32 device; /* the kernel's own encoding: major << 20 | minor */
+	__u16 mode;
+	__u8 kind; /* enum aa_kind */
+	__u8 is_known;
+};
+
+/*
+ * Two names of a call; what is absent has length 0. After this block: raw[0], raw[1] as passed, without NUL, then
+ * walk[0], walk[1]: the components from the leaf to the root, each with its NUL, as the kernel's dentries have them.
+ */
+struct aa_name_facts {
+	__u8 source[2]; /* enum aa_path_source */
+	__u8 flags[2];  /* AA_PATH_* */
+	__u8 has_raw[2];
+	__u8 has_walk[2]; /* a walk may be empty: the root directory itself */
+	__u16 raw_bytes[2];
+	__u16 walk_bytes[2];
+};
+
+#ifdef __cplusplus
+#define AA_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
+#else
+#define AA_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
+#endif
+AA_ASSERT_SIZE(struct aa_event, 72);
+AA_ASSERT_SIZE(struct aa_process_facts, 32);
+AA_ASSERT_SIZE(struct aa_file_facts, 16);
+AA_ASSERT_SIZE(struct aa_name_facts, 16);
+
+/* Counted in the kernel where it happens, per CPU and atomically: a program may be preempted or nested. X(name) */
+#define AA_COUNTERS(X)                                                                                                 \
+	X(performed)                                                                                                   \
+	X(in_flight)                                                                                                   \
+	X(filtered)                                                                                                    \
+	X(ring_full)                                                                                                   \
+	X(state_full)                                                                                                  \
+	X(no_entry)                                                                                                    \
+	X(no_exit)                                                                                                     \
+	X(fork_map_full)                                                                                               \
+	X(pre_attach)                                                                                                  \
+	X(denied)                                                                                                      \
+	X(compat_calls)                                                                                                \
+	X(path_truncated)                                                                                              \
+	X(path_unreadable)
+
+struct aa_counters {
+#define AA_X(name) __u64 name;
+	AA_COUNTERS(AA_X)
+#undef AA_X
+};
+
+enum aa_scope {
+	AA_SCOPE_SYSTEM, /* every process but one */
+	AA_SCOPE_SINGLE, /* one process, its threads included */
+	AA_SCOPE_TREE,   /* a process, its children, their children and orphans */
+};
+
+/* What the loader decides before load; frozen then. */
+struct aa_config {
+	__u64 operations; /* bit per enum aa_operation */
+	__u32 kinds;      /* bit per enum aa_kind */
+	__u32 scope;      /* enum aa_scope */
+	__u32 exit_only;  /* calls by descriptor are taken at their return alone */
+	__u32 reader_pid_namespace; /* inode number of the reader's */
+	__u64 wake_bytes; /* a ring fuller than this wakes its reader */
+};
+AA_ASSERT_SIZE(struct aa_config, 32);
+
+/* Shared and written while attached, through the mapping of .bss. */
+struct aa_control {
+	__u32 gate;           /* events are taken: opened last, closed first */
+	__u32 seeding;        /* forks and exits of the whole host are noted */
+	__u32 root_tgid;      /* init-namespace numbers */
+	__u32 excluded_tgid;
+	__u32 excluded_tid;   /* the core's own thread */
+	__u32 reader_level;   /* depth of the reader's pid namespace */
+	__u32 reader_sleeps;  /* the reader waits for a wake-up */
+	__u32 root_exited;
+	__u32 own_tgid; /* the core's process, and its eventfd: work on it is ours, not the program's */
+	__s32 own_fd;
+	__s64 watched; /* processes in the watch map */
+};
+AA_ASSERT_SIZE(struct aa_control, 48);
+
+/* What the task iterator writes for each task: init-namespace numbers, and those of the reader's namespace. */
+struct aa_task {
+	__u32 tgid, tid, parent_tgid;
+	__u32 reader_tgid, reader_tid; /* 0: not visible to the reader */
+	__u32 reader_level;
+};
+AA_ASSERT_SIZE(struct aa_task, 24);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Who is watched: the first question of every program, before any copy; and the tree's growth by fork and exit. */
+#ifndef AA_FILTER_BPF_H
+#define AA_FILTER_BPF_H
+
+#include "kernel.bpf.h"
+#include "fileio_abi.h"
+
+#define AA_WATCH_MAX 65536
+
+const volatile struct aa_config aa_config = {};
+struct aa_control aa_control = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct aa_counters);
+} aa_counts SEC(".maps");
+
+/*
+ * An atomic add although the value is this CPU's own: a program can be preempted inside a plain read-add-write, by
+ * another one of ours on the same CPU (since 5.11 programs run with migration off, not preemption).
+ */
+#define aa_count(name, step)                                                                                           \
+	do {                                                                                                           \
+		__u32 zero_ = 0;                                                                                       \
+		struct aa_counters *counts_ = bpf_map_lookup_elem(&aa_counts, &zero_);                                 \
+		if (counts_)                                                                                           \
+			__sync_fetch_and_add(&counts_->name, (step));                                                  \
+	} while (0)
+
+/* Watched processes, by thread group id of the initial pid namespace. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, AA_WATCH_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} aa_watched SEC(".maps");
+
+/* While the core seeds the tree: child or dying process → its parent, so that a chain whose middle dies is kept. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, AA_WATCH_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} aa_lineage SEC(".maps");
+
+static __always_inline bool aa_is_watched(__u64 pid_tgid)
+{
+	__u32 tgid = pid_tgid >> 32;
+
+	if ((__u32)pid_tgid == aa_control.excluded_tid)
+		return false;
+	if (aa_config.scope == AA_SCOPE_TREE)
+		return bpf_map_lookup_elem(&aa_watched, &tgid);
+	if (aa_config.scope == AA_SCOPE_SINGLE)
+		return tgid == aa_control.root_tgid;
+	return tgid != aa_control.excluded_tgid;
+}
+
+/* The number of a struct pid in the reader's pid namespace; 0 where it is not visible there. */
+static __always_inline __u32 aa_pid_number(struct pid *pid)
+{
+	__u32 level = aa_control.reader_level;
+	struct upid *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
+	struct pid_namespace *namespace;
+	struct upid upid = {};
+
+	if (!pid || BPF_CORE_READ(pid, level) < level)
+		return 0;
+	if (bpf_probe_read_kernel(&upid, sizeof(upid), &numbers[level & 31]))
+		return 0;
+	/* Level 0 is one namespace; any deeper one has cousins with other numbers. */
+	namespace = upid.ns;
+	if (level && BPF_CORE_READ(namespace, ns.inum) != aa_config.reader_pid_namespace)
+		return 0;
+	return upid.nr;
+}
+
+static __always_inline __u32 aa_thread_number(struct task_struct *task)
+{
+	return aa_pid_number(BPF_CORE_READ(task, thread_pid));
+}
+
+static __always_inline __u32 aa_process_number(struct task_struct *task)
+{
+	return aa_pid_number(BPF_CORE_READ(task, signal, pids[AA_PIDTYPE_TGID]));
+}
+
+/* Runs in the parent before the child can: the child's first call finds it watched. */
+static __always_inline void aa_filter_fork(struct task_struct *parent, struct task_struct *child)
+{
+	__u32 parent_tgid = BPF_CORE_READ(parent, tgid), child_tgid = BPF_CORE_READ(child, tgid);
+
+	if (parent_tgid == child_tgid || aa_config.scope != AA_SCOPE_TREE)
+		return;
+	if (aa_control.seeding && bpf_map_update_elem(&aa_lineage, &child_tgid, &parent_tgid, BPF_ANY))
+		aa_count(fork_map_full, 1);
+	if (!bpf_map_lookup_elem(&aa_watched, &parent_tgid))
+		return;
+	if (bpf_map_update_elem(&aa_watched, &child_tgid, &parent_tgid, BPF_ANY))
+		aa_count(fork_map_full, 1);
+	else
+		__sync_fetch_and_add(&aa_control.watched, 1);
+}
+
+/* True for the last thread of a watched process. */
+static __always_inline bool aa_filter_exit(struct task_struct *task)
+{
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+
+	/* do_exit() has taken this thread off `live` before the tracepoint; two last threads may both see 0, and the
+	 * deletion succeeds for one of them. */
+	if (BPF_CORE_READ(task, signal, live.counter) != 0)
+		return false;
+	if (aa_control.root_tgid == tgid)
+		aa_control.root_exited = 1;
+	if (aa_config.scope != AA_SCOPE_TREE)
+		return aa_control.root_tgid == tgid;
+	if (aa_control.seeding) {
+		__u32 parent = BPF_CORE_READ(task, real_parent, tgid);
+
+		bpf_map_update_elem(&aa_lineage, &tgid, &parent, BPF_NOEXIST);
+	}
+	if (bpf_map_delete_elem(&aa_watched, &tgid))
+		return false;
+	__sync_fetch_and_add(&aa_control.watched, -1);
+	return true;
+}
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The kernel's own structures, as far as we read them. Offsets come from the running kernel's BTF (CO-RE), so only
+ * names and types matter here, not order or size; a megabyte of vmlinux.h would say no more.
+ */
+#ifndef AA_KERNEL_BPF_H
+#define AA_KERNEL_BPF_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+/* bpf_tracing.h would take these from vmlinux.h or the user-space header; we declare the kernel's. */
+#define bool _Bool
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct pt_regs {
+	unsigned long r10, r9, r8, dx, si, di, ax, orig_ax;
+};
+
+struct qstr {
+	union {
+		struct {
+			__u32 hash;
+			__u32 len;
+		};
+		__u64 hash_len;
+	};
+	const unsigned char *name;
+};
+
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+struct inode {
+	__u16 i_mode;
+	__u32 i_rdev;
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node *next, **pprev;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mnt_namespace;
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	long long f_pos;
+	unsigned int f_mode;
+};
+
+struct fs_struct {
+	struct path root, pwd;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct files_struct {
+	atomic_t count;
+	struct fdtable *fdt;
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+enum aa_pid_type { AA_PIDTYPE_PID, AA_PIDTYPE_TGID }; /* include/linux/pid_types.h */
+
+struct signal_struct {
+	atomic_t live;
+	struct pid *pids[4];
+};
+
+struct thread_info {
+	__u32 status;
+};
+
+struct task_struct {
+	struct thread_info thread_info;
+	int pid, tgid;
+	struct task_struct *real_parent;
+	struct pid *thread_pid;
+	struct signal_struct *signal;
+	struct fs_struct *fs;
+	struct files_struct *files;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+#pragma clang attribute pop
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/* A bound the verifier sees and the compiler cannot fold away, move, or apply to a copy. `mask` is a constant. */
+#define aa_mask(value, mask) asm volatile("%0 &= %1" : "+r"(value) : "i"(mask))
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFLNK 0120000
+#define S_IFREG 0100000
+#define S_IFBLK 0060000
+#define S_IFDIR 0040000
+#define S_IFCHR 0020000
+#define S_IFIFO 0010000
+
+#define O_CREAT 0100
+#define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
+#define AT_FDCWD -100
+#define EFAULT 14
+#define ENAMETOOLONG 36
+
+#define TS_COMPAT 0x0002    /* arch/x86/include/asm/thread_info.h */
+#define FMODE_LSEEK 0x4     /* include/linux/fs.h */
+#define FMODE_STREAM 0x200000
+
+#define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */
+#define HUGETLBFS_MAGIC 0x958458f6
+#define ANON_INODE_FS_MAGIC 0x09041934
+
+/* fs/mount.h: MNT_NS_INTERNAL is ERR_PTR(-EINVAL), the namespace of mounts nobody can reach by a name. */
+#define MNT_NS_INTERNAL (-22L)
+
+#endif

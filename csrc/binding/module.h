@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the binding share. All that lives longer than a call is in struct module_state, one for each
+ * interpreter; nothing is static and mutable.
+ */
+#ifndef AA_FILEIO_BINDING_MODULE_H
+#define AA_FILEIO_BINDING_MODULE_H
+
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "file_event.h"
+#include "fileio_error.h"
+#include "session.h"
+
+#define AA_OPERATION_LIMIT 64 /* bits of aa_session_options.operations */
+#define AA_KIND_LIMIT 32      /* bits of aa_session_options.kinds */
+#define AA_SOURCE_LIMIT 32
+#define AA_FLAG_LIMIT 256     /* values of aa_file_event.path_flags */
+
+struct module_state {
+	PyTypeObject *manager_type;
+	PyTypeObject *event_type;
+	PyTypeObject *held_type;
+	PyObject *managers; /* WeakSet of every manager, for os.fork */
+
+	/* Strong references by number; NULL where the core knows no such number. */
+	PyObject *operations[AA_OPERATION_LIMIT]; /* Op */
+	PyObject *kinds[AA_KIND_LIMIT];           /* Kind */
+	PyObject *sources[AA_SOURCE_LIMIT];       /* PathSource */
+	PyObject *flags[AA_FLAG_LIMIT];           /* PathFlag, made at first use */
+	PyObject **calls;                         /* str, by row of the table */
+	size_t call_count;
+	PyObject *unknown_call; /* 'unknown' */
+
+	PyObject *flag_class;
+	PyObject *stats_class;
+	PyObject *target_class;
+	PyObject *passed_over_class;
+	PyObject *probe_attach_error;
+	PyObject *permission_denied;
+	PyObject *backend_unavailable;
+
+	/* datetime, imported at first use. */
+	PyObject *epoch;     /* 1970-01-01 00:00 UTC, aware */
+	PyObject *timedelta; /* the class */
+};
+
+extern PyType_Spec aa_manager_spec;
+extern PyType_Spec aa_event_spec;
+extern PyType_Spec aa_held_spec;
+
+/* NULL, without an exception, when no base of this type is ours. Borrowed. */
+PyObject *aa_module_of_type(PyTypeObject *type);
+
+/* Raises what the error stands for and destroys it; returns NULL. */
+PyObject *aa_raise(struct module_state *state, struct aa_error *error);
+
+/* A new FileEvent holding a copy. offset_ns: CLOCK_REALTIME - CLOCK_BOOTTIME. */
+PyObject *aa_event_create(struct module_state *state, const struct aa_file_event *event, int64_t offset_ns);
+
+/* For the module's fork hook: the manager is inert from here on. Takes any object of the manager type. */
+void aa_manager_after_fork_in_child(PyObject *manager);
+
+/* The limited API takes PyObject * only. */
+#define AA_TYPE(self) Py_TYPE((PyObject *)(self))
+#define AA_METHOD(function) ((PyCFunction)(void (*)(void))(function))
+
+#endif

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#define PID_LIMIT 4194304 /* the kernel's PID_MAX_LIMIT on 64 bits */
+#define NS_PER_SECOND 1000000000
+
+static bool is_int(PyObject *value)
+{
+	return PyIndex_Check(value) && !PyBool_Check(value);
+}
+
+static int wrong_type(const char *name, const char *allowed, PyObject *value)
+{
+	PyObject *type_name = PyType_GetName(Py_TYPE(value));
+
+	if (type_name)
+		PyErr_Format(PyExc_TypeError, "%s must be %s, not %U", name, allowed, type_name);
+	Py_XDECREF(type_name);
+	return -1;
+}
+
+/* Numbers too large for C become LLONG_MAX or LLONG_MIN, which no option allows. */
+static int parse_int(PyObject *value, long long *ret_number)
+{
+	PyObject *number = PyNumber_Index(value);
+	int overflow;
+
+	if (!number)
+		return -1;
+	*ret_number = PyLong_AsLongLongAndOverflow(number, &overflow);
+	Py_DECREF(number);
+	if (overflow)
+		*ret_number = overflow > 0 ? LLONG_MAX : LLONG_MIN;
+	return *ret_number == -1 && !overflow && PyErr_Occurred() ? -1 : 0;
+}
+
+int aa_options_parse_pid(PyObject *value, bool *ret_has_pid, pid_t *ret_pid)
+{
+	long long number;
+
+	*ret_has_pid = false;
+	*ret_pid = 0;
+	if (value == Py_None)
+		return 0;
+	if (!is_int(value))
+		return wrong_type("pid", "an int or None", value);
+	if (parse_int(value, &number) < 0)
+		return -1;
+	if (number == 0) {
+		PyErr_SetString(PyExc_ValueError, "pid is 0, which is no process: None means the whole system");
+		return -1;
+	}
+	if (number < 0) {
+		PyErr_Format(PyExc_ValueError, "pid is negative: %S", value);
+		return -1;
+	}
+	if (number > PID_LIMIT) {
+		PyErr_Format(PyExc_ValueError, "pid is too large: %S, the kernel's limit is %d", value, PID_LIMIT);
+		return -1;
+	}
+	*ret_has_pid = true;
+	*ret_pid = (pid_t)number;
+	return 0;
+}
+
+static int parse_bool(const char *name, PyObject *value, bool *ret_value)
+{
+	if (!value)
+		return 0;
+	if (!PyBool_Check(value))
+		return wrong_type(name, "a bool", value);
+	*ret_value = value == Py_True;
+	return 0;
+}
+
+static int parse_until(PyObject *value, enum aa_until *ret_until)
+{
+	if (!value)
+		return 0;
+	if (!PyUnicode_Check(value))
+		return wrong_type("until", "'tree' or 'root'", value);
+	if (PyUnicode_CompareWithASCIIString(value, "tree") == 0)
+		*ret_until = AA_UNTIL_TREE;
+	else if (PyUnicode_CompareWithASCIIString(value, "root") == 0)
+		*ret_until = AA_UNTIL_ROOT;
+	else {
+		PyErr_Format(PyExc_ValueError, "until must be 'tree' or 'root', not %R", value);
+		return -1;
+	}
+	return 0;
+}
+
+/* ---- ops and kinds: sets of names ---- */
+
+struct vocabulary {
+	const char *option;
+	const char *(*name_of)(unsigned number);
+	unsigned limit;
+	const char *const *groups; /* NULL-terminated, or NULL */
+	bool (*in_group)(unsigned number, const char *group);
+};
+
+static const char *const operation_groups[] = {"modify", "access", NULL};
+static const struct vocabulary operations = {"ops", aa_operation_name, AA_OPERATION_LIMIT, operation_groups,
+					     aa_operation_in_group};
+static const struct vocabulary kinds = {"kinds", aa_kind_name, AA_KIND_LIMIT, NULL, NULL};
+
+static int append_name(PyObject **text, const char *name)
+{
+	PyObject *longer = PyUnicode_FromFormat(PyUnicode_GetLength(*text) ? "%U, %s" : "%U%s", *text, name);
+
+	Py_DECREF(*text);
+	*text = longer;
+	return longer ? 0 : -1;
+}
+
+/* "open, read, …, modify, access" */
+static PyObject *known_names(const struct vocabulary *words)
+{
+	PyObject *text = PyUnicode_FromString("");
+	unsigned number;
+	size_t index;
+
+	for (number = 0; text && number < words->limit; number++)
+		if (words->name_of(number) && append_name(&text, words->name_of(number)) < 0)
+			return NULL;
+	for (index = 0; text && words->groups && words->groups[index]; index++)
+		if (append_name(&text, words->groups[index]) < 0)
+			return NULL;
+	return text;
+}
+
+static int unknown_name(const char *option, PyObject *name, PyObject *known)
+{
+	if (known)
+		PyErr_Format(PyExc_ValueError, "%s: unknown name %R; known are: %U", option, name, known);
+	Py_XDECREF(known);
+	return -1;
+}
+
+static int add_word(const struct vocabulary *words, PyObject *name, uint64_t *mask)
+{
+	unsigned number;
+	size_t index;
+
+	if (!PyUnicode_Check(name)) {
+		PyErr_Format(PyExc_TypeError, "%s must hold names, not %R", words->option, name);
+		return -1;
+	}
+	for (number = 0; number < words->limit; number++) {
+		const char *known = words->name_of(number);
+
+		if (known && PyUnicode_CompareWithASCIIString(name, known) == 0) {
+			*mask |= UINT64_C(1) << number;
+			return 0;
+		}
+	}
+	for (index = 0; words->groups && words->groups[index]; index++) {
+		if (PyUnicode_CompareWithASCIIString(name, words->groups[index]) != 0)
+			continue;
+		for (number = 0; number < words->limit; number++)
+			if (words->name_of(number) && words->in_group(number, words->groups[index]))
+				*mask |= UINT64_C(1) << number;
+		return 0;
+	}
+	return unknown_name(words->option, name, known_names(words));
+}
+
+/* 0: not given. */
+static int parse_words(const struct vocabulary *words, PyObject *value, uint64_t *ret_mask)
+{
+	PyObject *iterator, *name;
+	int status = 0;
+
+	*ret_mask = 0;
+	if (!value || value == Py_None)
+		return 0;
+	if (PyUnicode_Check(value))
+		return add_word(words, value, ret_mask);
+	if (PyBytes_Check(value))
+		return wrong_type(words->option, "an iterable of names or None", value);
+	iterator = PyObject_GetIter(value);
+	if (!iterator) {
+		if (!PyErr_ExceptionMatches(PyExc_TypeError))
+			return -1;
+		PyErr_Clear();
+		return wrong_type(words->option, "an iterable of names or None", value);
+	}
+	while (status == 0 && (name = PyIter_Next(iterator))) {
+		status = add_word(words, name, ret_mask);
+		Py_DECREF(name);
+	}
+	Py_DECREF(iterator);
+	if (status < 0 || PyErr_Occurred())
+		return -1;
+	if (*ret_mask == 0) {
+		PyErr_Format(PyExc_ValueError, "%s is empty: None means the default set", words->option);
+		return -1;
+	}
+	return 0;
+}
+
+static int parse_backend(PyObject *value, const char **ret_backend)
+{
+	PyObject *known;
+	size_t index;
+
+	if (!value || value == Py_None)
+		return 0;
+	if (!PyUnicode_Check(value))
+		return wrong_type("backend", "a str or None", value);
+	for (index = 0; aa_backend_name(index); index++) {
+		if (PyUnicode_CompareWithASCIIString(value, aa_backend_name(index)) == 0) {
+			*ret_backend = aa_backend_name(index);
+			return 0;
+		}
+	}
+	known = PyUnicode_FromString("");
+	for (index = 0; known && aa_backend_name(index); index++)
+		if (append_name(&known, aa_backend_name(index)) < 0)
+			return -1;
+	return unknown_name("backend", value, known);
+}
+
+static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uint64_t *ret_bytes)
+{
+	long long number;
+
+	if (!value)
+		return 0;
+	if (!is_int(value))
+		return wrong_type(name, "an int", value);
+	if (parse_int(value, &number) < 0)
+		return -1;
+	if (number < AA_SIZE_BYTES_MIN || number > AA_SIZE_BYTES_MAX || (power_of_two && number & (number - 1))) {
+		PyErr_Format(PyExc_ValueError, "%s must be %sfrom %u to %u, not %S", name,
+			     power_of_two ? "a power of two " : "", AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, value);
+		return -1;
+	}
+	*ret_bytes = (uint64_t)number;
+	return 0;
+}
+
+int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options)
+{
+	static const char *const keywords[] = {"pid",     "follow",  "until",      "ops",         "kinds",
+					       "backend", "latency", "ring_bytes", "queue_bytes", NULL};
+	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
+		 *latency = NULL, *ring_bytes = NULL, *queue_bytes = NULL;
+	bool has_latency = true;
+	uint64_t kind_mask;
+
+	*options = (struct aa_session_options){
+		.follow = true, .ring_bytes = AA_RING_BYTES_DEFAULT, .queue_bytes = AA_QUEUE_BYTES_DEFAULT};
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
+					 &until, &ops, &kind_names, &backend, &latency, &ring_bytes, &queue_bytes))
+		return -1;
+	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
+	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
+	    parse_words(&operations, ops, &options->operations) < 0 ||
+	    parse_words(&kinds, kind_names, &kind_mask) < 0 || parse_backend(backend, &options->backend) < 0 ||
+	    parse_bool("latency", latency, &has_latency) < 0 ||
+	    parse_bytes("ring_bytes", ring_bytes, true, &options->ring_bytes) < 0 ||
+	    parse_bytes("queue_bytes", queue_bytes, false, &options->queue_bytes) < 0)
+		return -1;
+	options->kinds = (uint32_t)kind_mask;
+	options->no_latency = !has_latency;
+	return 0;
+}
+
+/* ---- reading ---- */
+
+static int parse_seconds(PyObject *value, double *ret_seconds)
+{
+	PyObject *number;
+
+	if (PyBool_Check(value) || PyUnicode_Check(value) || PyBytes_Check(value) || PyByteArray_Check(value))
+		return wrong_type("timeout", "a number of seconds or None", value);
+	if (PyLong_Check(value)) {
+		*ret_seconds = PyLong_AsDouble(value);
+		if (*ret_seconds == -1.0 && PyErr_Occurred()) {
+			long long clamped;
+
+			if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+				return -1;
+			PyErr_Clear();
+			if (parse_int(value, &clamped) < 0)
+				return -1;
+			*ret_seconds = (double)clamped;
+		}
+		return 0;
+	}
+	number = PyNumber_Float(value);
+	if (!number) {
+		if (!PyErr_ExceptionMatches(PyExc_TypeError))
+			return -1;
+		PyErr_Clear();
+		return wrong_type("timeout", "a number of seconds or None", value);
+	}
+	*ret_seconds = PyFloat_AsDouble(number);
+	Py_DECREF(number);
+	return 0;
+}
+
+int aa_options_parse_timeout(PyObject *value, int64_t *ret_deadline_ns, bool *ret_is_zero)
+{
+	struct timespec now;
+	double seconds;
+	int64_t now_ns;
+
+	*ret_deadline_ns = AA_WAIT_FOREVER;
+	*ret_is_zero = false;
+	if (value == Py_None)
+		return 0;
+	if (parse_seconds(value, &seconds) < 0)
+		return -1;
+	if (!isfinite(seconds) || seconds < 0) {
+		PyErr_Format(PyExc_ValueError, "timeout must be finite and not negative: %R", value);
+		return -1;
+	}
+	*ret_is_zero = seconds == 0;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	now_ns = (int64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+	if (seconds < (double)((INT64_MAX - now_ns) / NS_PER_SECOND - 1))
+		*ret_deadline_ns = now_ns + (int64_t)ceil(seconds * NS_PER_SECOND);
+	return 0;
+}
+
+int aa_options_parse_max_events(PyObject *value, size_t limit, size_t *ret_max)
+{
+	long long number;
+
+	*ret_max = limit;
+	if (value == Py_None)
+		return 0;
+	if (!is_int(value))
+		return wrong_type("max_events", "an int or None", value);
+	if (parse_int(value, &number) < 0)
+		return -1;
+	if (number < 1) {
+		PyErr_Format(PyExc_ValueError, "max_events must be at least 1, not %S", value);
+		return -1;
+	}
+	if ((unsigned long long)number < limit)
+		*ret_max = (size_t)number;
+	return 0;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One trace: options → attach → read → detach → read the rest → close. This header is all that a caller of the core
+ * needs; it names nothing of libbpf and compiles on any platform (where there is no backend, session_stub.c answers).
+ *
+ * Threads: every function may be called from any thread; one thread at a time may read (aa_session_reader_acquire).
+ * No function calls back into the caller, none prints.
+ */
+#ifndef AA_FILEIO_SESSION_H
+#define AA_FILEIO_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "file_event.h"
+#include "fileio_error.h"
+
+struct aa_session;
+
+enum aa_until {
+	AA_UNTIL_TREE, /* the stream ends when the last watched process has exited */
+	AA_UNTIL_ROOT, /* when the given one has */
+};
+
+#define AA_RING_BYTES_DEFAULT (16u << 20)
+#define AA_QUEUE_BYTES_DEFAULT (8u << 20)
+#define AA_SIZE_BYTES_MIN 4096u
+#define AA_SIZE_BYTES_MAX (1u << 30)
+
+/* Zero-initialised it means: whole system, every known operation, default kinds, backend chosen here. */
+struct aa_session_options {
+	bool has_pid;
+	pid_t pid; /* in the caller's pid namespace; checked at attach */
+	bool follow;
+	enum aa_until until;
+	uint64_t operations;  /* bit per enum aa_operation; 0 = AA_OPERATIONS_DEFAULT */
+	uint32_t kinds;       /* bit per enum aa_kind; 0 = AA_KINDS_DEFAULT */
+	const char *backend;  /* name, or NULL to choose; copied */
+	bool no_latency;      /* no entry probe where the call's data can be had at its return */
+	uint64_t ring_bytes;  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
+	uint64_t queue_bytes; /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
+};
+
+/* AA_ERROR_VALUE names the option that cannot be right and what may stand there. Attaches nothing, loads nothing. */
+struct aa_error *aa_session_create(const struct aa_session_options *options, struct aa_session **ret_session);
+/* Detaches if need be and frees. Accepts NULL. No other thread may be inside a call. */
+void aa_session_destroy(struct aa_session *session);
+
+/*
+ * All or nothing: after an error nothing of this session is left in the kernel. AA_ERROR_STATE when attached already,
+ * AA_ERROR_VALUE (0, negative, too large, a thread id, a kernel thread), AA_ERROR_NO_PROCESS (dead, zombie),
+ * AA_ERROR_PERMISSION, _UNAVAILABLE, _ATTACH. Starts a new ledger and discards what was queued.
+ */
+struct aa_error *aa_session_attach(struct aa_session *session);
+/* Replaces the pid for the next attach. */
+struct aa_error *aa_session_set_target(struct aa_session *session, bool has_pid, pid_t pid);
+/* Idempotent. With wait, returns when the kernel's lists hold nothing of ours; queued events stay readable. */
+struct aa_error *aa_session_detach(struct aa_session *session, bool wait);
+/* Detach, discard, wake the reader; idempotent. Afterwards only is_attached, stats, close and destroy do anything. */
+struct aa_error *aa_session_close(struct aa_session *session);
+/* In the child of a fork: close every descriptor and mapping, so that the parent's detach really detaches. The session
+ * is inert from then on: every call that could fail returns AA_ERROR_STATE. */
+void aa_session_after_fork_in_child(struct aa_session *session);
+
+bool aa_session_is_attached(const struct aa_session *session);
+bool aa_session_is_closed(const struct aa_session *session);
+/* The pid of the constructor or of the last set_target; false = whole system. */
+bool aa_session_target(const struct aa_session *session, pid_t *ret_pid);
+/* Name of the backend in use or last used; NULL before the first successful attach. A constant string. */
+const char *aa_session_backend(const struct aa_session *session);
+
+/* Why better backends were not used by the last attach, in order of preference. Valid until the next attach. */
+struct aa_passed_over {
+	const char *backend;
+	const char *reason;
+};
+const struct aa_passed_over *aa_session_passed_over(const struct aa_session *session, size_t *ret_count);
+
+/* One probe, read back from the kernel where it tells (verified), else as we asked for it. */
+struct aa_target {
+	char program[64];
+	char function[64];
+	char backend[16];
+	uint32_t link_id; /* 0: this kernel gives such links no id */
+	uint32_t prog_id; /* 0: not attached */
+	bool present;     /* the kernel has such a call */
+	bool verified;
+};
+/* A copy, given back with free(); empty when not attached. */
+struct aa_error *aa_session_targets(struct aa_session *session, struct aa_target **ret_targets, size_t *ret_count);
+
+/* Reading. The thread that acquired may peek, advance and wait. AA_ERROR_STATE: another thread is reading;
+ * AA_ERROR_CLOSED. Cheap: one atomic exchange. */
+struct aa_error *aa_session_reader_acquire(struct aa_session *session);
+void aa_session_reader_release(struct aa_session *session);
+
+enum aa_peek {
+	AA_PEEK_EVENT,
+	AA_PEEK_EMPTY, /* nothing now, more may come */
+	AA_PEEK_END,   /* nothing now and nothing will come: see `until` and detach */
+};
+/* The next event without taking it; valid until aa_session_advance(). Never blocks. */
+enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_event **ret_event);
+/* Takes the event of the last peek: counts it as delivered. */
+void aa_session_advance(struct aa_session *session);
+
+enum aa_wait {
+	AA_WAIT_READY,       /* peek will not say EMPTY */
+	AA_WAIT_TIMEOUT,
+	AA_WAIT_INTERRUPTED, /* a signal arrived: let the interpreter look, then wait again */
+};
+#define AA_WAIT_FOREVER INT64_MAX
+/* Waits without any lock until the deadline (CLOCK_MONOTONIC ns); a deadline in the past does not block. */
+enum aa_wait aa_session_wait(struct aa_session *session, int64_t deadline_ns);
+/* An eventfd, level-triggered: readable exactly when aa_session_wait would return READY at once. -1 once closed. */
+int aa_session_fileno(const struct aa_session *session);
+
+/* The ledger. performed = delivered + queued + in_flight + filtered + lost, exact once detached and while exact. */
+struct aa_stats {
+	uint64_t performed, delivered, queued, in_flight, filtered;
+	/* causes of loss */
+	uint64_t ring_full, state_full, no_entry, no_exit, probe_missed, fork_map_full, queue_full, decode_error;
+	/* beside it, not loss */
+	uint64_t pre_attach, denied, compat_calls, path_truncated, path_unreadable;
+	uint64_t watched; /* processes watched now; 0 for the whole system */
+	bool exact;
+	char inexact_reason[160]; /* '' when exact */
+	uint64_t boottime_to_realtime_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME at attach */
+};
+void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats);
+
+/* What a backend would need here, without attaching: for `doctor`. NULL reason = usable. */
+struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable);
+const char *aa_backend_name(size_t index); /* in order of preference; NULL past the end */
+
+/* The one table. Each returns NULL past the end (call) or for an unknown number. */
+struct aa_call_info {
+	const char *name;      /* "openat" */
+	const char *program;   /* stem of its BPF programs: "aa_sys_openat" */
+	const char *function;  /* "__x64_sys_openat" */
+	int number;            /* x86_64 */
+	uint8_t operation;     /* enum aa_operation */
+	bool origin;           /* one of the fourteen programs of KPROBE_TARGETS */
+};
+const struct aa_call_info *aa_call_info(size_t index);
+const char *aa_call_name(unsigned call);
+const char *aa_operation_name(unsigned operation);
+bool aa_operation_in_group(unsigned operation, const char *group); /* "default", "modify", "access" */
+const char *aa_kind_name(unsigned kind);
+bool aa_kind_is_default(unsigned kind);
+const char *aa_path_source_name(unsigned source);
+const char *aa_path_flag_name(unsigned bit); /* bit number 0…7 */
+
+/* A command held before its exec by a futex: it makes no traced call between fork and exec. */
+struct aa_held_process;
+struct aa_held_options {
+	const char *const *executables; /* candidates in order, NULL-terminated (the PATH search's outcome) */
+	char *const *argv;
+	char *const *envp;              /* NULL = inherit */
+	const char *cwd;                /* NULL = inherit */
+	int stdio[3];                   /* descriptors to become 0, 1, 2; -1 = inherit */
+	bool start_new_session;
+	bool has_uid, has_gid;
+	uid_t uid;
+	gid_t gid;
+};
+/* AA_ERROR_SYSTEM with errno when the child cannot be made ready (cwd, setuid, dup2); the child is reaped then. */
+struct aa_error *aa_held_process_create(const struct aa_held_options *options, struct aa_held_process **ret_held);
+pid_t aa_held_process_pid(const struct aa_held_process *held);
+/* Lets it exec and waits for the exec. AA_ERROR_SYSTEM with execve's errno when none could be executed (reaped). */
+struct aa_error *aa_held_process_release(struct aa_held_process *held);
+/* Frees; kills and reaps a child that was never released. Accepts NULL. */
+void aa_held_process_destroy(struct aa_held_process *held);
+
+#endif

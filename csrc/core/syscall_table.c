@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+/* The names behind the numbers: read from the one table and the one ABI header, on every platform. */
+#include "session.h"
+
+#include <string.h>
+
+#include "../../bpf/syscalls.h"
+
+static const struct aa_call_info aa_call_infos[] = {
+#define AA_X(program_, call_, number_, operation_, origin_, ...)                                                       \
+	{ .name = #call_,                                                                                              \
+	  .program = #program_,                                                                                        \
+	  .function = "__x64_sys_" #call_,                                                                             \
+	  .number = number_,                                                                                           \
+	  .operation = AA_OPERATION_##operation_,                                                                      \
+	  .origin = origin_ },
+	AA_CALLS(AA_X)
+#undef AA_X
+};
+
+static const char *const aa_operation_names[] = {
+#define AA_X(symbol, name, groups) #name,
+	AA_OPERATIONS(AA_X)
+#undef AA_X
+};
+
+static const unsigned aa_operation_groups[] = {
+#define AA_X(symbol, name, groups) groups,
+	AA_OPERATIONS(AA_X)
+#undef AA_X
+};
+
+static const char *const aa_kind_names[] = {
+#define AA_X(symbol, name, is_default) #name,
+	AA_KINDS(AA_X)
+#undef AA_X
+};
+
+static const bool aa_kind_defaults[] = {
+#define AA_X(symbol, name, is_default) is_default,
+	AA_KINDS(AA_X)
+#undef AA_X
+};
+
+static const char *const aa_path_source_names[] = {
+#define AA_X(symbol, name) #name,
+	AA_PATH_SOURCES(AA_X)
+#undef AA_X
+};
+
+const struct aa_call_info *aa_call_info(size_t index)
+{
+	return index < AA_CALL_COUNT ? &aa_call_infos[index] : NULL;
+}
+
+const char *aa_call_name(unsigned call)
+{
+	return call < AA_CALL_COUNT ? aa_call_infos[call].name : NULL;
+}
+
+const char *aa_operation_name(unsigned operation)
+{
+	return operation < AA_OPERATION_COUNT ? aa_operation_names[operation] : NULL;
+}
+
+bool aa_operation_in_group(unsigned operation, const char *group)
+{
+	unsigned bit = !strcmp(group, "default") ? AA_GROUP_DEFAULT :
+		       !strcmp(group, "modify")	 ? AA_GROUP_MODIFY :
+		       !strcmp(group, "access")	 ? AA_GROUP_ACCESS :
+						   0;
+
+	return operation < AA_OPERATION_COUNT && aa_operation_groups[operation] & bit;
+}
+
+const char *aa_kind_name(unsigned kind)
+{
+	return kind < AA_KIND_COUNT ? aa_kind_names[kind] : NULL;
+}
+
+bool aa_kind_is_default(unsigned kind)
+{
+	return kind < AA_KIND_COUNT && aa_kind_defaults[kind];
+}
+
+const char *aa_path_source_name(unsigned source)
+{
+	return source < AA_PATH_SOURCE_COUNT ? aa_path_source_names[source] : NULL;
+}
+
+const char *aa_path_flag_name(unsigned bit)
+{
+	static const char *const names[] = { "truncated", "unreadable", "deleted" };
+
+	return bit < sizeof(names) / sizeof(names[0]) ? names[bit] : NULL;
+}
+
+static const char *const aa_backend_names[] = { "kprobe", "tracepoint" };
+
+const char *aa_backend_name(size_t index)
+{
+	return index < sizeof(aa_backend_names) / sizeof(aa_backend_names[0]) ? aa_backend_names[index] : NULL;
+}
