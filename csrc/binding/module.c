@@ -38,6 +38,37 @@ static PyObject *native_calls(PyObject *module, PyObject *Py_UNUSED(ignored))
 	return rows;
 }
 
+static PyObject *probe_backend(struct module_state *state, const char *name)
+{
+	struct aa_error *error;
+	bool is_usable = false;
+	char reason[512] = "";
+
+	Py_BEGIN_ALLOW_THREADS
+	error = aa_backend_probe(name, reason, sizeof(reason), &is_usable);
+	Py_END_ALLOW_THREADS
+	if (error)
+		return aa_raise(state, error);
+	return PyObject_CallFunction(state->backend_report_class, "sOz", name, is_usable ? Py_True : Py_False,
+				     is_usable ? NULL : reason);
+}
+
+static PyObject *native_backends(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+	PyObject *reports = PyList_New(0), *report, *tuple;
+	size_t index;
+
+	for (index = 0; reports && aa_backend_name(index); index++) {
+		report = probe_backend(PyModule_GetState(module), aa_backend_name(index));
+		if (!report || PyList_Append(reports, report) < 0)
+			Py_CLEAR(reports);
+		Py_XDECREF(report);
+	}
+	tuple = reports ? PyList_AsTuple(reports) : NULL;
+	Py_XDECREF(reports);
+	return tuple;
+}
+
 static PyObject *native_after_fork_in_child(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
 	struct module_state *state = PyModule_GetState(module);
@@ -55,6 +86,8 @@ static PyObject *native_after_fork_in_child(PyObject *module, PyObject *Py_UNUSE
 static PyMethodDef module_methods[] = {
 	{"calls", native_calls, METH_NOARGS,
 	 PyDoc_STR("calls($module, /)\n--\n\nThe table: (name, number, op, program, function, origin) for each call.")},
+	{"backends", native_backends, METH_NOARGS,
+	 PyDoc_STR("backends($module, /)\n--\n\nWhat each backend would need here; attaches nothing.")},
 	{"_after_fork_in_child", native_after_fork_in_child, METH_NOARGS,
 	 PyDoc_STR("_after_fork_in_child($module, /)\n--\n\nos.register_at_fork calls this.")},
 	{0},
@@ -175,6 +208,7 @@ static int module_exec(PyObject *module)
 		{"Stats", &state->stats_class},
 		{"Target", &state->target_class},
 		{"PassedOver", &state->passed_over_class},
+		{"BackendReport", &state->backend_report_class},
 		{NULL, NULL},
 	};
 	const struct import errors[] = {
@@ -218,6 +252,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->stats_class);
 	Py_VISIT(state->target_class);
 	Py_VISIT(state->passed_over_class);
+	Py_VISIT(state->backend_report_class);
 	Py_VISIT(state->probe_attach_error);
 	Py_VISIT(state->permission_denied);
 	Py_VISIT(state->backend_unavailable);
@@ -252,6 +287,7 @@ static int module_clear(PyObject *module)
 	Py_CLEAR(state->stats_class);
 	Py_CLEAR(state->target_class);
 	Py_CLEAR(state->passed_over_class);
+	Py_CLEAR(state->backend_report_class);
 	Py_CLEAR(state->probe_attach_error);
 	Py_CLEAR(state->permission_denied);
 	Py_CLEAR(state->backend_unavailable);

@@ -39,6 +39,7 @@ struct module_state {
 	PyObject *stats_class;
 	PyObject *target_class;
 	PyObject *passed_over_class;
+	PyObject *backend_report_class;
 	PyObject *probe_attach_error;
 	PyObject *permission_denied;
 	PyObject *backend_unavailable;

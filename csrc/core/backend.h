@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The probes of one trace: loaded, attached, read back from the kernel, taken away again. The only file that knows the
+ * BPF skeleton; a backend is a row of backend.c's table.
+ */
+#ifndef AA_BACKEND_H
+#define AA_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "../../bpf/fileio_abi.h"
+#include "fileio_error.h"
+#include "session.h"
+
+struct aa_probes;
+
+struct aa_probe_options {
+	uint64_t operations;
+	uint32_t kinds;
+	enum aa_scope scope;
+	bool exit_only;
+	uint64_t ring_bytes;
+};
+
+/* Loads what `backend` needs for the operations asked, attaches nothing. The gate is closed. */
+struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
+				  struct aa_probes **ret_probes);
+/* Attaches every probe, or none when it fails. */
+struct aa_error *aa_probes_attach(struct aa_probes *probes);
+/* Links, perf events, lines and programs go; with wait, returns when the kernel has let go of the programs, so that
+ * none can still be running. The ring, the counters and the control words stay. */
+void aa_probes_detach(struct aa_probes *probes, bool wait);
+/* Everything. Accepts NULL. */
+void aa_probes_destroy(struct aa_probes *probes);
+/* In a forked child: close and unmap everything; the parent's probes are not touched. */
+void aa_probes_abandon(struct aa_probes *probes);
+
+volatile struct aa_control *aa_probes_control(struct aa_probes *probes);
+int aa_probes_ring(const struct aa_probes *probes);
+int aa_probes_watched(const struct aa_probes *probes);
+int aa_probes_lineage(const struct aa_probes *probes);
+/* The reaper's pid, or 0: a child of this process that is never to be watched. */
+pid_t aa_probes_reaper(const struct aa_probes *probes);
+/* A new reading of the task list; read() gives struct aa_task after struct aa_task. */
+struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd);
+
+/* Sums over all CPUs; the last values remain after detach. */
+void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counters);
+/* How often the kernel says that it skipped one of our programs, for any process; false with the reason when it does
+ * not count all ways of skipping. */
+bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_reason, size_t reason_bytes);
+const struct aa_target *aa_probes_targets(const struct aa_probes *probes, size_t *ret_count);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The core's own thread: from the kernel ring to the queue while Python does something else, and the teardown of the
+ * probes, so that neither ever runs on the caller's path.
+ */
+#ifndef AA_DRAIN_H
+#define AA_DRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "backend.h"
+#include "event_queue.h"
+#include "fileio_error.h"
+#include "session.h"
+
+struct aa_drain;
+
+/* Called from the drain thread; `context` is the session. */
+struct aa_drain_callbacks {
+	void *context;
+	void (*ready)(void *context);	 /* the queue has got events */
+	void (*ended)(void *context);	 /* all is in the queue and nothing will follow */
+	void (*detached)(void *context); /* the kernel holds nothing of ours any more */
+};
+
+/* Starts the thread; it finds the ring empty until the gate opens. The probes and the queue stay the caller's. */
+struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue, uint64_t ring_bytes,
+				 bool ends_with_root, const struct aa_drain_callbacks *callbacks,
+				 struct aa_drain **ret_drain);
+/* The thread, in this pid namespace. */
+pid_t aa_drain_tid(const struct aa_drain *drain);
+/* The gate is open: from now on the tree's end is looked for. */
+void aa_drain_watch(struct aa_drain *drain);
+/* Asks for the teardown; returns at once. Idempotent. */
+void aa_drain_detach(struct aa_drain *drain);
+/* Teardown if need be, ends the thread without waiting for the queue to have room, frees. Accepts NULL. */
+void aa_drain_destroy(struct aa_drain *drain);
+/* In a forked child, where the thread does not exist: closes and frees. */
+void aa_drain_abandon(struct aa_drain *drain);
+
+/* Records in the ring that are not in the queue yet. */
+uint64_t aa_drain_waiting(struct aa_drain *drain);
+uint64_t aa_drain_queue_full(const struct aa_drain *drain);
+uint64_t aa_drain_decode_error(const struct aa_drain *drain);
+
+#endif

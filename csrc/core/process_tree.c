@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+#include "process_tree.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define AA_PF_KTHREAD 0x00200000u /* include/linux/sched.h; field 9 of /proc/PID/stat */
+
+bool aa_process_is_alive(int pidfd)
+{
+	struct pollfd wait = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&wait, 1, 0) == 0;
+}
+
+/* Reads one decimal field of /proc/PID/<file> that follows `key`. */
+static bool aa_proc_number(pid_t pid, const char *file, const char *key, unsigned field, unsigned long *ret_number)
+{
+	char path[64], text[4096], *at;
+	bool found = false;
+	size_t bytes;
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	stream = fopen(path, "re");
+	if (!stream)
+		return false;
+	bytes = fread(text, 1, sizeof(text) - 1, stream);
+	fclose(stream);
+	text[bytes] = '\0';
+	at = key ? strstr(text, key) : strrchr(text, ')');
+	if (at) {
+		at = key ? at + strlen(key) : at + 1;
+		for (unsigned i = 0; at && i < field; i++)
+			at = strchr(at + 1, ' ');
+		if (at) {
+			*ret_number = strtoul(at, NULL, 10);
+			found = true;
+		}
+	}
+	return found;
+}
+
+struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd)
+{
+	unsigned long flags, tgid;
+	int pidfd, code;
+
+	*ret_pidfd = -1;
+	if (pid <= 0)
+		return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is not a process: a pid is greater than 0", (int)pid);
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	code = errno;
+	if (pidfd < 0) {
+		if (aa_proc_number(pid, "status", "Tgid:", 0, &tgid) && tgid != (unsigned long)pid)
+			return aa_error_create(AA_ERROR_VALUE, 0,
+					       "pid %d is a thread of process %lu: give the process's own pid", (int)pid,
+					       tgid);
+		if (code == ESRCH)
+			return aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "there is no process %d", (int)pid);
+		if (code == EINVAL)
+			return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is not a process", (int)pid);
+		return aa_error_create(AA_ERROR_SYSTEM, code, "pidfd_open of process %d: %s", (int)pid, strerror(code));
+	}
+	if (aa_proc_number(pid, "stat", NULL, 7, &flags) && flags & AA_PF_KTHREAD) {
+		close(pidfd);
+		return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is a kernel thread: it makes no system calls",
+				       (int)pid);
+	}
+	if (!aa_process_is_alive(pidfd)) {
+		close(pidfd);
+		return aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "process %d has exited and is a zombie", (int)pid);
+	}
+	*ret_pidfd = pidfd;
+	return NULL;
+}
+
+/* A growing array of tasks or of child-parent pairs. */
+struct aa_tasks {
+	struct aa_task *items;
+	size_t count, room;
+};
+
+static bool aa_tasks_add(struct aa_tasks *tasks, const struct aa_task *task)
+{
+	if (tasks->count == tasks->room) {
+		size_t room = tasks->room ? tasks->room * 2 : 1024;
+		struct aa_task *items = reallocarray(tasks->items, room, sizeof(*items));
+
+		if (!items)
+			return false;
+		tasks->items = items;
+		tasks->room = room;
+	}
+	tasks->items[tasks->count++] = *task;
+	return true;
+}
+
+static struct aa_error *aa_tasks_read(struct aa_probes *probes, struct aa_tasks *ret_tasks)
+{
+	struct aa_error *error;
+	struct aa_task buffer[256];
+	size_t filled = 0;
+	int fd;
+
+	ret_tasks->count = 0;
+	error = aa_probes_list_tasks(probes, &fd);
+	if (error)
+		return error;
+	for (;;) {
+		ssize_t bytes = read(fd, (char *)buffer + filled, sizeof(buffer) - filled);
+		size_t whole;
+
+		if (bytes < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (bytes < 0) {
+			int code = errno;
+
+			close(fd);
+			return aa_error_create(AA_ERROR_SYSTEM, code, "reading the list of tasks: %s", strerror(code));
+		}
+		if (bytes == 0)
+			break;
+		filled += (size_t)bytes;
+		whole = filled / sizeof(buffer[0]);
+		for (size_t i = 0; i < whole; i++)
+			if (!aa_tasks_add(ret_tasks, &buffer[i])) {
+				close(fd);
+				return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+			}
+		filled -= whole * sizeof(buffer[0]);
+		memmove(buffer, buffer + whole, filled);
+	}
+	close(fd);
+	return NULL;
+}
+
+/* What fork and exit noted while we read: as tasks whose own numbers do not matter. */
+static bool aa_lineage_read(struct aa_probes *probes, struct aa_tasks *tasks)
+{
+	int map = aa_probes_lineage(probes);
+	uint32_t key, next, parent;
+	void *previous = NULL;
+
+	while (!bpf_map_get_next_key(map, previous, &next)) {
+		key = next;
+		previous = &key;
+		if (bpf_map_lookup_elem(map, &key, &parent))
+			continue;
+		if (!aa_tasks_add(tasks, &(struct aa_task){ .tgid = key, .tid = key, .parent_tgid = parent }))
+			return false;
+	}
+	return true;
+}
+
+struct aa_set {
+	uint32_t *items;
+	size_t count, room;
+};
+
+static bool aa_set_has(const struct aa_set *set, uint32_t item)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (set->items[i] == item)
+			return true;
+	return false;
+}
+
+static bool aa_set_add(struct aa_set *set, uint32_t item)
+{
+	if (set->count == set->room) {
+		size_t room = set->room ? set->room * 2 : 64;
+		uint32_t *items = reallocarray(set->items, room, sizeof(*items));
+
+		if (!items)
+			return false;
+		set->items = items;
+		set->room = room;
+	}
+	set->items[set->count++] = item;
+	return true;
+}
+
+/* Adds every descendant of the family that the pairs show; true when it grew. */
+static bool aa_family_grow(struct aa_set *family, const struct aa_tasks *tasks, uint32_t never, bool *ret_no_memory)
+{
+	bool grew = false, again = true;
+
+	while (again) {
+		again = false;
+		for (size_t i = 0; i < tasks->count; i++) {
+			const struct aa_task *task = &tasks->items[i];
+
+			if (task->tgid == never || !aa_set_has(family, task->parent_tgid) ||
+			    aa_set_has(family, task->tgid))
+				continue;
+			if (!aa_set_add(family, task->tgid)) {
+				*ret_no_memory = true;
+				return false;
+			}
+			again = grew = true;
+		}
+	}
+	return grew;
+}
+
+static bool aa_tasks_have(const struct aa_tasks *tasks, uint32_t tgid)
+{
+	for (size_t i = 0; i < tasks->count; i++)
+		if (tasks->items[i].tgid == tgid)
+			return true;
+	return false;
+}
+
+static void aa_watch(struct aa_probes *probes, uint32_t tgid)
+{
+	uint32_t none = 0;
+
+	/* The fork hook may have been first; whoever inserts counts. */
+	if (!bpf_map_update_elem(aa_probes_watched(probes), &tgid, &none, BPF_NOEXIST))
+		__atomic_fetch_add(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
+}
+
+static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
+{
+	if (!bpf_map_delete_elem(aa_probes_watched(probes), &tgid))
+		__atomic_fetch_sub(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
+}
+
+struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid)
+{
+	volatile struct aa_control *control = aa_probes_control(probes);
+	struct aa_tasks tasks = { 0 };
+	struct aa_set family = { 0 };
+	struct aa_error *error = NULL;
+	uint32_t root = 0, reaper = 0;
+	bool no_memory = false;
+
+	control->seeding = has_pid && follow;
+	error = aa_tasks_read(probes, &tasks);
+	if (error)
+		goto out;
+	for (size_t i = 0; i < tasks.count; i++) {
+		const struct aa_task *task = &tasks.items[i];
+
+		control->reader_level = task->reader_level;
+		if (task->reader_tid == (uint32_t)getpid()) {
+			control->own_tgid = task->tgid;
+			control->excluded_tgid = has_pid ? 0 : task->tgid;
+		}
+		if (task->reader_tid == (uint32_t)drain_tid)
+			control->excluded_tid = task->tid;
+		if (has_pid && task->reader_tid == (uint32_t)pid && task->reader_tgid == (uint32_t)pid)
+			root = task->tgid;
+		if (task->reader_tid == (uint32_t)aa_probes_reaper(probes))
+			reaper = task->tgid;
+	}
+	if (!control->own_tgid) {
+		error = aa_error_create(AA_ERROR_ATTACH, 0, "the kernel's list of tasks does not show this process");
+		goto out;
+	}
+	if (!has_pid)
+		goto out;
+	if (!root) {
+		error = aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "there is no process %d", (int)pid);
+		goto out;
+	}
+	control->root_tgid = root;
+	if (!follow) {
+		control->watched = 1;
+		goto out;
+	}
+	if (!aa_set_add(&family, root)) {
+		no_memory = true;
+		goto out;
+	}
+	aa_watch(probes, root);
+	for (;;) {
+		if (!aa_lineage_read(probes, &tasks)) {
+			no_memory = true;
+			goto out;
+		}
+		if (!aa_family_grow(&family, &tasks, reaper ? reaper : UINT32_MAX, &no_memory))
+			break;
+		for (size_t i = 0; i < family.count; i++)
+			if (aa_tasks_have(&tasks, family.items[i]))
+				aa_watch(probes, family.items[i]);
+		error = aa_tasks_read(probes, &tasks);
+		if (error)
+			goto out;
+	}
+	/*
+	 * One that exited between our reading and our insertion is in the map and will never leave it by itself: its
+	 * exit was before. The list, read anew, knows who lives.
+	 */
+	error = aa_tasks_read(probes, &tasks);
+	for (size_t i = 0; !error && i < family.count; i++)
+		if (!aa_tasks_have(&tasks, family.items[i]))
+			aa_unwatch(probes, family.items[i]);
+out:
+	control->seeding = 0;
+	if (no_memory && !error)
+		error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+	free(tasks.items);
+	free(family.items);
+	return error;
+}

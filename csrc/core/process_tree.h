@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Which process is meant, and which are its descendants when the trace begins. */
+#ifndef AA_PROCESS_TREE_H
+#define AA_PROCESS_TREE_H
+
+#include <sys/types.h>
+
+#include "backend.h"
+#include "fileio_error.h"
+
+/*
+ * Opens a pidfd of a process that can be watched: AA_ERROR_VALUE for 0, negative, too large, a thread id, a kernel
+ * thread; AA_ERROR_NO_PROCESS for a dead one or a zombie. While the pidfd is open and the process alive, its number
+ * cannot have been given to another.
+ */
+struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd);
+/* False once it has exited, waited for or not. */
+bool aa_process_is_alive(int pidfd);
+
+/*
+ * Tells the probes who is watched. Their hooks on fork and exit run already, so what is born meanwhile is seen: the
+ * task list is read until a reading adds nothing. Sets root_tgid, excluded_* and reader_level of the control words.
+ *
+ * has_pid false: the whole system, where only this process is found, to be excluded.
+ * drain_tid: the core's own thread, in this pid namespace.
+ */
+struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid);
+
+#endif

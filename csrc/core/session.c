@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: MIT
+#include "session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "backend.h"
+#include "drain.h"
+#include "event_queue.h"
+#include "process_tree.h"
+
+#define AA_BACKENDS_MAX 4
+
+enum aa_state {
+	AA_STATE_DETACHED,
+	AA_STATE_ATTACHING,
+	AA_STATE_ATTACHED,
+	AA_STATE_DETACHING, /* is_attached is false already, the kernel not yet rid of us */
+};
+
+struct aa_session {
+	struct aa_session_options options;
+	char backend_asked[32];
+	pid_t owner; /* the process that may use it: not a forked child */
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	enum aa_state state;
+	bool closed, ended, has_ledger;
+	const char *backend;
+	char reasons[AA_BACKENDS_MAX][512];
+	struct aa_passed_over passed_over[AA_BACKENDS_MAX];
+	size_t passed_over_count;
+	uint64_t boottime_to_realtime_ns;
+	struct aa_stats final; /* of a closed session */
+
+	struct aa_probes *probes;
+	struct aa_drain *drain;
+	struct aa_event_queue *queue;
+
+	int signal; /* eventfd, readable while a read would not wait */
+	pthread_mutex_t signal_lock;
+	bool signalled;
+	_Atomic bool reading, stream_over;
+	_Atomic uint64_t delivered;
+};
+
+static const char aa_text_forked[] =
+	"this trace belongs to the parent process: a forked child makes its own KprobeManager";
+
+static bool aa_session_is_inert(const struct aa_session *session)
+{
+	return session->owner != getpid();
+}
+
+static struct aa_error *aa_no_memory_error(void)
+{
+	return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+}
+
+/* The eventfd follows what a read would find. */
+static void aa_signal_update(struct aa_session *session)
+{
+	bool wanted;
+	uint64_t value = 1;
+
+	pthread_mutex_lock(&session->signal_lock);
+	wanted = aa_event_queue_length(session->queue) || atomic_load(&session->stream_over);
+	if (wanted != session->signalled && session->signal >= 0) {
+		ssize_t bytes = wanted ? write(session->signal, &value, sizeof(value)) :
+					 read(session->signal, &value, sizeof(value));
+
+		if (bytes == sizeof(value))
+			session->signalled = wanted;
+	}
+	pthread_mutex_unlock(&session->signal_lock);
+}
+
+static struct aa_error *aa_check_size(const char *name, uint64_t given, bool power_of_two)
+{
+	if (given < AA_SIZE_BYTES_MIN || given > AA_SIZE_BYTES_MAX || (power_of_two && given & (given - 1)))
+		return aa_error_create(AA_ERROR_VALUE, 0, "%s=%llu: it must be %sbetween %u and %u", name,
+				       (unsigned long long)given, power_of_two ? "a power of two " : "",
+				       AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX);
+	return NULL;
+}
+
+static struct aa_error *aa_session_set_options(struct aa_session *session, const struct aa_session_options *options)
+{
+	struct aa_session_options *ours = &session->options;
+	struct aa_error *error;
+
+	*ours = *options;
+	if (!ours->operations)
+		for (unsigned i = 0; aa_operation_name(i); i++)
+			if (aa_operation_in_group(i, "default"))
+				ours->operations |= 1ULL << i;
+	if (ours->operations >> AA_OPERATION_COUNT)
+		return aa_error_create(AA_ERROR_VALUE, 0, "operations=%#llx: only %u are known",
+				       (unsigned long long)ours->operations, AA_OPERATION_COUNT);
+	if (!ours->kinds)
+		for (unsigned i = 0; aa_kind_name(i); i++)
+			if (aa_kind_is_default(i))
+				ours->kinds |= 1u << i;
+	if (ours->kinds >> AA_KIND_COUNT)
+		return aa_error_create(AA_ERROR_VALUE, 0, "kinds=%#x: only %u are known", ours->kinds, AA_KIND_COUNT);
+	if (!ours->ring_bytes)
+		ours->ring_bytes = AA_RING_BYTES_DEFAULT;
+	if (!ours->queue_bytes)
+		ours->queue_bytes = AA_QUEUE_BYTES_DEFAULT;
+	error = aa_check_size("ring_bytes", ours->ring_bytes, true);
+	if (!error)
+		error = aa_check_size("queue_bytes", ours->queue_bytes, false);
+	if (error)
+		return error;
+	if (ours->backend) {
+		bool known = false;
+
+		for (size_t i = 0; aa_backend_name(i); i++)
+			known |= !strcmp(ours->backend, aa_backend_name(i));
+		if (!known)
+			return aa_error_create(AA_ERROR_VALUE, 0, "backend=\"%s\": known are kprobe and tracepoint",
+					       ours->backend);
+		snprintf(session->backend_asked, sizeof(session->backend_asked), "%s", ours->backend);
+		ours->backend = session->backend_asked;
+	}
+	return NULL;
+}
+
+struct aa_error *aa_session_create(const struct aa_session_options *options, struct aa_session **ret_session)
+{
+	struct aa_session *session = calloc(1, sizeof(*session));
+	struct aa_error *error;
+
+	if (!session)
+		return aa_no_memory_error();
+	session->owner = getpid();
+	session->signal = -1;
+	pthread_mutex_init(&session->lock, NULL);
+	pthread_mutex_init(&session->signal_lock, NULL);
+	pthread_cond_init(&session->changed, NULL);
+	error = aa_session_set_options(session, options);
+	if (!error) {
+		session->signal = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		session->queue = aa_event_queue_create(session->options.queue_bytes);
+		if (session->signal < 0)
+			error = aa_error_create(AA_ERROR_SYSTEM, errno, "eventfd: %s", strerror(errno));
+		else if (!session->queue)
+			error = aa_no_memory_error();
+	}
+	if (error) {
+		aa_session_destroy(session);
+		return error;
+	}
+	*ret_session = session;
+	return NULL;
+}
+
+void aa_session_destroy(struct aa_session *session)
+{
+	if (!session)
+		return;
+	if (!aa_session_is_inert(session))
+		aa_error_destroy(aa_session_close(session));
+	aa_event_queue_destroy(session->queue);
+	if (session->signal >= 0)
+		close(session->signal);
+	pthread_mutex_destroy(&session->lock);
+	pthread_mutex_destroy(&session->signal_lock);
+	pthread_cond_destroy(&session->changed);
+	free(session);
+}
+
+static void aa_on_ready(void *context)
+{
+	aa_signal_update(context);
+}
+
+static void aa_on_ended(void *context)
+{
+	struct aa_session *session = context;
+
+	atomic_store(&session->stream_over, true);
+	aa_signal_update(session);
+}
+
+static void aa_on_detached(void *context)
+{
+	struct aa_session *session = context;
+
+	pthread_mutex_lock(&session->lock);
+	session->state = AA_STATE_DETACHED;
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+}
+
+/* The last trace's thread and probes; its events stay. The lock is not held: the thread takes it at its end. */
+static void aa_session_drop_trace(struct aa_session *session)
+{
+	aa_drain_destroy(session->drain);
+	session->drain = NULL;
+	aa_probes_destroy(session->probes);
+	session->probes = NULL;
+}
+
+static uint64_t aa_clock_ns(clockid_t clock)
+{
+	struct timespec time;
+
+	clock_gettime(clock, &time);
+	return (uint64_t)time.tv_sec * 1000000000ull + (uint64_t)time.tv_nsec;
+}
+
+/* One backend, all of it: load, hooks, probes, the tree, and the gate last. */
+static struct aa_error *aa_session_attach_backend(struct aa_session *session, const char *backend, int pidfd)
+{
+	const struct aa_session_options *options = &session->options;
+	struct aa_probe_options probe_options = {
+		.operations = options->operations,
+		.kinds = options->kinds,
+		.scope = !options->has_pid ? AA_SCOPE_SYSTEM : options->follow ? AA_SCOPE_TREE : AA_SCOPE_SINGLE,
+		/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
+		.exit_only = options->no_latency && !strcmp(backend, "tracepoint"),
+		.ring_bytes = options->ring_bytes,
+	};
+	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };
+	volatile struct aa_control *control;
+	struct aa_error *error;
+
+	error = aa_probes_create(backend, &probe_options, &session->probes);
+	if (error)
+		return error;
+	control = aa_probes_control(session->probes);
+	control->own_fd = session->signal;
+	error = aa_drain_create(session->probes, session->queue, options->ring_bytes,
+				options->until == AA_UNTIL_ROOT, &callbacks, &session->drain);
+	if (!error)
+		error = aa_probes_attach(session->probes);
+	if (!error)
+		error = aa_process_tree_seed(session->probes, options->has_pid, options->pid, options->follow,
+					     aa_drain_tid(session->drain));
+	if (!error && pidfd >= 0 && !aa_process_is_alive(pidfd))
+		error = aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "process %d exited while it was being attached to",
+					(int)options->pid);
+	if (error) {
+		aa_session_drop_trace(session);
+		return error;
+	}
+	session->boottime_to_realtime_ns = aa_clock_ns(CLOCK_REALTIME) - aa_clock_ns(CLOCK_BOOTTIME);
+	aa_drain_watch(session->drain);
+	__atomic_store_n(&control->gate, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* How bad an error is for "which one shall the user see when no backend worked". */
+static int aa_error_rank(const struct aa_error *error)
+{
+	return error->code == AA_ERROR_PERMISSION ? 2 : error->code == AA_ERROR_UNAVAILABLE ? 0 : 1;
+}
+
+static void aa_session_pass_over(struct aa_session *session, const char *backend, const struct aa_error *error)
+{
+	size_t i = session->passed_over_count++;
+
+	snprintf(session->reasons[i], sizeof(session->reasons[i]), "%s%s%s", error->message,
+		 error->remedy ? "; " : "", error->remedy ? error->remedy : "");
+	session->passed_over[i] = (struct aa_passed_over){ backend, session->reasons[i] };
+}
+
+static struct aa_error *aa_session_attach_any(struct aa_session *session, int pidfd)
+{
+	struct aa_error *worst = NULL;
+
+	session->passed_over_count = 0;
+	for (size_t i = 0; aa_backend_name(i); i++) {
+		const char *backend = aa_backend_name(i);
+		struct aa_error *error;
+
+		if (session->options.backend && strcmp(session->options.backend, backend))
+			continue;
+		error = aa_session_attach_backend(session, backend, pidfd);
+		if (!error) {
+			session->backend = backend;
+			aa_error_destroy(worst);
+			return NULL;
+		}
+		if (session->options.backend ||
+		    (error->code != AA_ERROR_UNAVAILABLE && error->code != AA_ERROR_ATTACH &&
+		     error->code != AA_ERROR_PERMISSION)) {
+			/* The process is gone, memory is short: another backend would say the same. */
+			aa_error_destroy(worst);
+			return error;
+		}
+		aa_session_pass_over(session, backend, error);
+		if (!worst || aa_error_rank(error) > aa_error_rank(worst)) {
+			aa_error_destroy(worst);
+			worst = error;
+		} else {
+			aa_error_destroy(error);
+		}
+	}
+	return worst;
+}
+
+struct aa_error *aa_session_attach(struct aa_session *session)
+{
+	struct aa_error *error = NULL;
+	int pidfd = -1;
+
+	if (aa_session_is_inert(session))
+		return aa_error_create(AA_ERROR_STATE, 0, "%s", aa_text_forked);
+	pthread_mutex_lock(&session->lock);
+	if (session->closed)
+		error = aa_error_create(AA_ERROR_CLOSED, 0, "this KprobeManager is closed");
+	else if (session->state == AA_STATE_ATTACHED || session->state == AA_STATE_ATTACHING)
+		error = aa_error_create(AA_ERROR_STATE, 0, "already attached: detach() first");
+	else if (atomic_exchange(&session->reading, true))
+		error = aa_error_create(AA_ERROR_STATE, 0, "another thread is reading events");
+	if (!error) {
+		while (session->state == AA_STATE_DETACHING)
+			pthread_cond_wait(&session->changed, &session->lock);
+		session->state = AA_STATE_ATTACHING;
+	}
+	pthread_mutex_unlock(&session->lock);
+	if (error)
+		return error;
+
+	if (session->options.has_pid)
+		error = aa_process_open(session->options.pid, &pidfd);
+	if (!error) {
+		aa_session_drop_trace(session);
+		aa_event_queue_clear(session->queue);
+		atomic_store(&session->stream_over, false);
+		atomic_store(&session->delivered, 0);
+		aa_signal_update(session);
+		session->has_ledger = false;
+		error = aa_session_attach_any(session, pidfd);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	pthread_mutex_lock(&session->lock);
+	session->state = error ? AA_STATE_DETACHED : AA_STATE_ATTACHED;
+	session->has_ledger = !error;
+	atomic_store(&session->reading, false);
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+	return error;
+}
+
+struct aa_error *aa_session_set_target(struct aa_session *session, bool has_pid, pid_t pid)
+{
+	struct aa_error *error = NULL;
+
+	pthread_mutex_lock(&session->lock);
+	if (session->closed)
+		error = aa_error_create(AA_ERROR_CLOSED, 0, "this KprobeManager is closed");
+	else if (session->state == AA_STATE_ATTACHED || session->state == AA_STATE_ATTACHING)
+		error = aa_error_create(AA_ERROR_STATE, 0, "already attached: detach() first");
+	if (!error) {
+		session->options.has_pid = has_pid;
+		session->options.pid = pid;
+	}
+	pthread_mutex_unlock(&session->lock);
+	return error;
+}
+
+struct aa_error *aa_session_detach(struct aa_session *session, bool wait)
+{
+	if (aa_session_is_inert(session))
+		return NULL;
+	pthread_mutex_lock(&session->lock);
+	while (session->state == AA_STATE_ATTACHING)
+		pthread_cond_wait(&session->changed, &session->lock);
+	if (session->state == AA_STATE_ATTACHED) {
+		session->state = AA_STATE_DETACHING;
+		aa_drain_detach(session->drain);
+	}
+	while (wait && session->state == AA_STATE_DETACHING)
+		pthread_cond_wait(&session->changed, &session->lock);
+	pthread_mutex_unlock(&session->lock);
+	return NULL;
+}
+
+struct aa_error *aa_session_close(struct aa_session *session)
+{
+	struct aa_error *error;
+	bool was_closed;
+
+	if (aa_session_is_inert(session))
+		return NULL;
+	error = aa_session_detach(session, true);
+	pthread_mutex_lock(&session->lock);
+	was_closed = session->closed;
+	session->closed = true;
+	pthread_mutex_unlock(&session->lock);
+	if (was_closed || error)
+		return error;
+	/* The reader leaves by itself: its wait ends, and then it may not come in again. */
+	atomic_store(&session->stream_over, true);
+	aa_signal_update(session);
+	while (atomic_exchange(&session->reading, true)) {
+		struct timespec nap = { 0, 200000 };
+
+		nanosleep(&nap, NULL);
+	}
+	aa_session_stats(session, &session->final);
+	pthread_mutex_lock(&session->lock);
+	session->has_ledger = false;
+	pthread_mutex_unlock(&session->lock);
+	aa_session_drop_trace(session);
+	aa_event_queue_clear(session->queue);
+	atomic_store(&session->reading, false);
+	return NULL;
+}
+
+void aa_session_after_fork_in_child(struct aa_session *session)
+{
+	if (!aa_session_is_inert(session))
+		return;
+	aa_drain_abandon(session->drain);
+	session->drain = NULL;
+	aa_probes_abandon(session->probes);
+	session->probes = NULL;
+	if (session->signal >= 0)
+		close(session->signal);
+	session->signal = -1;
+	session->state = AA_STATE_DETACHED;
+}
+
+bool aa_session_is_attached(const struct aa_session *session)
+{
+	return session->state == AA_STATE_ATTACHED && !aa_session_is_inert(session);
+}
+
+bool aa_session_is_closed(const struct aa_session *session)
+{
+	return session->closed;
+}
+
+bool aa_session_target(const struct aa_session *session, pid_t *ret_pid)
+{
+	*ret_pid = session->options.pid;
+	return session->options.has_pid;
+}
+
+const char *aa_session_backend(const struct aa_session *session)
+{
+	return session->backend;
+}
+
+const struct aa_passed_over *aa_session_passed_over(const struct aa_session *session, size_t *ret_count)
+{
+	*ret_count = session->passed_over_count;
+	return session->passed_over;
+}
+
+struct aa_error *aa_session_targets(struct aa_session *session, struct aa_target **ret_targets, size_t *ret_count)
+{
+	const struct aa_target *targets;
+	struct aa_error *error = NULL;
+
+	*ret_targets = NULL;
+	*ret_count = 0;
+	if (aa_session_is_inert(session))
+		return aa_error_create(AA_ERROR_STATE, 0, "%s", aa_text_forked);
+	pthread_mutex_lock(&session->lock);
+	if (session->state == AA_STATE_ATTACHED) {
+		targets = aa_probes_targets(session->probes, ret_count);
+		*ret_targets = malloc(*ret_count * sizeof(*targets));
+		if (*ret_targets)
+			memcpy(*ret_targets, targets, *ret_count * sizeof(*targets));
+		else
+			error = aa_no_memory_error();
+	}
+	pthread_mutex_unlock(&session->lock);
+	return error;
+}
+
+struct aa_error *aa_session_reader_acquire(struct aa_session *session)
+{
+	if (aa_session_is_inert(session))
+		return aa_error_create(AA_ERROR_STATE, 0, "%s", aa_text_forked);
+	if (atomic_exchange(&session->reading, true)) {
+		if (session->state == AA_STATE_ATTACHING)
+			return aa_error_create(AA_ERROR_STATE, 0, "attach() is still under way");
+		return aa_error_create(AA_ERROR_STATE, 0, "another thread is reading events: one reader at a time");
+	}
+	if (session->closed || !session->has_ledger) {
+		atomic_store(&session->reading, false);
+		return session->closed ? aa_error_create(AA_ERROR_CLOSED, 0, "this KprobeManager is closed") :
+					 aa_error_create(AA_ERROR_STATE, 0, "not attached: call attach() first");
+	}
+	return NULL;
+}
+
+void aa_session_reader_release(struct aa_session *session)
+{
+	atomic_store(&session->reading, false);
+}
+
+enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_event **ret_event)
+{
+	bool over;
+
+	if (session->closed)
+		return AA_PEEK_END;
+	/* Asked before the queue: what was queued before the end was told is found. */
+	over = atomic_load(&session->stream_over);
+	*ret_event = aa_event_queue_peek(session->queue);
+	if (*ret_event)
+		return AA_PEEK_EVENT;
+	return over ? AA_PEEK_END : AA_PEEK_EMPTY;
+}
+
+void aa_session_advance(struct aa_session *session)
+{
+	aa_event_queue_advance(session->queue);
+	atomic_fetch_add_explicit(&session->delivered, 1, memory_order_relaxed);
+	if (!aa_event_queue_length(session->queue))
+		aa_signal_update(session);
+}
+
+enum aa_wait aa_session_wait(struct aa_session *session, int64_t deadline_ns)
+{
+	struct pollfd wait = { .fd = session->signal, .events = POLLIN };
+	struct timespec left, *timeout = NULL;
+	int ready;
+
+	if (deadline_ns != AA_WAIT_FOREVER) {
+		int64_t remaining = deadline_ns - (int64_t)aa_clock_ns(CLOCK_MONOTONIC);
+
+		if (remaining < 0)
+			remaining = 0;
+		left.tv_sec = remaining / 1000000000;
+		left.tv_nsec = remaining % 1000000000;
+		timeout = &left;
+	}
+	ready = ppoll(&wait, 1, timeout, NULL);
+	if (ready > 0)
+		return AA_WAIT_READY;
+	return ready < 0 ? AA_WAIT_INTERRUPTED : AA_WAIT_TIMEOUT;
+}
+
+int aa_session_fileno(const struct aa_session *session)
+{
+	return session->closed || aa_session_is_inert(session) ? -1 : session->signal;
+}
+
+void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
+{
+	struct aa_counters counters = { 0 };
+	struct aa_stats *stats = ret_stats;
+
+	memset(stats, 0, sizeof(*stats));
+	stats->exact = true;
+	if (aa_session_is_inert(session))
+		return;
+	pthread_mutex_lock(&session->lock);
+	if (session->closed && !session->has_ledger) {
+		*stats = session->final;
+		stats->exact |= !session->final.performed; /* closed before any attach */
+		pthread_mutex_unlock(&session->lock);
+		return;
+	}
+	stats->delivered = atomic_load(&session->delivered);
+	stats->queued = aa_event_queue_length(session->queue);
+	stats->boottime_to_realtime_ns = session->boottime_to_realtime_ns;
+	/* While an attach is under way, probes and drain are in its hands. */
+	if (session->probes && session->has_ledger && session->state != AA_STATE_ATTACHING) {
+		aa_probes_counters(session->probes, &counters);
+		stats->performed = counters.performed;
+		stats->in_flight = counters.in_flight;
+		stats->filtered = counters.filtered;
+		stats->ring_full = counters.ring_full;
+		stats->state_full = counters.state_full;
+		stats->no_entry = counters.no_entry;
+		stats->no_exit = counters.no_exit;
+		stats->fork_map_full = counters.fork_map_full;
+		stats->pre_attach = counters.pre_attach;
+		stats->denied = counters.denied;
+		stats->compat_calls = counters.compat_calls;
+		stats->path_truncated = counters.path_truncated;
+		stats->path_unreadable = counters.path_unreadable;
+		stats->queued += aa_drain_waiting(session->drain);
+		stats->queue_full = aa_drain_queue_full(session->drain);
+		stats->decode_error = aa_drain_decode_error(session->drain);
+		if (session->state == AA_STATE_ATTACHED && session->options.has_pid) {
+			volatile struct aa_control *control = aa_probes_control(session->probes);
+			int64_t watched = session->options.follow ? control->watched : !control->root_exited;
+
+			stats->watched = watched > 0 ? (uint64_t)watched : 0;
+		}
+		if (session->state != AA_STATE_DETACHING)
+			stats->exact = aa_probes_missed(session->probes, &stats->probe_missed, stats->inexact_reason,
+							sizeof(stats->inexact_reason));
+	}
+	pthread_mutex_unlock(&session->lock);
+}
+
+struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable)
+{
+	struct aa_probe_options options = { .operations = (1ULL << AA_OPERATION_COUNT) - 1,
+					    .scope = AA_SCOPE_SINGLE, /* of no process: it attaches and sees nothing */
+					    .ring_bytes = AA_SIZE_BYTES_MIN };
+	struct aa_probes *probes = NULL;
+	struct aa_error *error;
+
+	ret_reason[0] = '\0';
+	error = aa_probes_create(backend, &options, &probes);
+	if (!error)
+		error = aa_probes_attach(probes);
+	aa_probes_destroy(probes);
+	*ret_usable = !error;
+	if (error)
+		snprintf(ret_reason, reason_bytes, "%s%s%s", error->message, error->remedy ? "; " : "",
+			 error->remedy ? error->remedy : "");
+	aa_error_destroy(error);
+	return NULL;
+}
