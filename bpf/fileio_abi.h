@@ -84,14 +84,14 @@ enum aa_path_source {
 #define AA_PATH_DELETED 4u    /* the name was unlinked when the call returned */
 
 /* Capacities. */
-#define AA_COMM_BYTES 16       /* TASK_COMM_LEN */
-#define AA_PATH_BYTES 4096     /* PATH_MAX, NUL included */
-#define AA_NAME_BYTES 256      /* NAME_MAX and its NUL */
-#define AA_WALK_STEPS 256      /* dentries and mount crossings; one million verified instructions are the bound */
+#define AA_COMM_BYTES 16	  /* TASK_COMM_LEN */
+#define AA_PATH_BYTES 4096	  /* PATH_MAX, NUL included */
+#define AA_NAME_BYTES 256	  /* NAME_MAX and its NUL */
+#define AA_WALK_STEPS 256	  /* dentries and mount crossings; one million verified instructions are the bound */
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + AA_NAME_BYTES)
-#define AA_NUMBER_LIMIT 512    /* system call numbers looked at */
+#define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
 enum aa_block {
 	AA_BLOCK_PROCESS = 1u << 0,
@@ -146,7 +146,7 @@ struct aa_file_facts {
  */
 struct aa_name_facts {
 	__u8 source[2]; /* enum aa_path_source */
-	__u8 flags[2];  /* AA_PATH_* */
+	__u8 flags[2];	/* AA_PATH_* */
 	__u8 has_raw[2];
 	__u8 has_walk[2]; /* a walk may be empty: the root directory itself */
 	__u16 raw_bytes[2];
@@ -188,29 +188,29 @@ struct aa_counters {
 enum aa_scope {
 	AA_SCOPE_SYSTEM, /* every process but one */
 	AA_SCOPE_SINGLE, /* one process, its threads included */
-	AA_SCOPE_TREE,   /* a process, its children, their children and orphans */
+	AA_SCOPE_TREE,	 /* a process, its children, their children and orphans */
 };
 
 /* What the loader decides before load; frozen then. */
 struct aa_config {
-	__u64 operations; /* bit per enum aa_operation */
-	__u32 kinds;      /* bit per enum aa_kind */
-	__u32 scope;      /* enum aa_scope */
-	__u32 exit_only;  /* calls by descriptor are taken at their return alone */
+	__u64 operations;	    /* bit per enum aa_operation */
+	__u32 kinds;		    /* bit per enum aa_kind */
+	__u32 scope;		    /* enum aa_scope */
+	__u32 exit_only;	    /* calls by descriptor are taken at their return alone */
 	__u32 reader_pid_namespace; /* inode number of the reader's */
-	__u64 wake_bytes; /* a ring fuller than this wakes its reader */
+	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
 };
 AA_ASSERT_SIZE(struct aa_config, 32);
 
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {
-	__u32 gate;           /* events are taken: opened last, closed first */
-	__u32 seeding;        /* forks and exits of the whole host are noted */
-	__u32 root_tgid;      /* init-namespace numbers */
+	__u32 gate;	 /* events are taken: opened last, closed first */
+	__u32 seeding;	 /* forks and exits of the whole host are noted */
+	__u32 root_tgid; /* init-namespace numbers */
 	__u32 excluded_tgid;
-	__u32 excluded_tid;   /* the core's own thread */
-	__u32 reader_level;   /* depth of the reader's pid namespace */
-	__u32 reader_sleeps;  /* the reader waits for a wake-up */
+	__u32 excluded_tid;  /* the core's own thread */
+	__u32 reader_level;  /* depth of the reader's pid namespace */
+	__u32 reader_sleeps; /* the reader waits for a wake-up */
 	__u32 root_exited;
 	__u32 own_tgid; /* the core's process, and its eventfd: work on it is ours, not the program's */
 	__s32 own_fd;

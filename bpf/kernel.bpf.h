@@ -171,8 +171,8 @@ struct bpf_iter__task {
 #define EFAULT 14
 #define ENAMETOOLONG 36
 
-#define TS_COMPAT 0x0002    /* arch/x86/include/asm/thread_info.h */
-#define FMODE_LSEEK 0x4     /* include/linux/fs.h */
+#define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
+#define FMODE_LSEEK 0x4	 /* include/linux/fs.h */
 #define FMODE_STREAM 0x200000
 
 #define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */

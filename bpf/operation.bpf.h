@@ -32,13 +32,13 @@ enum aa_phase {
 struct aa_call_state {
 	__u64 entry_ns;
 	__u64 args[8];
-	struct aa_identity object;       /* of the descriptor, at the entry */
-	struct aa_identity used;         /* the file the kernel really worked on, where a probe below the call tells */
+	struct aa_identity object;	 /* of the descriptor, at the entry */
+	struct aa_identity used;	 /* the file the kernel really worked on, where a probe below the call tells */
 	struct aa_identity directory[2]; /* what relative names start from */
 	__s64 position;
 	__u32 call;
 	__u8 operation;
-	__u8 phase;           /* enum aa_phase */
+	__u8 phase;	      /* enum aa_phase */
 	__u8 changes_fd;      /* this call may put another file behind a descriptor */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
 	__u8 name_is_cut[2];
@@ -591,8 +591,8 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_count(filtered, 1);
 	} else {
 		if (spec->path)
-			aa_resolve_name(state, task, tid, 0, spec->path, spec->dirfd,
-					spec->returns_fd && result >= 0, scratch);
+			aa_resolve_name(state, task, tid, 0, spec->path, spec->dirfd, spec->returns_fd && result >= 0,
+					scratch);
 		if (spec->path2)
 			aa_resolve_name(state, task, tid, 1, spec->path2, spec->dirfd2, false, scratch);
 		if (state->name_is_long[0] || state->name_is_long[1])

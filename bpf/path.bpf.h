@@ -49,7 +49,7 @@ struct aa_scratch {
 };
 
 #define AA_RECORD_FIXED                                                                                                \
-	(sizeof(struct aa_event) + sizeof(struct aa_process_facts) + sizeof(struct aa_file_facts) +                   \
+	(sizeof(struct aa_event) + sizeof(struct aa_process_facts) + sizeof(struct aa_file_facts) +                    \
 	 sizeof(struct aa_name_facts))
 
 /*
@@ -128,9 +128,8 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 	__u32 at;
 	long copied;
 
-	if (!dentry ||
-	    (dentry == scratch->root_dentry &&
-	     (void *)mount + bpf_core_field_offset(struct mount, mnt) == (void *)scratch->root_mount)) {
+	if (!dentry || (dentry == scratch->root_dentry &&
+			(void *)mount + bpf_core_field_offset(struct mount, mnt) == (void *)scratch->root_mount)) {
 		scratch->is_done = 1;
 		return true;
 	}

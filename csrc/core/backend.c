@@ -153,7 +153,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	struct bpf_program *program;
 	bool needs_entry = !options->exit_only;
 
-	bpf_object__for_each_program(program, skeleton->obj)
+	bpf_object__for_each_program (program, skeleton->obj)
 		bpf_program__set_autoload(program, false);
 	bpf_program__set_autoload(skeleton->progs.aa_list_tasks, true);
 	aa_probes_add(probes, "aa_process_fork", "sched_process_fork", false);
@@ -176,9 +176,8 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 		for (size_t i = 0; i < sizeof(aa_below) / sizeof(aa_below[0]); i++)
 			if (options->operations >> aa_below[i].operation & 1)
 				aa_probes_add(probes, aa_below[i].program, aa_below[i].function, false);
-		bpf_program__set_autoload(probes->loops ? skeleton->progs.aa_kprobe_loop :
-							  skeleton->progs.aa_kprobe_finish,
-					  true);
+		bpf_program__set_autoload(
+			probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish, true);
 	} else {
 		if (needs_entry)
 			aa_probes_add(probes, "aa_sys_enter", "sys_enter", false);
@@ -332,8 +331,8 @@ static void aa_target_read(const struct aa_probe *probe, struct aa_target *targe
 		if (has_function && info.type != BPF_LINK_TYPE_RAW_TRACEPOINT)
 			has_function = false;
 	}
-	target->verified = has_program && has_function && !strcmp(program, target->program) &&
-			   !strcmp(function, target->function);
+	target->verified =
+		has_program && has_function && !strcmp(program, target->program) && !strcmp(function, target->function);
 	if (has_program)
 		snprintf(target->program, sizeof(target->program), "%s", program);
 	if (has_function)
@@ -471,7 +470,7 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 
 		bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &zero);
 	}
-	bpf_object__for_each_program(program, probes->skeleton->obj)
+	bpf_object__for_each_program (program, probes->skeleton->obj)
 		if (bpf_program__fd(program) >= 0)
 			bpf_program__unload(program);
 	probes->detached = true;
@@ -622,7 +621,8 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 			struct aa_kprobe_link_info link = { 0 };
 
 			length = sizeof(link);
-			if (bpf_obj_get_info_by_fd(bpf_link__fd(probe->link), &link, &length) || length < sizeof(link)) {
+			if (bpf_obj_get_info_by_fd(bpf_link__fd(probe->link), &link, &length) ||
+			    length < sizeof(link)) {
 				exact = false;
 				continue;
 			}
@@ -640,7 +640,8 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 	if (!exact)
 		snprintf(ret_reason, reason_bytes, "this kernel does not count every kprobe it skips (6.7 does)");
 	if (*ret_missed)
-		snprintf(ret_reason, reason_bytes, "the kernel skipped our probes %llu times, for watched or other processes",
+		snprintf(ret_reason, reason_bytes,
+			 "the kernel skipped our probes %llu times, for watched or other processes",
 			 (unsigned long long)*ret_missed);
 	return exact && !*ret_missed;
 }

@@ -159,7 +159,7 @@ static enum aa_pass aa_drain_pass(struct aa_drain *drain, uint64_t *seq, bool *r
 				break;
 			}
 		}
-next:
+	next:
 		position = aa_ring_after(position, header);
 		atomic_store_explicit(ring->consumer, position, memory_order_release);
 	}

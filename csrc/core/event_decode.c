@@ -7,9 +7,9 @@
 
 #include "../../bpf/syscalls.h"
 
-#define AA_O_CREAT 0100		 /* include/uapi/asm-generic/fcntl.h */
+#define AA_O_CREAT 0100		   /* include/uapi/asm-generic/fcntl.h */
 #define AA_O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
-#define AA_MKDEV_MINOR_BITS 20	 /* include/linux/kdev_t.h */
+#define AA_MKDEV_MINOR_BITS 20	   /* include/linux/kdev_t.h */
 
 static const struct aa_call_spec aa_specs[] = {
 #define AA_X(program, call, number, operation_, origin, ...)                                                           \
@@ -224,8 +224,8 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 		ret_event->present |= AA_FIELD_BYTES;
 	if (file->is_known) {
 		ret_event->present |= AA_FIELD_FILE;
-		ret_event->device = makedev(file->device >> AA_MKDEV_MINOR_BITS,
-					    file->device & ((1u << AA_MKDEV_MINOR_BITS) - 1));
+		ret_event->device =
+			makedev(file->device >> AA_MKDEV_MINOR_BITS, file->device & ((1u << AA_MKDEV_MINOR_BITS) - 1));
 		ret_event->inode = file->inode;
 		ret_event->kind = file->kind;
 	}

@@ -157,7 +157,7 @@ static int64_t aa_difference(uint64_t a, uint64_t b)
 /* Where the template's call left the file position. */
 static int64_t aa_expected_offset(const struct aa_file_event *template)
 {
-	return (int64_t)((uint64_t)template->offset + (uint64_t)(template->result > 0 ? template->result : 0));
+	return (int64_t)((uint64_t) template->offset + (uint64_t)(template->result > 0 ? template->result : 0));
 }
 
 /* The longest difference: tag, flags and six numbers of ten bytes. */
@@ -203,12 +203,12 @@ static void aa_decode_difference(struct aa_codec *codec, unsigned slot, const un
 
 	template->timestamp_ns = codec->timestamp_ns + (uint64_t)aa_unfold(aa_get_number(at));
 	template->duration_ns = aa_get_number(at);
-	template->offset = flags & AA_DELTA_OFFSET ? aa_unfold(aa_get_number(at)) : offset;
+	template->offset = flags &AA_DELTA_OFFSET ? aa_unfold(aa_get_number(at)) : offset;
 	if (flags & AA_DELTA_RESULT)
 		template->result = aa_unfold(aa_get_number(at));
 	if (flags & AA_DELTA_COUNT)
 		template->count = aa_get_number(at);
-	template->seq = flags & AA_DELTA_SEQ ? aa_get_number(at) : codec->seq + 1;
+	template->seq = flags &AA_DELTA_SEQ ? aa_get_number(at) : codec->seq + 1;
 }
 
 /* Hands the chunk being filled over to the reader's list. */

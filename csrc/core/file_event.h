@@ -26,17 +26,17 @@ enum aa_field {
 
 struct aa_file_event {
 	/* What differs from one event of the same call on the same file to the next. */
-	uint64_t seq;          /* order of emission, from 0 in each ledger */
+	uint64_t seq;	       /* order of emission, from 0 in each ledger */
 	uint64_t timestamp_ns; /* CLOCK_BOOTTIME at the return */
 	uint64_t duration_ns;  /* entry to return */
-	int64_t result;        /* as the kernel returned it: -errno on failure */
-	int64_t offset;        /* file position before the call, bytes */
-	uint64_t count;        /* bytes asked for */
+	int64_t result;	       /* as the kernel returned it: -errno on failure */
+	int64_t offset;	       /* file position before the call, bytes */
+	uint64_t count;	       /* bytes asked for */
 
 	/* What usually does not. */
-	uint32_t size;    /* bytes of this event, strings included; a multiple of 8 */
+	uint32_t size;	  /* bytes of this event, strings included; a multiple of 8 */
 	uint32_t present; /* AA_FIELD_* */
-	uint32_t pid;     /* thread group id in the reader's pid namespace, 0 if not visible there */
+	uint32_t pid;	  /* thread group id in the reader's pid namespace, 0 if not visible there */
 	uint32_t tid;
 	uint32_t ppid;
 	uint32_t uid; /* real uid in the initial user namespace */
@@ -47,12 +47,13 @@ struct aa_file_event {
 	int32_t fd;
 	int32_t dirfd; /* -100 = AT_FDCWD */
 	uint32_t mode;
-	uint16_t call;       /* row of bpf/syscalls.h: aa_call_name(call) */
+	uint16_t call;	     /* row of bpf/syscalls.h: aa_call_name(call) */
 	uint8_t operation;   /* enum aa_operation (bpf/fileio_abi.h): aa_operation_name() */
-	uint8_t kind;        /* enum aa_kind: aa_kind_name() */
+	uint8_t kind;	     /* enum aa_kind: aa_kind_name() */
 	uint8_t path_source; /* enum aa_path_source: aa_path_source_name() */
 	uint8_t path_flags;  /* AA_PATH_TRUNCATED | … : aa_path_flag_name() */
-	/* Lengths in bytes without NUL; the strings follow in this order, each NUL-terminated if its AA_FIELD_ is present. */
+	/* Lengths in bytes without NUL; the strings follow in this order, each NUL-terminated if its AA_FIELD_ is
+	 * present. */
 	uint16_t path_length;
 	uint16_t new_path_length;
 	uint16_t raw_path_length;

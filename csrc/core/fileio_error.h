@@ -9,8 +9,8 @@
 /* What the caller did or met; the binding has the one table that turns each into an exception. */
 enum aa_error_code {
 	AA_ERROR_MEMORY,      /* allocation failed */
-	AA_ERROR_VALUE,       /* a value that can never be right: bad pid, size, operation name */
-	AA_ERROR_STATE,       /* right call, wrong moment: attach twice, two readers, used in a forked child */
+	AA_ERROR_VALUE,	      /* a value that can never be right: bad pid, size, operation name */
+	AA_ERROR_STATE,	      /* right call, wrong moment: attach twice, two readers, used in a forked child */
 	AA_ERROR_CLOSED,      /* used after close */
 	AA_ERROR_NO_PROCESS,  /* the process is dead or a zombie */
 	AA_ERROR_SYSTEM,      /* a system call failed; errno_value says how */
@@ -21,12 +21,12 @@ enum aa_error_code {
 
 struct aa_error {
 	enum aa_error_code code;
-	int errno_value;   /* positive errno, 0 if none applies */
-	char *message;     /* what failed, naming what was given; never NULL */
-	char *program;     /* BPF program, or NULL */
-	char *function;    /* kernel function or tracepoint, or NULL */
-	char *libbpf_log;  /* libbpf's own words during the call, or NULL */
-	char *remedy;      /* what to do about it, or NULL */
+	int errno_value;  /* positive errno, 0 if none applies */
+	char *message;	  /* what failed, naming what was given; never NULL */
+	char *program;	  /* BPF program, or NULL */
+	char *function;	  /* kernel function or tracepoint, or NULL */
+	char *libbpf_log; /* libbpf's own words during the call, or NULL */
+	char *remedy;	  /* what to do about it, or NULL */
 };
 
 /* Never returns NULL: when memory is short it returns a constant AA_ERROR_MEMORY value. */

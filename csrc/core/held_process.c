@@ -97,8 +97,8 @@ static void aa_child_close_rest(void)
 }
 
 /* After fork() of a threaded process: async-signal-safe calls only. */
-static void __attribute__((noreturn)) aa_child_run(const struct aa_held_options *options, struct aa_hold_page *page,
-						   pid_t parent)
+static void __attribute__((noreturn))
+aa_child_run(const struct aa_held_options *options, struct aa_hold_page *page, pid_t parent)
 {
 	char *const *envp = options->envp ? options->envp : environ;
 	struct sigaction action = { .sa_handler = SIG_DFL };

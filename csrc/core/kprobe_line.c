@@ -154,8 +154,8 @@ static void aa_lines_remove_stale(const struct aa_kprobe_lines *lines)
 }
 
 /* The reaper's whole life. Forked from a threaded process: async-signal-safe calls only. */
-static void __attribute__((noreturn)) aa_reaper_run(const struct aa_kprobe_lines *lines, int tracer, const char *group,
-						    char names[][48], unsigned count)
+static void __attribute__((noreturn))
+aa_reaper_run(const struct aa_kprobe_lines *lines, int tracer, const char *group, char names[][48], unsigned count)
 {
 	struct pollfd wait = { .fd = tracer, .events = POLLIN };
 	int low = tracer < lines->events ? tracer : lines->events, high = tracer ^ lines->events ^ low;
@@ -167,7 +167,7 @@ static void __attribute__((noreturn)) aa_reaper_run(const struct aa_kprobe_lines
 	setsid();
 	if (chdir("/"))
 		_exit(1);
-	/* Above all no BPF descriptor, of this trace or another. */
+		/* Above all no BPF descriptor, of this trace or another. */
 #ifdef SYS_close_range
 	if (low > 0)
 		syscall(SYS_close_range, 0, low - 1, 0);
@@ -303,10 +303,9 @@ static bool aa_read_number(int directory, const char *path, unsigned long long *
 struct aa_error *aa_kprobe_lines_add(struct aa_kprobe_lines *lines, const char *event, const char *function,
 				     int *ret_fd, int *ret_errno)
 {
-	struct perf_event_attr attribute = { .type = PERF_TYPE_TRACEPOINT,
-					     .size = sizeof(attribute),
-					     .sample_period = 1,
-					     .wakeup_events = 1 };
+	struct perf_event_attr attribute = {
+		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attribute), .sample_period = 1, .wakeup_events = 1
+	};
 	unsigned long long id;
 	char line[256], path[192];
 	int length;

@@ -27,7 +27,8 @@ struct aa_kprobe_lines;
 struct aa_error *aa_kprobe_lines_create(struct aa_kprobe_lines **ret_lines);
 /* Removes what is left of our lines, ends the reaper. Accepts NULL. */
 void aa_kprobe_lines_destroy(struct aa_kprobe_lines *lines);
-/* Says which events there will be, and starts the reaper that removes them when this process dies: before any is added. */
+/* Says which events there will be, and starts the reaper that removes them when this process dies: before any is added.
+ */
 struct aa_error *aa_kprobe_lines_reap(struct aa_kprobe_lines *lines, const char *const *names, unsigned count);
 /* Adds a line and opens its perf event. *ret_fd < 0 with *ret_errno ENOENT: this kernel has no such function. */
 struct aa_error *aa_kprobe_lines_add(struct aa_kprobe_lines *lines, const char *event, const char *function,

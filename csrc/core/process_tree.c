@@ -60,8 +60,8 @@ struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd)
 	if (pidfd < 0) {
 		if (aa_proc_number(pid, "status", "Tgid:", 0, &tgid) && tgid != (unsigned long)pid)
 			return aa_error_create(AA_ERROR_VALUE, 0,
-					       "pid %d is a thread of process %lu: give the process's own pid", (int)pid,
-					       tgid);
+					       "pid %d is a thread of process %lu: give the process's own pid",
+					       (int)pid, tgid);
 		if (code == ESRCH)
 			return aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "there is no process %d", (int)pid);
 		if (code == EINVAL)

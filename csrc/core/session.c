@@ -226,7 +226,9 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 	struct aa_probe_options probe_options = {
 		.operations = options->operations,
 		.kinds = options->kinds,
-		.scope = !options->has_pid ? AA_SCOPE_SYSTEM : options->follow ? AA_SCOPE_TREE : AA_SCOPE_SINGLE,
+		.scope = !options->has_pid ? AA_SCOPE_SYSTEM :
+			 options->follow   ? AA_SCOPE_TREE :
+					     AA_SCOPE_SINGLE,
 		/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
 		.exit_only = options->no_latency && !strcmp(backend, "tracepoint"),
 		.ring_bytes = options->ring_bytes,
@@ -240,8 +242,8 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		return error;
 	control = aa_probes_control(session->probes);
 	control->own_fd = session->signal;
-	error = aa_drain_create(session->probes, session->queue, options->ring_bytes,
-				options->until == AA_UNTIL_ROOT, &callbacks, &session->drain);
+	error = aa_drain_create(session->probes, session->queue, options->ring_bytes, options->until == AA_UNTIL_ROOT,
+				&callbacks, &session->drain);
 	if (!error)
 		error = aa_probes_attach(session->probes);
 	if (!error)
@@ -270,8 +272,8 @@ static void aa_session_pass_over(struct aa_session *session, const char *backend
 {
 	size_t i = session->passed_over_count++;
 
-	snprintf(session->reasons[i], sizeof(session->reasons[i]), "%s%s%s", error->message,
-		 error->remedy ? "; " : "", error->remedy ? error->remedy : "");
+	snprintf(session->reasons[i], sizeof(session->reasons[i]), "%s%s%s", error->message, error->remedy ? "; " : "",
+		 error->remedy ? error->remedy : "");
 	session->passed_over[i] = (struct aa_passed_over){ backend, session->reasons[i] };
 }
 

@@ -36,7 +36,7 @@ struct aa_session_options {
 	bool follow;
 	enum aa_until until;
 	uint64_t operations;  /* bit per enum aa_operation; 0 = AA_OPERATIONS_DEFAULT */
-	uint32_t kinds;       /* bit per enum aa_kind; 0 = AA_KINDS_DEFAULT */
+	uint32_t kinds;	      /* bit per enum aa_kind; 0 = AA_KINDS_DEFAULT */
 	const char *backend;  /* name, or NULL to choose; copied */
 	bool no_latency;      /* no entry probe where the call's data can be had at its return */
 	uint64_t ring_bytes;  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
@@ -85,7 +85,7 @@ struct aa_target {
 	char backend[16];
 	uint32_t link_id; /* 0: this kernel gives such links no id */
 	uint32_t prog_id; /* 0: not attached */
-	bool present;     /* the kernel has such a call */
+	bool present;	  /* the kernel has such a call */
 	bool verified;
 };
 /* A copy, given back with free(); empty when not attached. */
@@ -107,7 +107,7 @@ enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_ev
 void aa_session_advance(struct aa_session *session);
 
 enum aa_wait {
-	AA_WAIT_READY,       /* peek will not say EMPTY */
+	AA_WAIT_READY, /* peek will not say EMPTY */
 	AA_WAIT_TIMEOUT,
 	AA_WAIT_INTERRUPTED, /* a signal arrived: let the interpreter look, then wait again */
 };
@@ -126,7 +126,7 @@ struct aa_stats {
 	uint64_t pre_attach, denied, compat_calls, path_truncated, path_unreadable;
 	uint64_t watched; /* processes watched now; 0 for the whole system */
 	bool exact;
-	char inexact_reason[160]; /* '' when exact */
+	char inexact_reason[160];	  /* '' when exact */
 	uint64_t boottime_to_realtime_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME at attach */
 };
 void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats);
@@ -137,12 +137,12 @@ const char *aa_backend_name(size_t index); /* in order of preference; NULL past 
 
 /* The one table. Each returns NULL past the end (call) or for an unknown number. */
 struct aa_call_info {
-	const char *name;      /* "openat" */
-	const char *program;   /* stem of its BPF programs: "aa_sys_openat" */
-	const char *function;  /* "__x64_sys_openat" */
-	int number;            /* x86_64 */
-	uint8_t operation;     /* enum aa_operation */
-	bool origin;           /* one of the fourteen programs of KPROBE_TARGETS */
+	const char *name;     /* "openat" */
+	const char *program;  /* stem of its BPF programs: "aa_sys_openat" */
+	const char *function; /* "__x64_sys_openat" */
+	int number;	      /* x86_64 */
+	uint8_t operation;    /* enum aa_operation */
+	bool origin;	      /* one of the fourteen programs of KPROBE_TARGETS */
 };
 const struct aa_call_info *aa_call_info(size_t index);
 const char *aa_call_name(unsigned call);
@@ -158,9 +158,9 @@ struct aa_held_process;
 struct aa_held_options {
 	const char *const *executables; /* candidates in order, NULL-terminated (the PATH search's outcome) */
 	char *const *argv;
-	char *const *envp;              /* NULL = inherit */
-	const char *cwd;                /* NULL = inherit */
-	int stdio[3];                   /* descriptors to become 0, 1, 2; -1 = inherit */
+	char *const *envp; /* NULL = inherit */
+	const char *cwd;   /* NULL = inherit */
+	int stdio[3];	   /* descriptors to become 0, 1, 2; -1 = inherit */
 	bool start_new_session;
 	bool has_uid, has_gid;
 	uid_t uid;

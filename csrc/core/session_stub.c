@@ -29,7 +29,7 @@ struct aa_session {
 
 static struct aa_error *unavailable(void)
 {
-	static const char *const not_linux[] = {"other", "darwin", "freebsd"};
+	static const char *const not_linux[] = { "other", "darwin", "freebsd" };
 	struct aa_error *error;
 	size_t index;
 
@@ -172,7 +172,7 @@ int aa_session_fileno(const struct aa_session *session)
 void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 {
 	(void)session;
-	*ret_stats = (struct aa_stats){.exact = true};
+	*ret_stats = (struct aa_stats){ .exact = true };
 }
 
 struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable)
