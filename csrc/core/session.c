@@ -168,7 +168,7 @@ void aa_session_destroy(struct aa_session *session)
 {
 	if (!session)
 		return;
-	if (!aa_session_is_inert(session))
+	if (session->queue && !aa_session_is_inert(session))
 		aa_error_destroy(aa_session_close(session));
 	aa_event_queue_destroy(session->queue);
 	if (session->signal >= 0)
