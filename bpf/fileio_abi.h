@@ -193,14 +193,16 @@ enum aa_scope {
 
 /* What the loader decides before load; frozen then. */
 struct aa_config {
-	__u64 operations;	    /* bit per enum aa_operation */
-	__u32 kinds;		    /* bit per enum aa_kind */
-	__u32 scope;		    /* enum aa_scope */
-	__u32 exit_only;	    /* calls by descriptor are taken at their return alone */
+	__u64 operations; /* bit per enum aa_operation */
+	__u32 kinds;	  /* bit per enum aa_kind */
+	__u32 scope;	  /* enum aa_scope */
+	__u32 no_latency; /* durations are not told */
+	__u32 exit_only;  /* calls by descriptor are taken at their return alone */
+	__u32 reserved;
 	__u32 reader_pid_namespace; /* inode number of the reader's */
 	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
 };
-AA_ASSERT_SIZE(struct aa_config, 32);
+AA_ASSERT_SIZE(struct aa_config, 40);
 
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {

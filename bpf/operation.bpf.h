@@ -477,7 +477,7 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, struct ta
 	event->call = state->call;
 	event->blocks = AA_BLOCK_PROCESS | AA_BLOCK_FILE | AA_BLOCK_NAMES;
 	event->timestamp_ns = scratch->now_ns;
-	event->duration_ns = aa_config.exit_only ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
+	event->duration_ns = aa_config.no_latency ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
 	event->result = scratch->result;
 	event->pid = aa_process_number(task);
 	event->tid = aa_thread_number(task);

@@ -151,7 +151,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
 	struct bpf_program *program;
-	bool needs_entry = !options->exit_only;
+	bool needs_entry = !options->no_latency;
 
 	bpf_object__for_each_program (program, skeleton->obj)
 		bpf_program__set_autoload(program, false);
@@ -227,7 +227,9 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->skeleton->rodata->aa_config.operations = options->operations;
 	probes->skeleton->rodata->aa_config.kinds = options->kinds;
 	probes->skeleton->rodata->aa_config.scope = options->scope;
-	probes->skeleton->rodata->aa_config.exit_only = options->exit_only;
+	probes->skeleton->rodata->aa_config.no_latency = options->no_latency;
+	/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
+	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && !probes->is_kprobe;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;

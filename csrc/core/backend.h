@@ -20,7 +20,7 @@ struct aa_probe_options {
 	uint64_t operations;
 	uint32_t kinds;
 	enum aa_scope scope;
-	bool exit_only;
+	bool no_latency; /* durations are not told, and entry probes left out where a return has all the data */
 	uint64_t ring_bytes;
 };
 

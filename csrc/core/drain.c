@@ -241,15 +241,12 @@ static void *aa_drain_run(void *argument)
 			is_ended = true;
 			drain->callbacks.ended(drain->callbacks.context);
 		}
-		if (outcome == AA_PASS_SOME) {
-			idle = 0;
-			if (!busy)
-				aa_drain_wait(drain, is_detached ? 0 : AA_NAP_MS, false);
-		} else if (outcome == AA_PASS_FULL) {
-			aa_drain_wait(drain, AA_NAP_MS, false);
-		} else if (is_detached && is_ended) {
+		if (outcome == AA_PASS_NOTHING && is_detached && is_ended)
 			break;
-		} else if (idle++ < AA_NAPS_BEFORE_SLEEP || is_over) {
+		idle = outcome == AA_PASS_NOTHING && !is_over ? idle + 1 : 0;
+		if (outcome == AA_PASS_SOME && (busy || is_detached))
+			continue;
+		if (idle <= AA_NAPS_BEFORE_SLEEP) {
 			aa_drain_wait(drain, AA_NAP_MS, false);
 		} else {
 			control->reader_sleeps = 1;

@@ -12,7 +12,7 @@
 #include "file_event.h"
 
 /* Room for any event a valid record can become: three names, each at most a directory's name, '/' and one as passed. */
-#define AA_EVENT_BYTES_MAX (sizeof(struct aa_file_event) + 3 * (2 * 4096 + 512) + 16)
+#define AA_EVENT_BYTES_MAX (sizeof(struct aa_file_event) + (size_t)3 * (2 * 4096 + 512) + 16)
 
 /*
  * Decodes `bytes` bytes at `record` (8-aligned) into `ret_event`, which has AA_EVENT_BYTES_MAX bytes. False when the

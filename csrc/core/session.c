@@ -125,7 +125,7 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 		bool known = false;
 
 		for (size_t i = 0; aa_backend_name(i); i++)
-			known |= !strcmp(ours->backend, aa_backend_name(i));
+			known = known || strcmp(ours->backend, aa_backend_name(i)) == 0;
 		if (!known)
 			return aa_error_create(AA_ERROR_VALUE, 0, "backend=\"%s\": known are kprobe and tracepoint",
 					       ours->backend);
@@ -229,8 +229,7 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		.scope = !options->has_pid ? AA_SCOPE_SYSTEM :
 			 options->follow   ? AA_SCOPE_TREE :
 					     AA_SCOPE_SINGLE,
-		/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
-		.exit_only = options->no_latency && !strcmp(backend, "tracepoint"),
+		.no_latency = options->no_latency,
 		.ring_bytes = options->ring_bytes,
 	};
 	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };
@@ -286,7 +285,7 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 		const char *backend = aa_backend_name(i);
 		struct aa_error *error;
 
-		if (session->options.backend && strcmp(session->options.backend, backend))
+		if (session->options.backend && strcmp(session->options.backend, backend) != 0)
 			continue;
 		error = aa_session_attach_backend(session, backend, pidfd);
 		if (!error) {
