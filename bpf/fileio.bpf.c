@@ -140,10 +140,14 @@ int aa_used_open(struct pt_regs *ctx) /* fd_install(fd, file) */
 
 /* --- tracepoint: sys_enter and sys_exit, dispatched by call number --- */
 
+/* Calls that can put another file behind a descriptor: number, in the 32-bit table, and which argument says which. */
 #define AA_NR_CLOSE 3
 #define AA_NR_DUP2 33
 #define AA_NR_DUP3 292
 #define AA_NR_CLOSE_RANGE 436
+#define AA_NR_COMPAT_CLOSE 6
+#define AA_NR_COMPAT_DUP2 63
+#define AA_NR_COMPAT_DUP3 330
 
 /* The 32-bit table has other numbers: read by the 64-bit one, vmsplice (316) would be a renameat2. */
 static __always_inline bool aa_is_compat(void)
@@ -174,35 +178,47 @@ static __always_inline bool aa_is_row_asked(__u32 row)
 	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
 }
 
+static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number,
+					   bool compat)
+{
+	/* The 32-bit convention: bx, cx. */
+	if (compat ? number == AA_NR_COMPAT_DUP2 || number == AA_NR_COMPAT_DUP3 :
+		     number == AA_NR_DUP2 || number == AA_NR_DUP3)
+		aa_change_begins(state, tid, compat ? regs->cx : regs->si);
+	else if (number == (compat ? AA_NR_COMPAT_CLOSE : AA_NR_CLOSE))
+		aa_change_begins(state, tid, compat ? regs->bx : regs->di);
+	else if (number == AA_NR_CLOSE_RANGE)
+		aa_change_begins(state, tid, AA_ALL_DESCRIPTORS);
+}
+
 SEC("tp_btf/sys_enter")
 int aa_sys_enter(__u64 *ctx)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u64 pid_tgid = bpf_get_current_pid_tgid(), number = ctx[1];
+	struct pt_regs *regs = (void *)ctx[0];
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
-	struct pt_regs *regs;
 	__u64 args[6];
+	bool compat;
 
-	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+	if (!aa_control.gate)
 		return 0;
-	if (aa_is_compat()) {
+	if (!aa_is_watched(pid_tgid)) {
+		if (number == AA_NR_CLOSE || number == AA_NR_DUP2 || number == AA_NR_DUP3 ||
+		    number == AA_NR_CLOSE_RANGE || number == AA_NR_COMPAT_CLOSE || number == AA_NR_COMPAT_DUP2 ||
+		    number == AA_NR_COMPAT_DUP3)
+			aa_note_change(NULL, tid, regs, number, aa_is_compat());
+		return 0;
+	}
+	compat = aa_is_compat();
+	/* For every call, so that a return without an entry can be told: see aa_exit_without_entry(). */
+	state = aa_state_make(tid);
+	aa_note_change(state, tid, regs, number, compat);
+	if (compat) {
 		aa_count(compat_calls, 1);
 		return 0;
 	}
-	/* For every call, so that a return without an entry can be told: see aa_sys_exit. */
-	state = aa_state_make(tid);
-	regs = (void *)ctx[0];
-	if (state) {
-		__u64 number = ctx[1];
-
-		if (number == AA_NR_DUP2 || number == AA_NR_DUP3)
-			aa_change_begins(state, regs->si);
-		else if (number == AA_NR_CLOSE)
-			aa_change_begins(state, regs->di);
-		else if (number == AA_NR_CLOSE_RANGE)
-			aa_change_begins(state, AA_ALL_DESCRIPTORS);
-	}
-	row = aa_row_of(ctx[1]);
+	row = aa_row_of(number);
 	if (!aa_is_row_asked(row) || (aa_config.exit_only && aa_specs[row].fd))
 		return 0;
 	args[0] = regs->di;
@@ -237,11 +253,12 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
 	struct pt_regs *regs;
 	__u64 args[6];
 
-	if (!aa_is_watched(pid_tgid))
+	if (!aa_is_watched(pid_tgid)) {
+		aa_change_ends(NULL, tid);
 		return 0;
+	}
 	state = aa_state_of(tid);
-	if (state && state->changes_fd)
-		aa_change_ends(state);
+	aa_change_ends(state, tid);
 	if (aa_is_compat())
 		return 0;
 	if (state && state->phase == AA_PHASE_UNASKED) {
@@ -326,6 +343,7 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	entry.tgid = BPF_CORE_READ(task, tgid);
 	entry.tid = BPF_CORE_READ(task, pid);
 	entry.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);
+	entry.is_live = BPF_CORE_READ(task, signal, live.counter) > 0;
 	thread = BPF_CORE_READ(task, thread_pid);
 	process = BPF_CORE_READ(task, signal, pids[AA_PIDTYPE_TGID]);
 	if (!thread || !process)

@@ -225,7 +225,8 @@ struct aa_task {
 	__u32 tgid, tid, parent_tgid;
 	__u32 reader_tgid, reader_tid; /* 0: not visible to the reader */
 	__u32 reader_level;
+	__u32 is_live; /* its process has threads that have not exited: not a zombie */
 };
-AA_ASSERT_SIZE(struct aa_task, 24);
+AA_ASSERT_SIZE(struct aa_task, 28);
 
 #endif

@@ -18,7 +18,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct pt_regs {
-	unsigned long r10, r9, r8, dx, si, di, ax, orig_ax;
+	unsigned long bx, cx, r10, r9, r8, dx, si, di, ax, orig_ax;
 };
 
 struct qstr {

@@ -248,7 +248,9 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	if (spec->fd) {
 		file = aa_file_of(BPF_CORE_READ(task, files), (__s32)args[(spec->fd - 1) & 7]);
 		aa_identify(file, &state->object);
-		if (file && (BPF_CORE_READ(file, f_mode) & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK)
+		/* Begun at the return, the position has moved on. */
+		if (file && !aa_config.exit_only &&
+		    (BPF_CORE_READ(file, f_mode) & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK)
 			state->position = BPF_CORE_READ(file, f_pos);
 	}
 	if (spec->path) {
@@ -308,31 +310,65 @@ static __always_inline __u32 aa_changed_slot(struct files_struct *files, __s32 f
 	return (hash ^ hash >> 32) & (AA_CHANGED_SLOTS - 1);
 }
 
-static __always_inline void aa_change_begins(struct aa_call_state *state, __s32 fd)
+/*
+ * Threads that are not watched may share the table too (CLONE_FILES): for them, thread → slot. When it is full, the
+ * times at entry and exit still tell one swapper's doings.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32);
+} aa_foreign_changes SEC(".maps");
+
+static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __s32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct files_struct *files = BPF_CORE_READ(task, files);
 	struct aa_changed *changed;
+	__u32 slot;
 
 	if (BPF_CORE_READ(files, count.counter) < 2)
 		return;
-	state->changed_slot = aa_changed_slot(files, fd);
-	changed = bpf_map_lookup_elem(&aa_changed, &state->changed_slot);
+	slot = aa_changed_slot(files, fd);
+	changed = bpf_map_lookup_elem(&aa_changed, &slot);
 	if (!changed)
 		return;
+	changed->last_ns = bpf_ktime_get_boot_ns();
+	if (state) {
+		state->changed_slot = slot;
+		state->changes_fd = 1;
+	} else if (bpf_map_update_elem(&aa_foreign_changes, &tid, &slot, BPF_ANY)) {
+		return;
+	}
 	__sync_fetch_and_add(&changed->under_way, 1);
-	state->changes_fd = 1;
 }
 
-static __always_inline void aa_change_ends(struct aa_call_state *state)
+static __always_inline void aa_change_settle(__u32 slot)
 {
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &state->changed_slot);
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
 
-	state->changes_fd = 0;
 	if (!changed)
 		return;
 	changed->last_ns = bpf_ktime_get_boot_ns();
 	__sync_fetch_and_add(&changed->under_way, -1);
+}
+
+static __always_inline void aa_change_ends(struct aa_call_state *state, __u32 tid)
+{
+	__u32 *slot;
+
+	if (state) {
+		if (state->changes_fd)
+			aa_change_settle(state->changed_slot);
+		state->changes_fd = 0;
+		return;
+	}
+	slot = bpf_map_lookup_elem(&aa_foreign_changes, &tid);
+	if (!slot)
+		return;
+	aa_change_settle(*slot);
+	bpf_map_delete_elem(&aa_foreign_changes, &tid);
 }
 
 static __always_inline bool aa_changed_since(__u32 slot, __u64 since_ns)
@@ -628,10 +664,9 @@ static __always_inline void aa_abandon(__u32 tid)
 {
 	struct aa_call_state *state = aa_state_of(tid);
 
+	aa_change_ends(state, tid);
 	if (!state)
 		return;
-	if (state->changes_fd)
-		aa_change_ends(state);
 	if (state->phase == AA_PHASE_IN_CALL) {
 		aa_count(no_exit, 1);
 		aa_count(in_flight, -1);

@@ -17,10 +17,9 @@
 enum { STRING_PATH, STRING_NEW_PATH, STRING_RAW_PATH, STRING_COUNT };
 
 struct py_event {
-	PyObject_VAR_HEAD
-	PyObject *strings[STRING_COUNT]; /* str, made at first use */
-	int64_t offset_ns;               /* CLOCK_REALTIME - CLOCK_BOOTTIME */
-	struct aa_file_event event;      /* its strings run on behind the end of this struct */
+	PyObject_VAR_HEAD PyObject *strings[STRING_COUNT]; /* str, made at first use */
+	int64_t offset_ns;				   /* CLOCK_REALTIME - CLOCK_BOOTTIME */
+	struct aa_file_event event;			   /* its strings run on behind the end of this struct */
 };
 
 /* What the constructor has gathered before it knows how large the event is. */
@@ -38,7 +37,7 @@ struct field {
 	const char *name;
 	PyObject *(*get)(struct py_event *self, struct module_state *state, const struct field *field);
 	int (*set)(struct draft *draft, PyObject *value, const struct field *field);
-	size_t offset;    /* in struct aa_file_event */
+	size_t offset;	  /* in struct aa_file_event */
 	enum width width; /* WIDTH_NONE: not a number of struct aa_file_event */
 	uint32_t present; /* AA_FIELD_*: None without it; 0: always there */
 };
@@ -114,7 +113,7 @@ static int set_number(struct draft *draft, PyObject *value, const struct field *
 		return 0;
 	case WIDTH_U32:
 		*(uint32_t *)at = (uint32_t)number;
-		return number == (int64_t)*(uint32_t *)at ? 0 : wrong_range(field, value);
+		return number == (int64_t) * (uint32_t *)at ? 0 : wrong_range(field, value);
 	case WIDTH_I32:
 		*(int32_t *)at = (int32_t)number;
 		return number == *(int32_t *)at ? 0 : wrong_range(field, value);
@@ -147,12 +146,14 @@ static int64_t event_bytes(const struct aa_file_event *event)
 	return event->result > 0 ? event->result : 0;
 }
 
-static PyObject *get_errno(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *Py_UNUSED(f))
+static PyObject *get_errno(struct py_event *self, struct module_state *Py_UNUSED(state),
+			   const struct field *Py_UNUSED(f))
 {
 	return PyLong_FromLongLong(event_errno(&self->event));
 }
 
-static PyObject *get_bytes(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *Py_UNUSED(f))
+static PyObject *get_bytes(struct py_event *self, struct module_state *Py_UNUSED(state),
+			   const struct field *Py_UNUSED(f))
 {
 	return PyLong_FromLongLong(event_bytes(&self->event));
 }
@@ -182,9 +183,9 @@ static int set_bytes(struct draft *draft, PyObject *value, const struct field *f
 static int settle_result(struct draft *draft)
 {
 	if (!draft->has_result)
-		draft->event.result = draft->has_error && draft->error ? -draft->error
-				      : draft->has_bytes               ? draft->bytes
-								       : 0;
+		draft->event.result = draft->has_error && draft->error ? -draft->error :
+				      draft->has_bytes		       ? draft->bytes :
+									 0;
 	if ((draft->has_error && draft->error != event_errno(&draft->event)) ||
 	    (draft->has_bytes && draft->bytes != event_bytes(&draft->event))) {
 		PyErr_Format(PyExc_ValueError, "return_code %lld contradicts errno or bytes",
@@ -217,12 +218,10 @@ static int load_datetime(struct module_state *state)
 	return state->epoch ? 0 : -1;
 }
 
-/* Microseconds since 1970, rounded down: what a datetime can hold. */
+/* Microseconds since 1970: what a datetime can hold. */
 static int64_t event_time_us(const struct py_event *self)
 {
-	int64_t time_ns = (int64_t)(self->event.timestamp_ns + (uint64_t)self->offset_ns);
-
-	return time_ns / 1000 - (time_ns % 1000 < 0);
+	return (int64_t)(self->event.timestamp_ns + (uint64_t)self->offset_ns) / 1000;
 }
 
 static PyObject *get_time(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
@@ -405,7 +404,8 @@ static uint16_t default_call(const struct draft *draft)
 
 /* ---- strings ---- */
 
-static PyObject *get_comm(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *Py_UNUSED(f))
+static PyObject *get_comm(struct py_event *self, struct module_state *Py_UNUSED(state),
+			  const struct field *Py_UNUSED(f))
 {
 	const char *comm = self->event.comm;
 
@@ -453,9 +453,9 @@ static const char *event_string(const struct aa_file_event *event, unsigned whic
 
 static unsigned field_string(const struct field *field)
 {
-	return field->present == AA_FIELD_PATH       ? STRING_PATH
-	       : field->present == AA_FIELD_NEW_PATH ? STRING_NEW_PATH
-						     : STRING_RAW_PATH;
+	return field->present == AA_FIELD_PATH	   ? STRING_PATH :
+	       field->present == AA_FIELD_NEW_PATH ? STRING_NEW_PATH :
+						     STRING_RAW_PATH;
 }
 
 static PyObject *get_string(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *field)
@@ -534,7 +534,7 @@ enum {
 };
 
 static const struct field fields[FIELD_COUNT] = {
-#define X(name, ...) {#name, __VA_ARGS__},
+#define X(name, ...) { #name, __VA_ARGS__ },
 	AA_FIELDS(X)
 #undef X
 };
@@ -552,10 +552,10 @@ static PyObject *event_get(PyObject *self, void *closure)
 }
 
 static PyGetSetDef event_getset[] = {
-#define X(name, ...) {#name, event_get, NULL, NULL, (void *)&fields[FIELD_##name]},
+#define X(name, ...) { #name, event_get, NULL, NULL, (void *)&fields[FIELD_##name] },
 	AA_FIELDS(X)
 #undef X
-	{0},
+		{ 0 },
 };
 
 /* ---- making one ---- */
@@ -635,9 +635,9 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 		return -1;
 	}
 	for (which = 0; which < STRING_COUNT; which++) {
-		uint16_t *length = which == STRING_PATH       ? &draft->event.path_length
-				   : which == STRING_NEW_PATH ? &draft->event.new_path_length
-							      : &draft->event.raw_path_length;
+		uint16_t *length = which == STRING_PATH	    ? &draft->event.path_length :
+				   which == STRING_NEW_PATH ? &draft->event.new_path_length :
+							      &draft->event.raw_path_length;
 
 		*length = draft->strings[which] ? (uint16_t)PyBytes_Size(draft->strings[which]) : 0;
 	}
@@ -646,7 +646,7 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 
 static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	struct draft draft = {.state = PyType_GetModuleState(type)};
+	struct draft draft = { .state = PyType_GetModuleState(type) };
 	struct py_event *self = NULL;
 	int64_t offset_ns = 0;
 	unsigned which;
@@ -748,8 +748,8 @@ static PyObject *event_richcompare(struct py_event *self, PyObject *other, int o
 static Py_hash_t event_hash(struct py_event *self)
 {
 	/* Enough to tell events apart; the multiplier is that of 64-bit FNV-1a. */
-	const uint64_t parts[] = {self->event.seq, self->event.timestamp_ns, self->event.tid, self->event.operation,
-				  (uint64_t)self->event.result};
+	const uint64_t parts[] = { self->event.seq, self->event.timestamp_ns, self->event.tid, self->event.operation,
+				   (uint64_t)self->event.result };
 	uint64_t hash = 0xcbf29ce484222325u;
 	size_t index;
 
@@ -849,24 +849,24 @@ static PyObject *event_repr(struct py_event *self)
 }
 
 static PyMethodDef event_methods[] = {
-	{"_asdict", AA_METHOD(event_asdict), METH_NOARGS,
-	 PyDoc_STR("_asdict($self, /)\n--\n\nEvery field by its name; FileEvent(**that) is equal.")},
-	{"__reduce__", AA_METHOD(event_reduce), METH_NOARGS, PyDoc_STR("__reduce__($self, /)\n--\n\n")},
-	{"__copy__", event_copy, METH_NOARGS, PyDoc_STR("__copy__($self, /)\n--\n\n")},
-	{"__deepcopy__", event_copy, METH_O, PyDoc_STR("__deepcopy__($self, memo, /)\n--\n\n")},
-	{0},
+	{ "_asdict", AA_METHOD(event_asdict), METH_NOARGS,
+	  PyDoc_STR("_asdict($self, /)\n--\n\nEvery field by its name; FileEvent(**that) is equal.") },
+	{ "__reduce__", AA_METHOD(event_reduce), METH_NOARGS, PyDoc_STR("__reduce__($self, /)\n--\n\n") },
+	{ "__copy__", event_copy, METH_NOARGS, PyDoc_STR("__copy__($self, /)\n--\n\n") },
+	{ "__deepcopy__", event_copy, METH_O, PyDoc_STR("__deepcopy__($self, memo, /)\n--\n\n") },
+	{ 0 },
 };
 
 static PyType_Slot event_slots[] = {
-	{Py_tp_doc, (void *)PyDoc_STR("FileEvent(*, op, **fields)\n--\n\nOne finished call. Immutable.")},
-	{Py_tp_new, event_new},
-	{Py_tp_dealloc, event_dealloc},
-	{Py_tp_getset, event_getset},
-	{Py_tp_methods, event_methods},
-	{Py_tp_richcompare, event_richcompare},
-	{Py_tp_hash, event_hash},
-	{Py_tp_repr, event_repr},
-	{0, NULL},
+	{ Py_tp_doc, (void *)PyDoc_STR("FileEvent(*, op, **fields)\n--\n\nOne finished call. Immutable.") },
+	{ Py_tp_new, event_new },
+	{ Py_tp_dealloc, event_dealloc },
+	{ Py_tp_getset, event_getset },
+	{ Py_tp_methods, event_methods },
+	{ Py_tp_richcompare, event_richcompare },
+	{ Py_tp_hash, event_hash },
+	{ Py_tp_repr, event_repr },
+	{ 0, NULL },
 };
 
 PyType_Spec aa_event_spec = {

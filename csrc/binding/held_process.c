@@ -3,14 +3,13 @@
 #include "module.h"
 
 struct py_held {
-	PyObject_HEAD
-	struct aa_held_process *process;
+	PyObject_HEAD struct aa_held_process *process;
 	pid_t pid;
 };
 
 struct string_array {
 	PyObject *owner; /* tuple of bytes */
-	char **items;    /* NULL-terminated, point into owner */
+	char **items;	 /* NULL-terminated, point into owner */
 };
 
 static void string_array_release(struct string_array *array)
@@ -66,12 +65,12 @@ static int parse_id(PyObject *value, const char *name, bool *ret_has, uint32_t *
 
 static PyObject *held_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static const char *const keywords[] = {
-		"executables", "argv", "env", "cwd", "stdio", "start_new_session", "uid", "gid", NULL};
+	static const char *const keywords[] = { "executables",	     "argv", "env", "cwd", "stdio",
+						"start_new_session", "uid",  "gid", NULL };
 	struct module_state *state = PyType_GetModuleState(type);
-	struct string_array executables = {0}, argv = {0}, env = {0};
+	struct string_array executables = { 0 }, argv = { 0 }, env = { 0 };
 	PyObject *py_executables, *py_argv, *py_env, *py_cwd, *py_uid, *py_gid;
-	struct aa_held_options options = {0};
+	struct aa_held_options options = { 0 };
 	struct aa_held_process *process = NULL;
 	struct py_held *self = NULL;
 	struct aa_error *error;
@@ -175,26 +174,27 @@ static PyObject *held_get_pid(struct py_held *self, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef held_methods[] = {
-	{"release", AA_METHOD(held_release), METH_NOARGS,
-	 PyDoc_STR("release($self, /)\n--\n\nLet it exec; OSError with execve's errno when it cannot.")},
-	{"close", AA_METHOD(held_close), METH_NOARGS,
-	 PyDoc_STR("close($self, /)\n--\n\nKill and reap it unless it was released.")},
-	{0},
+	{ "release", AA_METHOD(held_release), METH_NOARGS,
+	  PyDoc_STR("release($self, /)\n--\n\nLet it exec; OSError with execve's errno when it cannot.") },
+	{ "close", AA_METHOD(held_close), METH_NOARGS,
+	  PyDoc_STR("close($self, /)\n--\n\nKill and reap it unless it was released.") },
+	{ 0 },
 };
 
 static PyGetSetDef held_getset[] = {
-	{"pid", (getter)held_get_pid, NULL, PyDoc_STR("Process id."), NULL},
-	{0},
+	{ "pid", (getter)held_get_pid, NULL, PyDoc_STR("Process id."), NULL },
+	{ 0 },
 };
 
 static PyType_Slot held_slots[] = {
-	{Py_tp_doc, (void *)PyDoc_STR("HeldProcess(*, executables, argv, env, cwd, stdio, start_new_session, uid, gid)\n"
-				      "--\n\nA command held before its exec.")},
-	{Py_tp_new, held_new},
-	{Py_tp_dealloc, held_dealloc},
-	{Py_tp_methods, held_methods},
-	{Py_tp_getset, held_getset},
-	{0, NULL},
+	{ Py_tp_doc,
+	  (void *)PyDoc_STR("HeldProcess(*, executables, argv, env, cwd, stdio, start_new_session, uid, gid)\n"
+			    "--\n\nA command held before its exec.") },
+	{ Py_tp_new, held_new },
+	{ Py_tp_dealloc, held_dealloc },
+	{ Py_tp_methods, held_methods },
+	{ Py_tp_getset, held_getset },
+	{ 0, NULL },
 };
 
 PyType_Spec aa_held_spec = {

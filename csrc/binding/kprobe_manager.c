@@ -2,8 +2,8 @@
 /*
  * KprobeManager: one method, one call of the core, with the GIL released wherever the core may wait.
  *
- * The session lives as long as the object, so that a method needs no lock: close() only empties it. What two threads may
- * do at once is the core's to decide (aa_session_reader_acquire), not this file's.
+ * The session lives as long as the object, so that a method needs no lock: close() only empties it. What two threads
+ * may do at once is the core's to decide (aa_session_reader_acquire), not this file's.
  */
 #include "module.h"
 #include "options.h"
@@ -14,15 +14,15 @@
 #include <structmember.h>
 #include <unistd.h>
 
-#define POLL_EVENTS_MAX 65536 /* of one poll() without max_events: it must end even if events come faster than it reads */
+#define POLL_EVENTS_MAX                                                                                                \
+	65536 /* of one poll() without max_events: it must end even if events come faster than it reads */
 
 struct py_manager {
-	PyObject_HEAD
-	struct module_state *state; /* a subclass has no way to it */
-	PyObject *module;           /* keeps state */
+	PyObject_HEAD struct module_state *state; /* a subclass has no way to it */
+	PyObject *module;			  /* keeps state */
 	struct aa_session *session;
 	PyObject *weak_references;
-	pid_t owner;       /* who made it; 0 in a forked child: inert */
+	pid_t owner;	   /* who made it; 0 in a forked child: inert */
 	bool has_offset;   /* offset_ns is that of the present ledger */
 	int64_t offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME */
 };
@@ -154,7 +154,7 @@ static int check_open(const struct py_manager *self)
 
 static PyObject *manager_attach(struct py_manager *self, PyObject *args, PyObject *kwargs)
 {
-	static const char *const keywords[] = {"pid", NULL};
+	static const char *const keywords[] = { "pid", NULL };
 	bool has_pid = false, had_pid;
 	PyObject *pid_object = NULL;
 	struct aa_error *error = NULL;
@@ -190,7 +190,7 @@ static PyObject *manager_attach(struct py_manager *self, PyObject *args, PyObjec
 
 static PyObject *manager_detach(struct py_manager *self, PyObject *args, PyObject *kwargs)
 {
-	static const char *const keywords[] = {"wait", NULL};
+	static const char *const keywords[] = { "wait", NULL };
 	struct aa_error *error;
 	int wait = 1;
 
@@ -233,7 +233,8 @@ static int acquire_reader(struct py_manager *self)
 	if (check_open(self) < 0)
 		return -1;
 	if (!aa_session_backend(self->session)) {
-		PyErr_SetString(PyExc_RuntimeError, "not attached: call attach(), or use the manager in a with statement");
+		PyErr_SetString(PyExc_RuntimeError,
+				"not attached: call attach(), or use the manager in a with statement");
 		return -1;
 	}
 	error = aa_session_reader_acquire(self->session);
@@ -319,7 +320,8 @@ static PyObject *manager_iternext(struct py_manager *self)
 	return object;
 }
 
-/* Appends what is queued, at most `max`. With nothing appended a failure is raised; else it will come again next time. */
+/* Appends what is queued, at most `max`. With nothing appended a failure is raised; else it will come again next time.
+ */
 static int take_queued(struct py_manager *self, PyObject *list, size_t max, const struct aa_file_event *event)
 {
 	size_t taken = 0;
@@ -343,7 +345,7 @@ static int take_queued(struct py_manager *self, PyObject *list, size_t max, cons
 
 static PyObject *manager_poll(struct py_manager *self, PyObject *args, PyObject *kwargs)
 {
-	static const char *const keywords[] = {"timeout", "max_events", NULL};
+	static const char *const keywords[] = { "timeout", "max_events", NULL };
 	PyObject *timeout = Py_None, *max_events = Py_None, *list;
 	const struct aa_file_event *event;
 	int64_t deadline_ns;
@@ -472,27 +474,15 @@ static const struct {
 	const char *name;
 	size_t offset;
 } counters[] = {
-#define COUNTER(name) {#name, offsetof(struct aa_stats, name)}
-	COUNTER(performed),
-	COUNTER(delivered),
-	COUNTER(queued),
-	COUNTER(in_flight),
-	COUNTER(filtered),
-	COUNTER(ring_full),
-	COUNTER(state_full),
-	COUNTER(no_entry),
-	COUNTER(no_exit),
-	COUNTER(probe_missed),
-	COUNTER(fork_map_full),
-	COUNTER(queue_full),
-	COUNTER(decode_error),
-	COUNTER(pre_attach),
-	COUNTER(denied),
-	COUNTER(compat_calls),
-	COUNTER(path_truncated),
-	COUNTER(path_unreadable),
-	COUNTER(watched),
-	COUNTER(boottime_to_realtime_ns),
+#define COUNTER(name)                                                                                                  \
+	{                                                                                                              \
+#name, offsetof(struct aa_stats, name)                                                                 \
+	}
+	COUNTER(performed),	 COUNTER(delivered),	   COUNTER(queued),	   COUNTER(in_flight),
+	COUNTER(filtered),	 COUNTER(ring_full),	   COUNTER(state_full),	   COUNTER(no_entry),
+	COUNTER(no_exit),	 COUNTER(probe_missed),	   COUNTER(fork_map_full), COUNTER(queue_full),
+	COUNTER(decode_error),	 COUNTER(pre_attach),	   COUNTER(denied),	   COUNTER(compat_calls),
+	COUNTER(path_truncated), COUNTER(path_unreadable), COUNTER(watched),	   COUNTER(boottime_to_realtime_ns),
 #undef COUNTER
 };
 
@@ -517,11 +507,11 @@ static PyObject *make_stats(struct py_manager *self, const struct aa_stats *stat
 		if (status < 0)
 			goto out;
 	}
-	value = stats->exact ? Py_NewRef(Py_None)
-			     : PyUnicode_DecodeUTF8(stats->inexact_reason,
-						    (Py_ssize_t)strnlen(stats->inexact_reason,
-									sizeof(stats->inexact_reason)),
-						    "backslashreplace");
+	value = stats->exact ?
+			Py_NewRef(Py_None) :
+			PyUnicode_DecodeUTF8(stats->inexact_reason,
+					     (Py_ssize_t)strnlen(stats->inexact_reason, sizeof(stats->inexact_reason)),
+					     "backslashreplace");
 	if (value && PyDict_SetItemString(kwargs, "inexact_reason", value) == 0)
 		object = PyObject_Call(self->state->stats_class, args, kwargs);
 out:
@@ -567,10 +557,10 @@ static PyObject *manager_repr(struct py_manager *self)
 	if (!pid)
 		goto out;
 	backend = aa_session_backend(self->session);
-	state_name = aa_session_is_closed(self->session) ? "closed"
-		     : is_attached(self)                 ? "attached"
-		     : backend                           ? "detached"
-							 : "not attached";
+	state_name = aa_session_is_closed(self->session) ? "closed" :
+		     is_attached(self)			 ? "attached" :
+		     backend				 ? "detached" :
+							   "not attached";
 	if (!backend) {
 		repr = PyUnicode_FromFormat("<%U pid=%S %s>", class_name, pid, state_name);
 		goto out;
@@ -594,52 +584,52 @@ static PyObject *manager_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(i
 /* ---- the type ---- */
 
 static PyMethodDef manager_methods[] = {
-	{"attach", AA_METHOD(manager_attach), METH_VARARGS | METH_KEYWORDS,
-	 PyDoc_STR("attach($self, /, pid=...)\n--\n\nAttach the probes; all or nothing.")},
-	{"detach", AA_METHOD(manager_detach), METH_VARARGS | METH_KEYWORDS,
-	 PyDoc_STR("detach($self, /, *, wait=True)\n--\n\nDetach; what was captured can still be read.")},
-	{"close", AA_METHOD(manager_close), METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nDetach and discard.")},
-	{"poll", AA_METHOD(manager_poll), METH_VARARGS | METH_KEYWORDS,
-	 PyDoc_STR("poll($self, /, timeout=None, max_events=None)\n--\n\n"
-		   "At least one event, [] on time-out, None at the end.")},
-	{"fileno", AA_METHOD(manager_fileno), METH_NOARGS,
-	 PyDoc_STR("fileno($self, /)\n--\n\nA descriptor readable exactly when poll(0) would tell something.")},
-	{"__reduce__", manager_reduce, METH_NOARGS, PyDoc_STR("__reduce__($self, /)\n--\n\n")},
-	{"__reduce_ex__", manager_reduce, METH_O, PyDoc_STR("__reduce_ex__($self, protocol, /)\n--\n\n")},
-	{0},
+	{ "attach", AA_METHOD(manager_attach), METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("attach($self, /, pid=...)\n--\n\nAttach the probes; all or nothing.") },
+	{ "detach", AA_METHOD(manager_detach), METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("detach($self, /, *, wait=True)\n--\n\nDetach; what was captured can still be read.") },
+	{ "close", AA_METHOD(manager_close), METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nDetach and discard.") },
+	{ "poll", AA_METHOD(manager_poll), METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("poll($self, /, timeout=None, max_events=None)\n--\n\n"
+		    "At least one event, [] on time-out, None at the end.") },
+	{ "fileno", AA_METHOD(manager_fileno), METH_NOARGS,
+	  PyDoc_STR("fileno($self, /)\n--\n\nA descriptor readable exactly when poll(0) would tell something.") },
+	{ "__reduce__", manager_reduce, METH_NOARGS, PyDoc_STR("__reduce__($self, /)\n--\n\n") },
+	{ "__reduce_ex__", manager_reduce, METH_O, PyDoc_STR("__reduce_ex__($self, protocol, /)\n--\n\n") },
+	{ 0 },
 };
 
 static PyGetSetDef manager_getset[] = {
-	{"is_attached", (getter)manager_get_is_attached, NULL, PyDoc_STR("Probes are attached."), NULL},
-	{"pid", (getter)manager_get_pid, NULL, PyDoc_STR("The process to watch; None: the whole system."), NULL},
-	{"backend", (getter)manager_get_backend, NULL, PyDoc_STR("The way in, once attached."), NULL},
-	{"passed_over", (getter)manager_get_passed_over, NULL, PyDoc_STR("Why other backends were not used."), NULL},
-	{"targets", (getter)manager_get_targets, NULL, PyDoc_STR("What is attached."), NULL},
-	{"stats", (getter)manager_get_stats, NULL, PyDoc_STR("The ledger."), NULL},
-	{0},
+	{ "is_attached", (getter)manager_get_is_attached, NULL, PyDoc_STR("Probes are attached."), NULL },
+	{ "pid", (getter)manager_get_pid, NULL, PyDoc_STR("The process to watch; None: the whole system."), NULL },
+	{ "backend", (getter)manager_get_backend, NULL, PyDoc_STR("The way in, once attached."), NULL },
+	{ "passed_over", (getter)manager_get_passed_over, NULL, PyDoc_STR("Why other backends were not used."), NULL },
+	{ "targets", (getter)manager_get_targets, NULL, PyDoc_STR("What is attached."), NULL },
+	{ "stats", (getter)manager_get_stats, NULL, PyDoc_STR("The ledger."), NULL },
+	{ 0 },
 };
 
 static PyMemberDef manager_members[] = {
-	{"__weaklistoffset__", T_PYSSIZET, offsetof(struct py_manager, weak_references), READONLY, NULL},
-	{0},
+	{ "__weaklistoffset__", T_PYSSIZET, offsetof(struct py_manager, weak_references), READONLY, NULL },
+	{ 0 },
 };
 
 static PyType_Slot manager_slots[] = {
-	{Py_tp_doc,
-	 (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, backend=None, "
-			   "latency=True, ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
-			   "Watches the files a process tree touches.")},
-	{Py_tp_new, manager_new},
-	{Py_tp_init, manager_init},
-	{Py_tp_finalize, manager_finalize},
-	{Py_tp_dealloc, manager_dealloc},
-	{Py_tp_methods, manager_methods},
-	{Py_tp_getset, manager_getset},
-	{Py_tp_members, manager_members},
-	{Py_tp_iter, PyObject_SelfIter},
-	{Py_tp_iternext, manager_iternext},
-	{Py_tp_repr, manager_repr},
-	{0, NULL},
+	{ Py_tp_doc,
+	  (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, backend=None, "
+			    "latency=True, ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
+			    "Watches the files a process tree touches.") },
+	{ Py_tp_new, manager_new },
+	{ Py_tp_init, manager_init },
+	{ Py_tp_finalize, manager_finalize },
+	{ Py_tp_dealloc, manager_dealloc },
+	{ Py_tp_methods, manager_methods },
+	{ Py_tp_getset, manager_getset },
+	{ Py_tp_members, manager_members },
+	{ Py_tp_iter, PyObject_SelfIter },
+	{ Py_tp_iternext, manager_iternext },
+	{ Py_tp_repr, manager_repr },
+	{ 0, NULL },
 };
 
 PyType_Spec aa_manager_spec = {

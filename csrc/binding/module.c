@@ -28,9 +28,9 @@ static PyObject *native_calls(PyObject *module, PyObject *Py_UNUSED(ignored))
 
 	for (index = 0; rows && index < state->call_count; index++) {
 		const struct aa_call_info *call = aa_call_info(index);
-		PyObject *row = Py_BuildValue("OiOssO", state->calls[index], call->number,
-					      state->operations[call->operation], call->program, call->function,
-					      call->origin ? Py_True : Py_False);
+		PyObject *row =
+			Py_BuildValue("OiOssO", state->calls[index], call->number, state->operations[call->operation],
+				      call->program, call->function, call->origin ? Py_True : Py_False);
 
 		if (!row || PyTuple_SetItem(rows, (Py_ssize_t)index, row) < 0)
 			Py_CLEAR(rows);
@@ -84,13 +84,14 @@ static PyObject *native_after_fork_in_child(PyObject *module, PyObject *Py_UNUSE
 }
 
 static PyMethodDef module_methods[] = {
-	{"calls", native_calls, METH_NOARGS,
-	 PyDoc_STR("calls($module, /)\n--\n\nThe table: (name, number, op, program, function, origin) for each call.")},
-	{"backends", native_backends, METH_NOARGS,
-	 PyDoc_STR("backends($module, /)\n--\n\nWhat each backend would need here; attaches nothing.")},
-	{"_after_fork_in_child", native_after_fork_in_child, METH_NOARGS,
-	 PyDoc_STR("_after_fork_in_child($module, /)\n--\n\nos.register_at_fork calls this.")},
-	{0},
+	{ "calls", native_calls, METH_NOARGS,
+	  PyDoc_STR(
+		  "calls($module, /)\n--\n\nThe table: (name, number, op, program, function, origin) for each call.") },
+	{ "backends", native_backends, METH_NOARGS,
+	  PyDoc_STR("backends($module, /)\n--\n\nWhat each backend would need here; attaches nothing.") },
+	{ "_after_fork_in_child", native_after_fork_in_child, METH_NOARGS,
+	  PyDoc_STR("_after_fork_in_child($module, /)\n--\n\nos.register_at_fork calls this.") },
+	{ 0 },
 };
 
 /* Strong references to the named attributes of a module. */
@@ -135,11 +136,8 @@ static int fill_tables(struct module_state *state)
 {
 	PyObject *operation = NULL, *kind = NULL, *source = NULL;
 	const struct import events[] = {
-		{"Op", &operation},
-		{"Kind", &kind},
-		{"PathSource", &source},
-		{"PathFlag", &state->flag_class},
-		{NULL, NULL},
+		{ "Op", &operation }, { "Kind", &kind }, { "PathSource", &source }, { "PathFlag", &state->flag_class },
+		{ NULL, NULL },
 	};
 	int status = -1;
 	size_t index;
@@ -152,7 +150,7 @@ static int fill_tables(struct module_state *state)
 
 	while (aa_call_info(state->call_count))
 		state->call_count++;
-	state->calls = PyMem_Calloc(state->call_count + 1, sizeof(*state->calls));
+	state->calls = PyMem_Calloc(state->call_count + 1, sizeof(PyObject *));
 	if (!state->calls) {
 		PyErr_NoMemory();
 		goto out;
@@ -205,19 +203,19 @@ static int module_exec(PyObject *module)
 	struct module_state *state = PyModule_GetState(module);
 	PyObject *weak_set = NULL, *match_args;
 	const struct import ledger[] = {
-		{"Stats", &state->stats_class},
-		{"Target", &state->target_class},
-		{"PassedOver", &state->passed_over_class},
-		{"BackendReport", &state->backend_report_class},
-		{NULL, NULL},
+		{ "Stats", &state->stats_class },
+		{ "Target", &state->target_class },
+		{ "PassedOver", &state->passed_over_class },
+		{ "BackendReport", &state->backend_report_class },
+		{ NULL, NULL },
 	};
 	const struct import errors[] = {
-		{"ProbeAttachError", &state->probe_attach_error},
-		{"PermissionDenied", &state->permission_denied},
-		{"BackendUnavailable", &state->backend_unavailable},
-		{NULL, NULL},
+		{ "ProbeAttachError", &state->probe_attach_error },
+		{ "PermissionDenied", &state->permission_denied },
+		{ "BackendUnavailable", &state->backend_unavailable },
+		{ NULL, NULL },
 	};
-	const struct import weakref[] = {{"WeakSet", &weak_set}, {NULL, NULL}};
+	const struct import weakref[] = { { "WeakSet", &weak_set }, { NULL, NULL } };
 	int status;
 
 	if (import_names("aa_fileio.ledger", ledger) < 0 || import_names("aa_fileio.errors", errors) < 0 ||
@@ -225,7 +223,8 @@ static int module_exec(PyObject *module)
 		return -1;
 	state->managers = PyObject_CallFunction(weak_set, NULL);
 	Py_DECREF(weak_set);
-	if (!state->managers || fill_tables(state) < 0 || add_type(module, &aa_manager_spec, &state->manager_type) < 0 ||
+	if (!state->managers || fill_tables(state) < 0 ||
+	    add_type(module, &aa_manager_spec, &state->manager_type) < 0 ||
 	    add_type(module, &aa_event_spec, &state->event_type) < 0 ||
 	    add_type(module, &aa_held_spec, &state->held_type) < 0)
 		return -1;
@@ -309,30 +308,30 @@ static void module_free(void *module)
 
 /*
  * One .abi3.so serves 3.11 and everything newer, but a slot that an interpreter does not know is an error to it. So the
- * array is chosen by the version that runs. The numbers are those of CPython's moduleobject.h, which older headers lack.
- * The GIL is kept: reading is guarded by the core, the caches of FileEvent and of the module state are not.
+ * array is chosen by the version that runs. The numbers are those of CPython's moduleobject.h, which older headers
+ * lack. The GIL is kept: reading is guarded by the core, the caches of FileEvent and of the module state are not.
  */
 #define SLOT_MULTIPLE_INTERPRETERS 3 /* Py_mod_multiple_interpreters, 3.12 */
-#define SLOT_GIL 4                   /* Py_mod_gil, 3.13 */
+#define SLOT_GIL 4		     /* Py_mod_gil, 3.13 */
 #define PER_INTERPRETER_GIL_SUPPORTED ((void *)2)
 #define GIL_USED ((void *)0)
 
 static struct PyModuleDef_Slot slots_3_11[] = {
-	{Py_mod_exec, module_exec},
-	{0, NULL},
+	{ Py_mod_exec, module_exec },
+	{ 0, NULL },
 };
 
 static struct PyModuleDef_Slot slots_3_12[] = {
-	{Py_mod_exec, module_exec},
-	{SLOT_MULTIPLE_INTERPRETERS, PER_INTERPRETER_GIL_SUPPORTED},
-	{0, NULL},
+	{ Py_mod_exec, module_exec },
+	{ SLOT_MULTIPLE_INTERPRETERS, PER_INTERPRETER_GIL_SUPPORTED },
+	{ 0, NULL },
 };
 
 static struct PyModuleDef_Slot slots_3_13[] = {
-	{Py_mod_exec, module_exec},
-	{SLOT_MULTIPLE_INTERPRETERS, PER_INTERPRETER_GIL_SUPPORTED},
-	{SLOT_GIL, GIL_USED},
-	{0, NULL},
+	{ Py_mod_exec, module_exec },
+	{ SLOT_MULTIPLE_INTERPRETERS, PER_INTERPRETER_GIL_SUPPORTED },
+	{ SLOT_GIL, GIL_USED },
+	{ 0, NULL },
 };
 
 /* CPython keeps a reference count in it; beside that every interpreter writes the same value into m_slots. */

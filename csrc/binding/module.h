@@ -18,7 +18,7 @@
 #define AA_OPERATION_LIMIT 64 /* bits of aa_session_options.operations */
 #define AA_KIND_LIMIT 32      /* bits of aa_session_options.kinds */
 #define AA_SOURCE_LIMIT 32
-#define AA_FLAG_LIMIT 256     /* values of aa_file_event.path_flags */
+#define AA_FLAG_LIMIT 256 /* values of aa_file_event.path_flags */
 
 struct module_state {
 	PyTypeObject *manager_type;
@@ -28,10 +28,10 @@ struct module_state {
 
 	/* Strong references by number; NULL where the core knows no such number. */
 	PyObject *operations[AA_OPERATION_LIMIT]; /* Op */
-	PyObject *kinds[AA_KIND_LIMIT];           /* Kind */
-	PyObject *sources[AA_SOURCE_LIMIT];       /* PathSource */
-	PyObject *flags[AA_FLAG_LIMIT];           /* PathFlag, made at first use */
-	PyObject **calls;                         /* str, by row of the table */
+	PyObject *kinds[AA_KIND_LIMIT];		  /* Kind */
+	PyObject *sources[AA_SOURCE_LIMIT];	  /* PathSource */
+	PyObject *flags[AA_FLAG_LIMIT];		  /* PathFlag, made at first use */
+	PyObject **calls;			  /* str, by row of the table */
 	size_t call_count;
 	PyObject *unknown_call; /* 'unknown' */
 

@@ -105,10 +105,10 @@ struct vocabulary {
 	bool (*in_group)(unsigned number, const char *group);
 };
 
-static const char *const operation_groups[] = {"modify", "access", NULL};
-static const struct vocabulary operations = {"ops", aa_operation_name, AA_OPERATION_LIMIT, operation_groups,
-					     aa_operation_in_group};
-static const struct vocabulary kinds = {"kinds", aa_kind_name, AA_KIND_LIMIT, NULL, NULL};
+static const char *const operation_groups[] = { "modify", "access", NULL };
+static const struct vocabulary operations = { "ops", aa_operation_name, AA_OPERATION_LIMIT, operation_groups,
+					      aa_operation_in_group };
+static const struct vocabulary kinds = { "kinds", aa_kind_name, AA_KIND_LIMIT, NULL, NULL };
 
 static int append_name(PyObject **text, const char *name)
 {
@@ -248,15 +248,16 @@ static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uin
 
 int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options)
 {
-	static const char *const keywords[] = {"pid",     "follow",  "until",      "ops",         "kinds",
-					       "backend", "latency", "ring_bytes", "queue_bytes", NULL};
+	static const char *const keywords[] = { "pid",	   "follow",  "until",	    "ops",	   "kinds",
+						"backend", "latency", "ring_bytes", "queue_bytes", NULL };
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
 		 *latency = NULL, *ring_bytes = NULL, *queue_bytes = NULL;
 	bool has_latency = true;
 	uint64_t kind_mask;
 
-	*options = (struct aa_session_options){
-		.follow = true, .ring_bytes = AA_RING_BYTES_DEFAULT, .queue_bytes = AA_QUEUE_BYTES_DEFAULT};
+	*options = (struct aa_session_options){ .follow = true,
+						.ring_bytes = AA_RING_BYTES_DEFAULT,
+						.queue_bytes = AA_QUEUE_BYTES_DEFAULT };
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
 					 &until, &ops, &kind_names, &backend, &latency, &ring_bytes, &queue_bytes))
 		return -1;
@@ -311,7 +312,7 @@ int aa_options_parse_timeout(PyObject *value, int64_t *ret_deadline_ns, bool *re
 {
 	struct timespec now;
 	double seconds;
-	int64_t now_ns;
+	int64_t now_ns, room_s;
 
 	*ret_deadline_ns = AA_WAIT_FOREVER;
 	*ret_is_zero = false;
@@ -326,7 +327,8 @@ int aa_options_parse_timeout(PyObject *value, int64_t *ret_deadline_ns, bool *re
 	*ret_is_zero = seconds == 0;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = (int64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-	if (seconds < (double)((INT64_MAX - now_ns) / NS_PER_SECOND - 1))
+	room_s = (INT64_MAX - now_ns) / NS_PER_SECOND - 1;
+	if (seconds < (double)room_s)
 		*ret_deadline_ns = now_ns + (int64_t)ceil(seconds * NS_PER_SECOND);
 	return 0;
 }

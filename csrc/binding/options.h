@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From Python's arguments to the core's; each raises TypeError or ValueError naming what was given and what may stand there. */
+/* From Python's arguments to the core's; each raises TypeError or ValueError naming what was given and what may stand
+ * there. */
 #ifndef AA_FILEIO_BINDING_OPTIONS_H
 #define AA_FILEIO_BINDING_OPTIONS_H
 

@@ -210,10 +210,11 @@ static bool aa_family_grow(struct aa_set *family, const struct aa_tasks *tasks, 
 	return grew;
 }
 
-static bool aa_tasks_have(const struct aa_tasks *tasks, uint32_t tgid)
+/* A zombie is listed too, and its exit is past: it would never be taken off the watch again. */
+static bool aa_tasks_have_live(const struct aa_tasks *tasks, uint32_t tgid)
 {
 	for (size_t i = 0; i < tasks->count; i++)
-		if (tasks->items[i].tgid == tgid)
+		if (tasks->items[i].tgid == tgid && tasks->items[i].is_live)
 			return true;
 	return false;
 }
@@ -289,7 +290,7 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 		if (!aa_family_grow(&family, &tasks, reaper ? reaper : UINT32_MAX, &no_memory))
 			break;
 		for (size_t i = 0; i < family.count; i++)
-			if (aa_tasks_have(&tasks, family.items[i]))
+			if (aa_tasks_have_live(&tasks, family.items[i]))
 				aa_watch(probes, family.items[i]);
 		error = aa_tasks_read(probes, &tasks);
 		if (error)
@@ -301,7 +302,7 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 	 */
 	error = aa_tasks_read(probes, &tasks);
 	for (size_t i = 0; !error && i < family.count; i++)
-		if (!aa_tasks_have(&tasks, family.items[i]))
+		if (!aa_tasks_have_live(&tasks, family.items[i]))
 			aa_unwatch(probes, family.items[i]);
 out:
 	control->seeding = 0;

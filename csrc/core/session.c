@@ -241,8 +241,8 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		return error;
 	control = aa_probes_control(session->probes);
 	control->own_fd = session->signal;
-	error = aa_drain_create(session->probes, session->queue, options->ring_bytes, options->until == AA_UNTIL_ROOT,
-				&callbacks, &session->drain);
+	error = aa_drain_create(session->probes, session->queue, options->ring_bytes,
+				options->until == AA_UNTIL_ROOT || !options->follow, &callbacks, &session->drain);
 	if (!error)
 		error = aa_probes_attach(session->probes);
 	if (!error)

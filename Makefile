@@ -1,0 +1,120 @@
+# The targets of this project. `make help` lists them.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+V ?= 0
+ifneq ($(V),1)
+.SILENT:
+endif
+
+PYTHON ?= python3
+KERNELS ?= bullseye bookworm trixie sid
+SECONDS ?= 600
+# Guests side by side; each keeps a core busy or more.
+JOBS ?= 2
+export PYTHON
+# Tests run as root through sudo as well; nothing they leave behind may be in the user's way.
+export PYTHONDONTWRITEBYTECODE := 1
+
+# Probes need root; nothing else does.
+ifneq ($(shell id -u),0)
+SUDO := sudo --preserve-env=AA_FILEIO_REQUIRE,PYTHONDONTWRITEBYTECODE
+endif
+
+BIN := .venv/bin
+REPORTS := build/reports
+SOURCES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch])) setup.py pyproject.toml
+C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch]))
+SHELL_FILES := .ci/run $(wildcard scripts/*.sh tests/kernels/*.sh examples/*.sh)
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+
+.PHONY: help
+help: ## list the targets
+	sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+
+.PHONY: demo
+demo: build ## build, then trace a small job on this machine's kernel
+	$(SUDO) sh examples/demo.sh
+
+.PHONY: build
+build: .venv/.built ## build the extension in place, into .venv
+
+# One stamp for each set of packages, so that the demo does not wait for the linters.
+.venv/.packages: pyproject.toml scripts/venv.sh scripts/setup.sh
+	scripts/setup.sh build
+	echo "making .venv"
+	scripts/venv.sh
+	touch $@
+
+.venv/.packages-%: .venv/.packages
+	scripts/venv.sh $*
+	touch $@
+
+.venv/.built: .venv/.packages $(SOURCES)
+	echo "building the extension"
+	scripts/setup.sh build
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $@
+
+.PHONY: test
+test: ## set up, then every tier of tests, guests included
+	scripts/setup.sh build test kernels lint
+	$(MAKE) --no-print-directory build
+	AA_FILEIO_REQUIRE=1 MAKE='$(MAKE)' scripts/test.sh lint test-unit test-native test-kernels
+
+.PHONY: test-unit
+test-unit: build .venv/.packages-test ## unit and contract tests, of the C core and of Python; no privilege
+	scripts/setup.sh build test
+	mkdir -p $(REPORTS)
+	$(MAKE) --no-print-directory -C tests/core >$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
+		cat $(REPORTS)/test-unit-core.log; \
+		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml && exit $$core
+
+.PHONY: test-native
+test-native: build .venv/.packages-test ## real probes on this machine's kernel (root)
+	scripts/setup.sh test
+	$(SUDO) $(PYTEST) tests/native --junitxml=$(REPORTS)/test-native.xml
+
+.PHONY: test-kernels
+test-kernels: build .venv/.packages-test ## real probes on Debian's kernels in emulated machines: KERNELS="bullseye sid" JOBS=2
+	scripts/setup.sh kernels
+	$(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS)
+
+.PHONY: lint
+lint: .venv/.packages-lint .venv/.packages-test ## formatters and checkers, which change nothing
+	scripts/setup.sh lint
+	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/mypy --strict --explicit-package-bases aa_fileio tests/kernels scripts
+	clang-format --dry-run --Werror $(C_FILES)
+	shellcheck $(SHELL_FILES)
+
+.PHONY: format
+format: .venv/.packages-lint ## let the formatters change the sources
+	scripts/setup.sh lint
+	$(BIN)/ruff check --no-cache --fix .
+	$(BIN)/ruff format --no-cache .
+	clang-format -i $(C_FILES)
+
+.PHONY: sanitize
+sanitize: ## the C core's unit tests under the address and undefined-behaviour sanitizers
+	scripts/setup.sh build test
+	$(MAKE) --no-print-directory -C tests/core SANITIZE=1
+
+.PHONY: soak
+soak: build .venv/.packages-test ## the real-probe tests over and over: SECONDS=600 (root)
+	$(SUDO) scripts/soak.sh $(SECONDS) $(PYTEST) -q tests/native
+
+.PHONY: wheel
+wheel: .venv/.packages ## a wheel, in dist/
+	scripts/setup.sh build
+	$(BIN)/python -m pip wheel -qq --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	ls dist/*.whl
+
+.PHONY: clean
+clean: ## remove everything that was built; fetched kernels are kept in the user's cache
+	rm -rf .venv build dist *.egg-info aa_fileio/*.so csrc/core/*.skel.h
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	if [ -e tests/core/Makefile ]; then $(MAKE) --no-print-directory -C tests/core clean; fi

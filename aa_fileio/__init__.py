@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""Which files did a process tree really touch?
+
+For instance::
+
+    from aa_fileio import KprobeManager
+
+    with KprobeManager(pid) as m:
+        for event in m:
+            print(event.op, event.path)
+    print(m.stats.complete)
+"""
+
+from __future__ import annotations
+
+import logging as _logging
+
+from aa_fileio._native import FileEvent, backends
+from aa_fileio.errors import BackendUnavailable, FileIOError, PermissionDenied, ProbeAttachError
+from aa_fileio.events import Kind, Op, PathFlag, PathSource
+from aa_fileio.ledger import BackendReport, PassedOver, Stats, SyscallInfo, Target
+from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager
+from aa_fileio.process import SpawnedProcess
+
+__all__ = [
+    "KPROBE_TARGETS",
+    "SYSCALLS",
+    "BackendReport",
+    "BackendUnavailable",
+    "FileEvent",
+    "FileIOError",
+    "Kind",
+    "KprobeManager",
+    "Op",
+    "PassedOver",
+    "PathFlag",
+    "PathSource",
+    "PermissionDenied",
+    "ProbeAttachError",
+    "SpawnedProcess",
+    "Stats",
+    "SyscallInfo",
+    "Target",
+    "backends",
+]
+
+_logging.getLogger("aa_fileio").addHandler(_logging.NullHandler())

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: MIT
+"""Types and documentation of the extension module. Not for use from outside: import from ``aa_fileio``.
+
+Wherever a value has a unit, the name says it (``_ns``, ``_bytes``) or the text does.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypedDict, Unpack, final
+
+from typing_extensions import disjoint_base
+
+from aa_fileio.events import Kind, Op, PathFlag, PathSource
+from aa_fileio.ledger import BackendReport, PassedOver, Stats, Target
+
+class _EventFields(TypedDict, total=False):
+    timestamp_ns: int
+    time: datetime
+    duration_ns: int | None
+    pid: int
+    tid: int
+    ppid: int
+    comm: str
+    uid: int
+    cgroup_id: int
+    syscall: str
+    path: str | None
+    new_path: str | None
+    raw_path: str | None
+    path_source: str
+    path_flags: PathFlag
+    fd: int | None
+    dirfd: int | None
+    flags: int | None
+    mode: int | None
+    count: int | None
+    offset: int | None
+    bytes: int | None
+    return_code: int
+    errno: int
+    device: int | None
+    inode: int | None
+    kind: str | None
+    seq: int
+
+@final
+class FileEvent:
+    """One finished call. Immutable, hashable, equal when every field is, picklable; `match` takes (op, path).
+
+    A field that does not apply is None. Made by the manager, or for tests and exporters from keyword arguments. `op` is
+    required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation;
+    return_code from errno or bytes; device, inode and kind together 0, 0 and 'file' if one of them is given; time as if
+    the machine had been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values ValueError.
+    """
+
+    __match_args__: ClassVar[tuple[Literal["op"], Literal["path"]]]
+
+    def __new__(cls, *, op: str | int, **fields: Unpack[_EventFields]) -> Self: ...
+    @property
+    def timestamp_ns(self) -> int:
+        """When the call returned, by CLOCK_BOOTTIME."""
+
+    @property
+    def time(self) -> datetime:
+        """The same as an aware datetime in UTC, by the difference of the clocks at attach."""
+
+    @property
+    def duration_ns(self) -> int | None:
+        """From entry to return; None when the entry was not looked at (latency=False)."""
+
+    @property
+    def pid(self) -> int:
+        """In the reader's pid namespace, 0 if it is not visible there; the same for tid and ppid."""
+
+    @property
+    def tid(self) -> int: ...
+    @property
+    def ppid(self) -> int: ...
+    @property
+    def comm(self) -> str:
+        """Name of the thread, at most 15 bytes, as os.fsdecode() gives it."""
+
+    @property
+    def uid(self) -> int:
+        """The real user id."""
+
+    @property
+    def cgroup_id(self) -> int: ...
+    @property
+    def op(self) -> Op | int:
+        """What the call does. An operation this version does not know is an int."""
+
+    @property
+    def syscall(self) -> str:
+        """The exact call's name, as "openat"."""
+
+    @property
+    def path(self) -> str | None:
+        """As os.fsdecode() gives it, so that os.fsencode() gives back the exact bytes; never ''. See path_source."""
+
+    @property
+    def new_path(self) -> str | None:
+        """The second name: rename."""
+
+    @property
+    def raw_path(self) -> str | None:
+        """The name as passed, which may be ''; None for calls by descriptor."""
+
+    @property
+    def path_source(self) -> PathSource:
+        """Where the names come from."""
+
+    @property
+    def path_flags(self) -> PathFlag:
+        """What is wrong with the names; false when nothing is."""
+
+    @property
+    def fd(self) -> int | None:
+        """The descriptor used, or the one an open returned."""
+
+    @property
+    def dirfd(self) -> int | None:
+        """Of the first name; -100 is AT_FDCWD."""
+
+    @property
+    def flags(self) -> int | None:
+        """As passed: O_… bits, AT_… bits, RENAME_… bits."""
+
+    @property
+    def mode(self) -> int | None:
+        """Permission bits as passed, where a file may be made."""
+
+    @property
+    def count(self) -> int | None:
+        """Bytes asked for."""
+
+    @property
+    def offset(self) -> int | None:
+        """Position in the file before the call, in bytes."""
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes moved, 0 on failure; None for a call that moves none."""
+
+    @property
+    def return_code(self) -> int:
+        """As the kernel returned it: -errno on failure; also -512 and such, which the caller never sees."""
+
+    @property
+    def errno(self) -> int:
+        """0 on success."""
+
+    @property
+    def device(self) -> int | None:
+        """Of the superblock, in the encoding of os.makedev()."""
+
+    @property
+    def inode(self) -> int | None: ...
+    @property
+    def kind(self) -> Kind | None:
+        """What kind of object it is."""
+
+    @property
+    def seq(self) -> int:
+        """Order of emission, from 0 in each ledger."""
+
+    def _asdict(self) -> dict[str, Any]:
+        """Every field by its name, in the order above; FileEvent(**that) equals this event."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: Any, /) -> Self: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@disjoint_base
+class KprobeManager:
+    """The native part of aa_fileio.KprobeManager, which documents the options."""
+
+    def __init__(
+        self,
+        pid: int | None = None,
+        *,
+        follow: bool = True,
+        until: Literal["tree", "root"] = "tree",
+        ops: Iterable[str] | None = None,
+        kinds: Iterable[str] | None = None,
+        backend: str | None = None,
+        latency: bool = True,
+        ring_bytes: int = 16777216,
+        queue_bytes: int = 8388608,
+    ) -> None: ...
+    def attach(self, pid: int | None = ...) -> None: ...
+    def detach(self, *, wait: bool = True) -> None: ...
+    def close(self) -> None: ...
+    def poll(self, timeout: float | None = None, max_events: int | None = None) -> list[FileEvent] | None:
+        """Waits for events: at least one, [] on time-out, None at the end of the stream.
+
+        timeout in seconds; None: wait; 0: do not. At most `max_events`, or without it 65536. One reader at a time:
+        RuntimeError for a second. A signal is handled while it waits and loses no event. detach() and close() in
+        another thread wake it.
+        """
+
+    def fileno(self) -> int:
+        """An eventfd for select, poll and epoll (level-triggered): readable exactly when poll(0) would return events,
+        or None, at once."""
+
+    def __iter__(self) -> Self:
+        """Waits for each event; ends as `until` says, or after detach, once everything captured was delivered."""
+
+    def __next__(self) -> FileEvent: ...
+    def __reduce__(self) -> NoReturn: ...
+    def __reduce_ex__(self, protocol: Any, /) -> NoReturn: ...
+    @property
+    def is_attached(self) -> bool:
+        """Probes are attached. False in a forked child: they are its parent's."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process to watch; None: the whole system."""
+
+    @property
+    def backend(self) -> str | None:
+        """The way in that is or was in use; None before the first successful attach."""
+
+    @property
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """The backends that stood before the one in use, and why they were not taken."""
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is attached, read back from the kernel where it tells; () when nothing is."""
+
+    @property
+    def stats(self) -> Stats:
+        """The ledger as it stands now."""
+
+@final
+class HeldProcess:
+    """A command that was forked and waits to exec. Killed and reaped when it is dropped without release()."""
+
+    def __new__(
+        cls,
+        *,
+        executables: Iterable[bytes],
+        argv: Iterable[bytes],
+        env: Iterable[bytes] | None,
+        cwd: bytes | None,
+        stdio: tuple[int, int, int],
+        start_new_session: bool,
+        uid: int | None,
+        gid: int | None,
+    ) -> Self:
+        """executables: candidates in order; stdio: descriptors to become 0, 1 and 2, -1 inherits."""
+
+    @property
+    def pid(self) -> int: ...
+    def release(self) -> None:
+        """Lets it exec. OSError with execve's errno when it cannot; the child is reaped then."""
+
+    def close(self) -> None:
+        """Kills and reaps it unless it was released."""
+
+def calls() -> tuple[tuple[str, int, Op, str, str, bool], ...]:
+    """The table of system calls: (name, number, op, program, function, origin)."""
+
+def backends() -> tuple[BackendReport, ...]:
+    """Which ways in this kernel and these privileges allow, in the order in which they would be taken."""
+
+def _after_fork_in_child() -> None: ...

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""The words an event is made of. They are written out here so that type checkers know them; a contract test holds them
+equal to the tables of the C core."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["Kind", "Op", "PathFlag", "PathSource"]
+
+
+class Op(enum.StrEnum):
+    """What a call does: ``str(Op.OPEN) == "open"``. An operation this version does not know stays an int."""
+
+    OPEN = "open"
+    READ = "read"
+    WRITE = "write"
+    UNLINK = "unlink"
+    RMDIR = "rmdir"
+    RENAME = "rename"
+
+
+class Kind(enum.StrEnum):
+    """What kind of object a descriptor names."""
+
+    FILE = "file"
+    DIR = "dir"
+    SYMLINK = "symlink"
+    MEMFD = "memfd"
+    DEVICE = "device"
+    TTY = "tty"
+    PIPE = "pipe"
+    SOCKET = "socket"
+    ANON = "anon"
+
+
+class PathSource(enum.StrEnum):
+    """Where ``path`` comes from, and so how far it can be trusted. Of a call with two names: the weaker one."""
+
+    NONE = "none"
+    """No name is known; ``path`` is None."""
+    FILE = "file"
+    """The kernel's own name of the open file."""
+    DENTRY = "dentry"
+    """The kernel's own directory and entry that the call acted on."""
+    DIR_AND_NAME = "dir_and_name"
+    """The name of the directory, ``/``, and the name as passed."""
+    AS_PASSED = "as_passed"
+    """As passed: absolute, but symbolic links were not followed."""
+    FD_AT_RETURN = "fd_at_return"
+    """What the descriptor named when the call returned; the entry was not looked at."""
+    RACED = "raced"
+    """The name was changed while it was read."""
+    FD_CHANGED = "fd_changed"
+    """The descriptor named another file at the return than at the entry; ``path`` is None."""
+
+
+class PathFlag(enum.Flag, boundary=enum.KEEP):
+    """What is wrong with a path. False when nothing is; iterating gives the flags that are set."""
+
+    TRUNCATED = 1
+    """The beginning of the name is missing (of a name as passed: its end)."""
+    UNREADABLE = 2
+    """The caller's memory could not be read, at entry nor at return."""
+    DELETED = 4
+    """The name had been unlinked when the call returned."""

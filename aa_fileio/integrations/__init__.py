@@ -1,0 +1,1 @@
+"""What people use the stream through. Everything here is built on the public API of ``aa_fileio`` alone."""

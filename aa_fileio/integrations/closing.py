@@ -1,0 +1,161 @@
+"""The end of a trace: what it is worth, in one sentence for people and in one object for programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aa_fileio.integrations.text_lines import shown
+
+if TYPE_CHECKING:
+    from aa_fileio import Stats
+
+LOSS_CAUSES = (
+    "ring_full",
+    "state_full",
+    "no_entry",
+    "no_exit",
+    "probe_missed",
+    "fork_map_full",
+    "queue_full",
+    "decode_error",
+)
+# Not loss, and yet of use to whoever reads the trace. Name in the ledger, words in the closing line.
+_REMARKS = (
+    ("filtered", "left out by kind"),
+    ("pre_attach", "entered before the trace began"),
+    ("denied", "refused before they ran"),
+    ("in_flight", "not yet returned"),
+    ("path_truncated", "names cut"),
+    ("path_unreadable", "names unreadable"),
+)
+
+
+class Survivor(NamedTuple):
+    """A descendant that is still running."""
+
+    pid: int
+    comm: str
+
+
+class Survivors(NamedTuple):
+    """The descendants that the command left running: those that made a traced call by name, the others by number."""
+
+    named: Sequence[Survivor] = ()
+    unnamed: int = 0
+
+
+class ProcessStatus(NamedTuple):
+    comm: str
+    state: str
+    start_ns: int
+    """CLOCK_BOOTTIME, as the events' timestamps, in the kernel's coarser steps."""
+
+    @property
+    def is_running(self) -> bool:
+        return self.state not in "ZX"  # zombie, dead
+
+
+def process_status(pid: int, proc: Path = Path("/proc")) -> ProcessStatus | None:
+    """None where there is no such process."""
+    try:
+        line = (proc / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name stands in parentheses and may hold any of them, and spaces: the last one ends it.
+    start, end = line.index(b"("), line.rindex(b")")
+    rest = line[end + 2 :].split()
+    ticks = int(rest[19])
+    return ProcessStatus(
+        comm=os.fsdecode(line[start + 1 : end]),
+        state=rest[0].decode("ascii"),
+        start_ns=ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"),
+    )
+
+
+def surviving(last_seen_ns: Mapping[int, int], watched: int, proc: Path = Path("/proc")) -> Survivors:
+    """Which of the processes seen in the trace still run. One that started after its number was last seen is another
+    process with a recycled number."""
+    named = []
+    if watched:
+        for pid, seen_ns in last_seen_ns.items():
+            status = process_status(pid, proc)
+            if status is not None and status.is_running and status.start_ns <= seen_ns:
+                named.append(Survivor(pid, status.comm))
+    return Survivors(named, max(0, watched - len(named)))
+
+
+def losses(stats: Stats) -> dict[str, int]:
+    return {cause: getattr(stats, cause) for cause in LOSS_CAUSES}
+
+
+def verdict(events: int, stats: Stats, backend: str | None) -> str:
+    """One sentence. It says "complete" only where the ledger does, and INCOMPLETE only where something is known to be
+    missing; between them lies a trace that nothing speaks against, and that the kernel cannot vouch for."""
+    by = f" ({backend})"
+    calls = "1 event" if events == 1 else f"{events} events"
+    if stats.complete:
+        return f"trace complete: {calls}, nothing lost{by}"
+    reasons = []
+    if stats.lost:
+        word = "INCOMPLETE"
+        causes = ", ".join(f"{cause} {count}" for cause, count in losses(stats).items() if count)
+        reasons.append(f"{stats.lost} of {events + stats.lost} events lost: {causes}")
+    else:
+        word = "not proven complete"
+        reasons.append(f"{calls}, none known to be lost")
+    if not stats.exact:
+        reasons.append(f"the count is not exact: {stats.inexact_reason}")
+    if stats.compat_calls:
+        reasons.append(f"32-bit calls not traced: {stats.compat_calls}")
+    return f"trace {word}: {'; '.join(reasons)}{by}"
+
+
+def closing_lines(events: int, stats: Stats, backend: str | None, survivors: Survivors) -> Iterable[str]:
+    """The verdict is the last one."""
+    remarks = [f"{words} {count}" for name, words in _REMARKS if (count := getattr(stats, name))]
+    if remarks:
+        yield f"not lost, but to be known: {', '.join(remarks)}"
+    if survivors.named or survivors.unnamed:
+        still = [f"{shown(survivor.comm)} ({survivor.pid})" for survivor in survivors.named]
+        if survivors.unnamed:
+            more = "more " if still else ""
+            still.append(f"{survivors.unnamed} {more}that made no traced call")
+        yield f"still running, no longer traced: {', '.join(still)}"
+    yield verdict(events, stats, backend)
+
+
+def summary_object(
+    events: int,
+    stats: Stats,
+    backend: str | None,
+    passed_over: Iterable[tuple[str, str]],
+    survivors: Survivors,
+) -> dict[str, Any]:
+    """The last line of ``--json``; the ledger's own words, so that nothing has to be computed to check it."""
+    return {
+        "record": "summary",
+        "events": events,
+        "losses": losses(stats),
+        "backend": backend,
+        "passed_over": [{"backend": name, "reason": reason} for name, reason in passed_over],
+        "exact": stats.exact,
+        "inexact_reason": stats.inexact_reason,
+        "complete": stats.complete,
+        "verdict": verdict(events, stats, backend),
+        "performed": stats.performed,
+        "delivered": stats.delivered,
+        "queued": stats.queued,
+        "in_flight": stats.in_flight,
+        "filtered": stats.filtered,
+        "lost": stats.lost,
+        "pre_attach": stats.pre_attach,
+        "denied": stats.denied,
+        "compat_calls": stats.compat_calls,
+        "path_truncated": stats.path_truncated,
+        "path_unreadable": stats.path_unreadable,
+        "still_running": [{"pid": survivor.pid, "comm": survivor.comm} for survivor in survivors.named],
+        "still_running_unnamed": survivors.unnamed,
+    }

@@ -1,0 +1,92 @@
+"""Where the trace goes: whole lines onto a descriptor, as JSON or as text."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from aa_fileio.integrations.json_lines import event_object, json_line
+from aa_fileio.integrations.text_lines import HEADER, event_line
+
+if TYPE_CHECKING:
+    from aa_fileio import FileEvent
+
+
+class OutputClosed(Exception):
+    """Whoever read the trace has gone. No mistake of anyone's: `aa-fileio attach … | head` ends like this."""
+
+
+class OutputFailed(Exception):
+    """The trace could not be written; what is missing from it is missing in silence, so the caller must hear of it."""
+
+
+class TraceWriter:
+    def __init__(self, descriptor: int, name: str, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.events = 0
+        self._descriptor = descriptor
+        self._name = name
+
+    @classmethod
+    def to_file(cls, path: str, *, as_json: bool) -> TraceWriter:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise OutputFailed(f"cannot open {path!r} for the trace: {error.strerror}") from error
+        return cls(descriptor, path, as_json=as_json)
+
+    @classmethod
+    def to_standard(cls, descriptor: int, *, as_json: bool) -> TraceWriter:
+        name = {1: "standard output", 2: "standard error"}[descriptor]
+        try:
+            os.fstat(descriptor)
+        except OSError as error:  # started with it closed: the number would soon name something of ours
+            raise OutputFailed(f"{name} is closed: give -o FILE for the trace") from error
+        return cls(descriptor, name, as_json=as_json)
+
+    @property
+    def is_file(self) -> bool:
+        return self._descriptor > 2
+
+    def close(self) -> None:
+        if self.is_file:
+            os.close(self._descriptor)
+
+    def write_header(self) -> None:
+        """Says that the probes are in."""
+        if not self.as_json:
+            self._write(_text_line(HEADER))
+
+    def write_events(self, events: Iterable[FileEvent]) -> None:
+        if self.as_json:
+            lines = [json_line(event_object(event)) for event in events]
+        else:
+            lines = [_text_line(event_line(event)) for event in events]
+        self._write(b"".join(lines))
+        self.events += len(lines)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        self._write(json_line(summary))
+
+    def write_closing(self, lines: Iterable[str]) -> None:
+        self._write(b"".join(_text_line(line) for line in lines))
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                # A command that shares our terminal may have made it non-blocking (the flag belongs to the open file,
+                # not to the descriptor); node and ssh do.
+                select.select((), (self._descriptor,), ())
+            except BrokenPipeError as error:
+                raise OutputClosed from error
+            except OSError as error:
+                raise OutputFailed(f"cannot write the trace to {self._name}: {error.strerror}") from error
+
+
+def _text_line(line: str) -> bytes:
+    return line.encode("utf-8", "replace") + b"\n"

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""What was attached, what was passed over, and what the trace is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from aa_fileio.events import Op
+
+__all__ = ["BackendReport", "PassedOver", "Stats", "SyscallInfo", "Target"]
+
+
+class Target(NamedTuple):
+    """One probe. ``verified``: read back from the kernel, not merely what was asked for."""
+
+    program: str
+    function: str
+    backend: str
+    link_id: int
+    """0: this kernel gives such links no id."""
+    prog_id: int
+    """0: not attached, see ``present``."""
+    present: bool
+    """False: this kernel has no such call, so that nothing is missed."""
+    verified: bool
+
+
+class PassedOver(NamedTuple):
+    """A backend that stood before the one in use, and why it was not taken."""
+
+    backend: str
+    reason: str
+
+
+class BackendReport(NamedTuple):
+    """Whether a backend could be used here, with this kernel and these privileges."""
+
+    name: str
+    usable: bool
+    reason: str | None
+    """Why not; None when it is usable."""
+
+
+class SyscallInfo(NamedTuple):
+    """One row of the table of system calls."""
+
+    name: str
+    number: int
+    """On x86_64."""
+    op: Op
+    program: str
+    """The entry program; the return program has ``_ret`` behind it."""
+    function: str
+
+
+class Stats(NamedTuple):
+    """The ledger, as it stood when it was asked for.
+
+    ``performed`` = ``delivered`` + ``queued`` + ``in_flight`` + ``filtered`` + ``lost``; every counter is counted where
+    it happens and none is computed from the others, so the sum is a check, exact once detached.
+    """
+
+    performed: int
+    """Calls of watched processes, of the asked operations, counted at their entry."""
+    delivered: int
+    """Handed to Python."""
+    queued: int
+    """Captured, not yet handed over."""
+    in_flight: int
+    """Entered, not returned."""
+    filtered: int
+    """Left out by ``ops`` or ``kinds``."""
+
+    ring_full: int
+    """Lost: the kernel's ring had no room."""
+    state_full: int
+    """Lost: no room to remember an entry."""
+    no_entry: int
+    """Lost: a return whose entry was not seen."""
+    no_exit: int
+    """Lost: an entry whose return was not seen."""
+    probe_missed: int
+    """Lost: the kernel says that a probe did not run."""
+    fork_map_full: int
+    """Lost: no room to remember one more watched process."""
+    queue_full: int
+    """Lost: the queue had no room because nobody read."""
+    decode_error: int
+    """Lost: a record that could not be understood."""
+
+    pre_attach: int
+    """Not loss: returned after attach, entered before."""
+    denied: int
+    """Not loss: left without entering (seccomp, ptrace)."""
+    compat_calls: int
+    """A blind spot: 32-bit calls, which are counted and not traced."""
+    path_truncated: int
+    path_unreadable: int
+    watched: int
+    """Processes watched now; 0 for the whole system."""
+    inexact_reason: str | None
+    """Why the numbers may not be exact; None when they are."""
+    boottime_to_realtime_ns: int
+    """CLOCK_REALTIME - CLOCK_BOOTTIME at attach."""
+
+    @property
+    def exact(self) -> bool:
+        """The kernel gave no sign of a miss that nobody counted."""
+        return self.inexact_reason is None
+
+    @property
+    def lost(self) -> int:
+        """Calls that were performed and will never be delivered."""
+        return (
+            self.ring_full
+            + self.state_full
+            + self.no_entry
+            + self.no_exit
+            + self.probe_missed
+            + self.fork_map_full
+            + self.queue_full
+            + self.decode_error
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Nothing lost, the numbers exact, no blind spot: only then does absence from the trace prove absence."""
+        return self.lost == 0 and self.exact and self.compat_calls == 0

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: MIT
+"""KprobeManager: what the native one does, with the manners of Python around it: with, async for, logging, spawn."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+from typing import TYPE_CHECKING, Final, Literal, TypedDict
+
+from aa_fileio import _native
+from aa_fileio.ledger import SyscallInfo, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from aa_fileio._native import FileEvent
+    from aa_fileio.process import Command, SpawnedProcess, Stream, StrOrBytesPath
+
+__all__ = ["KPROBE_TARGETS", "SYSCALLS", "UNSET", "KprobeManager", "ManagerOptions"]
+
+_log = logging.getLogger("aa_fileio")
+
+SYSCALLS: Final[tuple[SyscallInfo, ...]] = tuple(
+    SyscallInfo(name, number, op, program, function) for name, number, op, program, function, _origin in _native.calls()
+)
+"""The whole table of system calls."""
+
+KPROBE_TARGETS: Final[tuple[tuple[str, str], ...]] = tuple(
+    (program + suffix, function)
+    for _name, _number, _op, program, function, origin in _native.calls()
+    if origin
+    for suffix in ("", "_ret")
+)
+"""The fourteen (program, kernel function) pairs this package began with. The list never grows: see SYSCALLS."""
+
+# An event that is there at once lets no other task run; after this many in a row the others get their turn.
+_EVENTS_PER_TURN = 64
+
+
+class _Unset(enum.Enum):
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = _Unset.UNSET
+"""Stands for an argument that was not given, where None means something."""
+
+
+class ManagerOptions(TypedDict, total=False):
+    """The options of KprobeManager without its pid, for spawn()."""
+
+    follow: bool
+    until: Literal["tree", "root"]
+    ops: Iterable[str] | None
+    kinds: Iterable[str] | None
+    backend: str | None
+    latency: bool
+    ring_bytes: int
+    queue_bytes: int
+
+
+class KprobeManager(_native.KprobeManager):
+    """Watches the files a process tree touches: attach, read events, detach.
+
+    pid          process to watch; None: the whole system, this process excluded
+    follow       also its threads, children, their children and orphans; False: this one process, threads included
+    until        "tree": the stream ends when the last watched process has exited; "root": when the given one has
+    ops          operations to watch: Op, lower-case names, and the groups "modify" and "access"; None: the default set
+    kinds        kinds of object a descriptor may name; None: file, dir, symlink, memfd, device. Others are filtered
+    backend      None: the best this kernel allows; a name: that one or an error
+    latency      False: no entry probe where the call's data can be had at its return; duration_ns is None then
+    ring_bytes   room between kernel and core, a power of two
+    queue_bytes  room between core and Python
+
+    Wrong types are TypeError and wrong values ValueError, before anything is attached.
+    """
+
+    KPROBE_TARGETS: Final = KPROBE_TARGETS
+
+    _process: SpawnedProcess | None = None
+    _is_awaited = False
+    _events_in_a_row = 0
+
+    @classmethod
+    def spawn(
+        cls,
+        argv: Command,
+        *,
+        cwd: StrOrBytesPath | None = None,
+        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        start_new_session: bool = False,
+        user: str | int | None = None,
+        group: str | int | None = None,
+        **options: Unpack[ManagerOptions],
+    ) -> Self:
+        """Starts a command that is watched from its first instruction, and returns the attached manager.
+
+        The command is held before its exec until the probes are attached. The arguments are those of subprocess.Popen;
+        `process` of the manager has its pid, returncode, wait() and pipes. A failed exec raises what Popen raises, a
+        failed attach what attach() raises: either way nothing is attached and no child is left.
+        """
+        from aa_fileio.process import SpawnedProcess
+
+        if "pid" in options:
+            raise TypeError("spawn() takes no pid: it watches the command it starts")
+        manager = cls(**options)  # first: a wrong option must not start anything
+        process = SpawnedProcess(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=start_new_session,
+            user=user,
+            group=group,
+        )
+        try:
+            manager.attach(process.pid)
+            process._release()
+        except BaseException:
+            process._abandon()
+            manager.close()
+            raise
+        manager._process = process
+        return manager
+
+    @property
+    def process(self) -> SpawnedProcess:
+        """The command that spawn() started; AttributeError for a manager made otherwise."""
+        if self._process is None:
+            raise AttributeError("this KprobeManager has no process: it was not made by spawn()")
+        return self._process
+
+    def attach(self, pid: int | _Unset | None = UNSET) -> None:
+        """Attaches the probes and starts a new ledger.
+
+        pid: not given: the one of the constructor; None: the whole system; a number: replaces it.
+
+        All or nothing. RuntimeError when attached already; ValueError for 0, a negative or too large number, a thread,
+        a kernel thread; ProcessLookupError when the process is dead; else ProbeAttachError, PermissionDenied or
+        BackendUnavailable.
+        """
+        try:
+            if pid is UNSET:
+                super().attach()
+            else:
+                super().attach(pid)
+        except Exception as error:
+            _log.error("attach failed: %s", error)
+            raise
+        try:
+            self._log_probes("attached to", self._known_targets())
+        except BaseException:
+            # The caller is told that it failed, and will not detach.
+            super().detach()
+            raise
+
+    def detach(self, *, wait: bool = True) -> None:
+        """Detaches the probes; does nothing when none are attached.
+
+        With wait it returns when nothing of ours is left in the kernel. What was captured can still be read.
+        """
+        targets = self._known_targets()
+        super().detach(wait=wait)
+        self._log_probes("detached from", targets)
+
+    def close(self) -> None:
+        """Detaches and discards what was not read. Afterwards only close, is_attached, stats and repr work."""
+        targets = self._known_targets()
+        super().close()
+        self._log_probes("detached from", targets)
+
+    def __enter__(self) -> Self:
+        if not self.is_attached:
+            self.attach()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self.is_attached:
+            return
+        try:
+            self.detach()
+        except Exception as failure:
+            if error is None:
+                raise
+            _log.exception("detach failed after an exception in the with statement")
+            error.add_note(f"aa_fileio: detach failed as well: {failure!r}")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> FileEvent:
+        if self._events_in_a_row >= _EVENTS_PER_TURN:
+            await self._let_others_run()
+        events = self.poll(0, 1)
+        while events == []:
+            await self._wait_readable()
+            try:
+                events = self.poll(0, 1)
+            except ValueError:  # closed while we waited, which ends a waiting `for` too
+                raise StopAsyncIteration from None
+        if events is None:
+            raise StopAsyncIteration
+        self._events_in_a_row += 1
+        return events[0]
+
+    async def _let_others_run(self) -> None:
+        import asyncio
+
+        self._events_in_a_row = 0
+        await asyncio.sleep(0)
+
+    async def _wait_readable(self) -> None:
+        import asyncio
+
+        if self._is_awaited:
+            raise RuntimeError("another task is reading this KprobeManager")
+        self._events_in_a_row = 0
+        loop = asyncio.get_running_loop()
+        # A descriptor of our own: it stays valid, and keeps the last wake-up, when close() closes the manager's.
+        fd = os.dup(self.fileno())
+        self._is_awaited = True
+        try:
+            readable = asyncio.Event()
+            loop.add_reader(fd, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(fd)
+        finally:
+            self._is_awaited = False
+            os.close(fd)
+
+    def _known_targets(self) -> Sequence[Target] | None:
+        """What is attached, for the log; None when there is nothing to say or nobody listens."""
+        if not _log.isEnabledFor(logging.INFO) or not self.is_attached:
+            return None
+        try:
+            return self.targets
+        except (OSError, RuntimeError) as error:
+            _log.warning("what is attached could not be read back: %s", error)
+            return ()
+
+    def _log_probes(self, what: str, targets: Sequence[Target] | None) -> None:
+        if targets is None:
+            return
+        for target in targets:
+            if target.present:
+                _log.debug("%s %s: %s (%s)", what, target.function, target.program, target.backend)
+            else:
+                _log.debug("%s: this kernel has no %s", target.program, target.function)
+        present = [target for target in targets if target.present]
+        _log.info(
+            "%s %d kernel functions with %d programs: %s",
+            what,
+            len({target.function for target in present}),
+            len(present),
+            ", ".join(f"{target.program} on {target.function}" for target in present) or "none",
+        )

@@ -1,0 +1,123 @@
+#!/bin/sh
+# Installs what this project needs and this machine lacks; says nothing and takes no time when nothing is missing.
+#
+#   scripts/setup.sh [build] [test] [kernels] [lint]      default: build
+#
+# Debian and its kin only. Elsewhere it names what is missing and stops.
+set -eu
+
+PATH=$PATH:/usr/sbin:/sbin # bpftool lives there, out of an ordinary user's sight
+
+python=${PYTHON:-python3}
+missing=
+
+# A package is asked for only if the thing it brings is not there: it may have come another way.
+lacks() {
+    missing="$missing $1"
+}
+
+need_command() {
+    command -v "$1" >/dev/null 2>&1 || lacks "$2"
+}
+
+need_header() {
+    # Without a compiler no header can be looked up; the compiler is then being installed, and so is this.
+    echo "#include <$1>" | ${CC:-gcc} -E - >/dev/null 2>&1 || lacks "$2"
+}
+
+check_python() {
+    if ! command -v "$python" >/dev/null 2>&1; then
+        lacks python3
+        lacks python3-venv
+        lacks python3-dev
+        return
+    fi
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "setup: $("$python" --version) is too old: aa_fileio needs Python 3.11 or newer (PYTHON=… names another)" >&2
+        exit 1
+    fi
+    "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || lacks python3-venv
+    [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] || lacks python3-dev
+}
+
+check() {
+    missing=
+    for group in "$@"; do
+        case $group in
+        build)
+            check_python
+            need_command gcc gcc
+            need_command clang clang
+            need_command llvm-strip llvm
+            need_command bpftool bpftool
+            need_command pkg-config pkg-config
+            need_header stdio.h libc6-dev
+            need_header bpf/libbpf.h libbpf-dev
+            need_header libelf.h libelf-dev
+            need_header zlib.h zlib1g-dev
+            ;;
+        test)
+            need_command make make
+            need_command strace strace
+            ;;
+        kernels)
+            need_command qemu-system-x86_64 qemu-system-x86
+            need_command busybox busybox-static
+            need_command xz xz-utils
+            need_command zstd zstd
+            need_command setpriv util-linux
+            [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || lacks debian-archive-keyring
+            ;;
+        lint)
+            need_command clang-format clang-format
+            need_command shellcheck shellcheck
+            ;;
+        *)
+            echo "setup: unknown group $group" >&2
+            exit 2
+            ;;
+        esac
+    done
+}
+
+[ $# -gt 0 ] || set -- build
+check "$@"
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: missing, by the names of Debian's packages:$missing" >&2
+    echo "setup: there is no apt-get here: install them the way this system does, then run make again" >&2
+    exit 1
+fi
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null 2>&1; then
+    as_root=sudo
+else
+    echo "setup: missing:$missing; installing them needs root or sudo" >&2
+    exit 1
+fi
+
+echo "setup: installing$missing"
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"
+}
+# A foreign source that does not answer must not stop what Debian's own has.
+apt update || echo "setup: apt-get update reported errors; going on with what it has" >&2
+# Not quiet enough for a green build, and all of it wanted when it fails.
+log=$(mktemp)
+# shellcheck disable=SC2086 # a list of words
+if ! apt install --yes --no-install-recommends $missing >"$log" 2>&1; then
+    cat "$log" >&2
+    rm -f "$log"
+    echo "setup: apt-get could not install$missing" >&2
+    exit 1
+fi
+rm -f "$log"
+
+check "$@"
+if [ -n "$missing" ]; then
+    echo "setup: still not usable after installing:$missing" >&2
+    echo "setup: (a Python that is not Debian's brings its own headers and venv module)" >&2
+    exit 1
+fi

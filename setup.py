@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Builds aa_fileio._native: the kernel side with clang, its skeleton with bpftool, then the core and the binding.
+
+Environment:
+    AA_FILEIO_CLANG       the clang to use for the kernel side
+    AA_FILEIO_BUILD_STUB  "1": the core without a backend, as built off Linux and off x86_64; another text: the platform
+                          it shall speak for ("darwin", "aarch64")
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import SetupError
+
+ROOT = Path(__file__).resolve().parent
+LIBBPF_NEEDED = (1, 1)
+# The stable ABI of free-threaded builds begins with 3.15; before it, Py_LIMITED_API does not compile there.
+LIMITED_API = not (sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info < (3, 15))
+STUB = os.environ.get("AA_FILEIO_BUILD_STUB", "")
+IS_STUB = bool(STUB) or sys.platform != "linux" or platform.machine() != "x86_64"
+
+
+def sources_of(folder: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.c"))
+
+
+def headers_of(*folders: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).glob("*.h"))
+
+
+def missing(what: str, package: str) -> SetupError:
+    return SetupError(f"{what} is needed to build aa_fileio and was not found; on Debian: apt-get install {package}")
+
+
+def run(*command: str) -> str:
+    """Runs a tool; what it says on failure is the whole error."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SetupError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def find_clang() -> str:
+    named = os.environ.get("AA_FILEIO_CLANG")
+    if named:
+        found = shutil.which(named)
+        if not found:
+            raise SetupError(f"AA_FILEIO_CLANG is {named!r}, which cannot be executed")
+        return found
+    # The plain name first: it is the distribution's choice. Else the newest of clang-N.
+    for name in ("clang", *(f"clang-{version}" for version in range(30, 11, -1))):
+        found = shutil.which(name)
+        if found:
+            return found
+    raise missing("clang", "clang")
+
+
+def find_bpftool() -> str:
+    found = shutil.which("bpftool", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin:/usr/local/sbin")
+    if not found:
+        raise missing("bpftool", "bpftool")
+    return found
+
+
+def preprocess(compiler: list[str], text: str) -> str | None:
+    """What the C preprocessor makes of it; None when a header is not there."""
+    done = subprocess.run([*compiler, "-E", "-P", "-"], input=text, capture_output=True, text=True)
+    return None if done.returncode else done.stdout
+
+
+def check_libraries(compiler: list[str]) -> None:
+    version = preprocess(compiler, "#include <bpf/libbpf_version.h>\nLIBBPF_MAJOR_VERSION.LIBBPF_MINOR_VERSION\n")
+    if version is None:
+        raise missing("libbpf (bpf/libbpf.h)", "libbpf-dev")
+    found = re.search(r"(\d+)\s*\.\s*(\d+)", version)
+    if not found or (int(found[1]), int(found[2])) < LIBBPF_NEEDED:
+        needed = ".".join(map(str, LIBBPF_NEEDED))
+        raise SetupError(f"libbpf {needed} or newer is needed to build aa_fileio, and this one is {version.strip()}")
+    for header, package in (("libelf.h", "libelf-dev"), ("zlib.h", "zlib1g-dev")):
+        if preprocess(compiler, f"#include <{header}>\n") is None:
+            raise missing(header, package)
+
+
+class BuildExtension(build_ext):
+    """Makes the skeleton first. It stays in the build's own folder and ends up inside the extension: an editable
+    install has no data file to lose."""
+
+    def run(self) -> None:
+        if not IS_STUB:
+            self.make_skeleton()
+        super().run()
+
+    def make_skeleton(self) -> None:
+        compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+        clang, bpftool = find_clang(), find_bpftool()
+        check_libraries(compiler)
+        folder = Path(self.build_temp, "bpf")
+        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder.resolve()
+        compiled, linked, skeleton = (folder / name for name in ("fileio.bpf.o", "fileio.o", "fileio.skel.h"))
+        for extension in self.extensions:
+            extension.include_dirs.append(str(folder))
+            extension.depends.append(str(skeleton))
+
+        inputs = [*(ROOT / "bpf").glob("*.[ch]"), Path(__file__)]
+        if skeleton.exists() and skeleton.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
+            return
+        # Where Debian keeps <asm/types.h>, which clang does not look for when it compiles for bpf.
+        triplet = sysconfig.get_config_var("MULTIARCH")
+        system = [f"-I/usr/include/{triplet}"] if triplet else []
+        run(
+            clang,
+            *("-target", "bpf", "-mcpu=v2", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"),
+            "-Wno-unused-parameter",  # the kernel gives callbacks their signature
+            *("-D__TARGET_ARCH_x86", "-I", "bpf", *system),
+            *("-c", "bpf/fileio.bpf.c", "-o", str(compiled)),
+        )
+        run(bpftool, "gen", "object", str(linked), str(compiled))
+        text = run(bpftool, "gen", "skeleton", str(linked), "name", "fileio_bpf")
+        skeleton.write_text(text)
+
+
+# What the core without a backend shares with the other one.
+COMMON_CORE = [f"csrc/core/{name}.c" for name in ("fileio_error", "syscall_table")]
+STUB_CORE = "csrc/core/session_stub.c"
+
+if IS_STUB:
+    core = [STUB_CORE, *COMMON_CORE]
+    libraries: list[str] = []
+    macros: list[tuple[str, str | None]] = [("AA_STUB_PLATFORM", f'"{STUB}"')] if STUB not in ("", "1") else []
+else:
+    core = [source for source in sources_of("csrc/core") if source != STUB_CORE]
+    libraries = ["bpf", "elf", "z", "pthread"]
+    macros = []
+if LIMITED_API:
+    macros.append(("Py_LIMITED_API", "0x030B0000"))
+
+setup(
+    ext_modules=[
+        Extension(
+            "aa_fileio._native",
+            sources=[*core, *sources_of("csrc/binding")],
+            depends=headers_of("bpf", "csrc/core", "csrc/binding"),
+            include_dirs=["csrc/core", "bpf"],
+            define_macros=[("_GNU_SOURCE", None), *macros],
+            libraries=libraries,
+            extra_compile_args=[
+                *("-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-fvisibility=hidden")
+            ],
+            py_limited_api=LIMITED_API,
+        )
+    ],
+    cmdclass={"build_ext": BuildExtension},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
+)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""What is written twice, once for each side, is the same on both."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aa_fileio
+from aa_fileio import FileEvent, Kind, KprobeManager, Op, PathFlag, PathSource, Stats, Target, _native
+
+ROOT = Path(__file__).resolve().parents[2]
+ABI = ROOT / "bpf/fileio_abi.h"
+PROPERTIES = {"exact"}  # derived in Python
+
+
+def rows(macro: str) -> list[str]:
+    """The names of the X-macro table."""
+    table = re.search(rf"#define {macro}\(X\)(.*?[^\\])\n", ABI.read_text(), re.DOTALL)
+    assert table
+    return re.findall(r"X\(\w+,\s*(\w+)", table[1])
+
+
+def members(header: str, struct: str) -> list[str]:
+    """The member names of a C struct, in order."""
+    body = re.search(rf"struct {struct} {{(.*?)\n}};", (ROOT / "csrc/core" / header).read_text(), re.DOTALL)
+    assert body
+    text = re.sub(r"/\*.*?\*/", "", body[1], flags=re.DOTALL)
+    return [name for line in text.split(";") for name in re.findall(r"(\w+)\s*(?:\[\w*\])?\s*(?:,|$)", line.strip())]
+
+
+def known_names(option: str) -> list[str]:
+    with pytest.raises(ValueError, match="known are") as caught:
+        KprobeManager(**{option: "?"})  # type: ignore[arg-type]
+    return str(caught.value).split("known are: ")[1].split(", ")
+
+
+def test_operations() -> None:
+    assert [str(op) for op in Op] == rows("AA_OPERATIONS")
+    assert known_names("ops") == [*map(str, Op), "modify", "access"]
+    assert [FileEvent(op=number).op for number in range(len(Op))] == list(Op)
+    assert all(op.name == op.value.upper() for op in Op)
+
+
+def test_kinds() -> None:
+    assert [str(kind) for kind in Kind] == rows("AA_KINDS")
+    assert known_names("kinds") == [str(kind) for kind in Kind]
+    for kind in Kind:
+        assert FileEvent(op="open", kind=kind).kind is kind
+
+
+def test_path_sources() -> None:
+    assert [str(source) for source in PathSource] == rows("AA_PATH_SOURCES")
+    for source in PathSource:
+        assert FileEvent(op="open", path_source=source).path_source is source
+
+
+def test_path_flags() -> None:
+    flags = dict(re.findall(r"#define AA_PATH_(\w+) (\d+)u", ABI.read_text()))
+    assert {flag.name: str(flag.value) for flag in PathFlag} == flags
+
+
+def test_stats_have_every_field_of_the_ledger() -> None:
+    assert set(members("session.h", "aa_stats")) == set(Stats._fields) | PROPERTIES
+
+
+def test_targets_have_every_field_of_the_core() -> None:
+    assert tuple(members("session.h", "aa_target")) == Target._fields
+
+
+def test_events_have_every_field_of_the_core() -> None:
+    carried = set(members("file_event.h", "aa_file_event"))
+    shape = {"size", "present", "path_length", "new_path_length", "raw_path_length", "reserved", "strings"}
+    renamed = {"result": "return_code", "call": "syscall", "operation": "op"}
+    derived = {"time", "errno", "bytes", "path", "new_path", "raw_path"}
+    assert {renamed.get(name, name) for name in carried - shape} | derived == set(FileEvent(op="open")._asdict())
+
+
+def test_the_stub_is_the_binary() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "aa_fileio._native"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_extension_exports_its_init_function_only() -> None:
+    symbols = subprocess.run(
+        ["nm", "-D", "--defined-only", str(_native.__file__)], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    assert [line.split()[-1] for line in symbols if line] == ["PyInit__native"]
+
+
+def test_the_extension_needs_the_stable_abi_only() -> None:
+    if not str(_native.__file__).endswith(".abi3.so"):
+        pytest.skip("free-threaded builds before 3.15 have no stable ABI")
+    undefined = subprocess.run(
+        ["nm", "-D", "--undefined-only", str(_native.__file__)], capture_output=True, text=True, check=True
+    ).stdout
+    names = {line.split()[-1] for line in undefined.splitlines()}
+    # Functions with an underscore are CPython's own, but for those its stable macros expand to.
+    private = {name for name in names if name.startswith("_Py")}
+    assert private <= {"_PyObject_New", "_PyObject_NewVar", "_Py_Dealloc", "_Py_NoneStruct", "_Py_TrueStruct"} | {
+        "_Py_FalseStruct",
+        "_Py_NotImplementedStruct",
+    }
+
+
+@pytest.mark.parametrize("compiler", [["gcc", "-std=c11"], ["clang", "-target", "bpf"]], ids=["gcc", "bpf"])
+@pytest.mark.parametrize("header", ["fileio_abi.h", "syscalls.h"])
+def test_the_wire_compiles_alone_on_both_sides(header: str, compiler: list[str]) -> None:
+    assert shutil.which(compiler[0]), f"{compiler[0]} is needed"
+    subprocess.run(
+        [
+            *(*compiler, "-Wall", "-Wextra", "-Werror", "-Wpadded", "-fsyntax-only", "-I/usr/include/x86_64-linux-gnu"),
+            *("-x", "c", "-include", str(ROOT / "bpf" / header), "/dev/null"),
+        ],
+        check=True,
+    )
+
+
+@pytest.mark.parametrize("header", ["session.h", "file_event.h", "fileio_error.h"])
+def test_the_headers_of_the_core_compile_alone(header: str) -> None:
+    subprocess.run(
+        [
+            *("gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"),
+            *("-x", "c", "-include", str(ROOT / "csrc/core" / header), "/dev/null"),
+        ],
+        check=True,
+    )
+
+
+def test_the_types_say_what_the_package_exports() -> None:
+    assert sorted(aa_fileio.__all__, key=str.lower) == sorted(set(aa_fileio.__all__), key=str.lower)
+    assert {"FileEvent", "KprobeManager", "KPROBE_TARGETS", "SYSCALLS", "Op", "Stats"} <= set(aa_fileio.__all__)

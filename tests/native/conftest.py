@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""Where the real-probe tests run and with which backends; what each test may not leave behind; what really ran."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The helpers are tests.native.*, however pytest was started.
+_PROJECT = str(Path(__file__).resolve().parents[2])
+if _PROJECT not in sys.path:
+    sys.path.insert(0, _PROJECT)
+
+from tests.native import matrix, outside  # noqa: E402
+from tests.native.ground import GUEST, HANG_SECONDS, HERE, unable  # noqa: E402
+from tests.native.script import Script  # noqa: E402
+
+_WORKLOADS = Path(__file__).with_name("workloads")
+_ran: dict[str, bool] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "guest_only: touches the whole system, so not on a machine that others use")
+    config.addinivalue_line("markers", "native_only: says nothing about a kernel")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", HERE.backends)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Not a skip: such a test does not belong to this ground, and the table in README.md says so."""
+    other = "native_only" if GUEST else "guest_only"
+    dropped = [item for item in items if item.get_closest_marker(other)]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: Any = yield
+    row = matrix.row_of(item)
+    _ran[row] = _ran.get(row, True) and (report.passed if report.when == "call" else not report.failed)
+    if report.skipped:
+        _ran[row] = False
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tells `python -m tests.native.matrix --check` what ran here."""
+    folder = os.environ.get("AA_FILEIO_RESULTS", "/run/aa-results" if GUEST else "")
+    if folder and not session.config.option.collectonly:
+        passed = sorted(row for row, good in _ran.items() if good)
+        text = json.dumps({"ground": HERE.name, "passed": passed}, indent=1)
+        Path(folder, f"ran-{HERE.name}-{os.getpid()}.json").write_text(text)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _privileged() -> None:
+    if sys.platform != "linux":
+        unable("probes are Linux's")
+    if os.geteuid() != 0:
+        unable("attaching probes needs root")
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the workloads, static: nothing but their own calls."""
+    if not shutil.which("gcc"):
+        unable("the workloads need gcc")
+    folder = Path(os.path.realpath(tmp_path_factory.mktemp("workloads")))
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector", "-static", "-pthread"]
+    builds = [
+        subprocess.Popen(["gcc", *flags, "-o", str(folder / source.stem), str(source)])
+        for source in sorted(_WORKLOADS.glob("*.c"))
+    ]
+    assert [build.wait(HANG_SECONDS) for build in builds] == [0] * len(builds)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _script_program(_privileged: None, compiled: Path) -> None:
+    Script.program = compiled / "steps"
+
+
+@pytest.fixture
+def area(tmp_path: Path) -> Path:
+    """A folder for the workload's files, by the name that the kernel has for it."""
+    return Path(os.path.realpath(tmp_path))
+
+
+class HangError(Exception):
+    """A test does not come to its end."""
+
+
+def _hang(_number: int, _frame: object) -> None:
+    raise HangError(f"no end after {HANG_SECONDS:.0f} s")
+
+
+@pytest.fixture(autouse=True)
+def _no_hang() -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _hang)
+    signal.setitimer(signal.ITIMER_REAL, HANG_SECONDS * 2)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Whatever a test does, the tracer holds nothing afterwards; in a guest nor does the kernel."""
+    before = Counter(outside.bpf_descriptors())
+    yield
+    # What pytest.raises() caught refers to the test's own frame, and so to its managers.
+    gc.collect()
+    assert Counter(outside.bpf_descriptors()) <= before
+    if GUEST:
+        assert not outside.KPROBE_EVENTS.read_text()
+        assert not outside.KPROBES_LIST.read_text()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""What is attached, by the product's word and by the kernel's."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from aa_fileio import KPROBE_TARGETS, KprobeManager
+from tests.native import outside
+from tests.native.expected import as_passed, check_events, check_ledger, check_results, file
+from tests.native.ground import HERE
+from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script
+from tests.native.tracing import read_to_end
+
+# The set this project began with, from its design: written out, so that no edit of a table changes it.
+ORIGIN = (
+    ("aa_sys_openat", "__x64_sys_openat"),
+    ("aa_sys_openat_ret", "__x64_sys_openat"),
+    ("aa_sys_read", "__x64_sys_read"),
+    ("aa_sys_read_ret", "__x64_sys_read"),
+    ("aa_sys_write", "__x64_sys_write"),
+    ("aa_sys_write_ret", "__x64_sys_write"),
+    ("aa_sys_unlink", "__x64_sys_unlinkat"),
+    ("aa_sys_unlink_ret", "__x64_sys_unlinkat"),
+    ("aa_sys_unlink_legacy", "__x64_sys_unlink"),
+    ("aa_sys_unlink_legacy_ret", "__x64_sys_unlink"),
+    ("aa_sys_rename", "__x64_sys_renameat2"),
+    ("aa_sys_rename_ret", "__x64_sys_renameat2"),
+    ("aa_sys_rename_legacy", "__x64_sys_rename"),
+    ("aa_sys_rename_legacy_ret", "__x64_sys_rename"),
+)
+_TRACEPOINTS = {"sys_enter", "sys_exit"}
+
+
+def _idle() -> Script:
+    script = Script()
+    script.main.hold()
+    return script
+
+
+def test_every_program_is_attached(backend: str, area: Path) -> None:
+    assert sorted(KPROBE_TARGETS) == sorted(KprobeManager.KPROBE_TARGETS) == sorted(ORIGIN)
+    before = outside.look()
+    with _idle().start(area) as running:
+        with KprobeManager(running.pid, backend=backend) as manager:
+            assert manager.is_attached
+            assert manager.backend == backend
+            targets = manager.targets
+            seen = outside.look().without(before)
+            held = outside.held_by(os.getpid())
+        outside.check_gone(before)
+    assert targets
+    for target in targets:
+        assert target.present, target
+        assert target.verified, target
+        assert target.prog_id in held.programs, target
+        # The kernel keeps 15 letters; a bpftool that reads BTF shows them all.
+        assert seen.programs[target.prog_id] in (target.program, target.program[:15]), target
+        if target.link_id:
+            assert seen.links[target.link_id] == target.prog_id, target
+    assert len({target.prog_id for target in targets}) == len(targets)
+    pairs = {(target.program, target.function) for target in targets}
+    if backend == "kprobe":
+        assert set(ORIGIN) <= pairs
+        _check_probe_list(seen)
+    else:
+        assert {function for _, function in pairs} >= _TRACEPOINTS
+        assert not seen.probes
+        assert not seen.events
+        # These have had ids since tp_btf has links.
+        assert all(target.link_id for target in targets)
+    assert manager.targets == ()
+
+
+def _check_probe_list(seen: outside.View) -> None:
+    """Each function has an entry probe and a return probe, armed, by the kernel's own list."""
+    listed = {}
+    for line in seen.probes:
+        match = re.match(r"[0-9a-f]+\s+([kr])\s+(\w+)\+0x0\s*(.*)$", line)
+        assert match, line
+        assert "[DISABLED]" not in match[3], line
+        assert "[GONE]" not in match[3], line
+        listed[match[1], match[2]] = match[3]
+    for _, function in ORIGIN:
+        assert ("r", function) in listed, (function, listed)
+        assert ("k", function) in listed, (function, listed)
+
+
+def test_backend_chosen_for_this_kernel(area: Path) -> None:
+    """Without a name: the first that can work here, and why the ones before it cannot."""
+    with _idle().start(area) as running, KprobeManager(running.pid) as manager:
+        assert manager.backend == HERE.backends[0]
+        passed_over = {each.backend: each.reason for each in manager.passed_over}
+        assert ("kprobe" in passed_over) == (manager.backend != "kprobe")
+        assert all(passed_over.values())
+
+
+_CALLS = {
+    "read": {"read"},
+    "unlink": {"unlink", "unlinkat"},
+    "rmdir": {"unlinkat"},
+    "modify": {"openat", "write", "unlink", "unlinkat", "rename", "renameat2"},
+    "access": {"openat", "read"},
+}
+_IN_GROUP = {"modify": {"open", "write", "unlink", "rmdir", "rename"}, "access": {"open", "read"}}
+
+
+@pytest.mark.parametrize("asked", _CALLS)
+def test_only_what_is_asked(backend: str, area: Path, asked: str) -> None:
+    """ops: a call of no asked operation is neither seen nor counted, and has no probe."""
+    (area / "a").write_bytes(b"x")
+    (area / "b").write_bytes(b"x")
+    (area / "folder").mkdir()
+    script = Script()
+    steps = script.main
+    steps.hold()
+    a, b, c = area / "a", area / "b", area / "c"
+    fd = steps.call("openat", AT_FDCWD, a, 2, sees=file(a, of=c))
+    steps.call("read", fd, script.buffer(4), 4, sees=file(a, of=c, offset=0, moved=1))
+    steps.call("write", fd, script.buffer(b"y"), 1, sees=file(a, of=c, offset=1, moved=1))
+    steps.call("rename", a, c, sees=as_passed(a, c))
+    steps.call("renameat2", AT_FDCWD, c, AT_FDCWD, a, 0, sees=as_passed(c, a))
+    steps.call("rename", a, c, sees=as_passed(a, c))
+    steps.call("unlink", b, sees=as_passed(b))
+    steps.call("unlinkat", AT_FDCWD, area / "folder", AT_REMOVEDIR, sees=as_passed(area / "folder"))
+    wanted = _IN_GROUP.get(asked, {asked})
+    for step in steps.steps:
+        operation = {"openat": "open", "renameat2": "rename", "unlinkat": "rmdir"}.get(step.name, step.name)
+        if step.sees and operation not in wanted:
+            step.sees = None
+    with script.start(area) as running:
+        with KprobeManager(running.pid, backend=backend, ops=[asked]) as manager:
+            functions = {target.function for target in manager.targets if target.function.startswith("__x64_sys_")}
+            if backend == "kprobe":
+                assert functions == {f"__x64_sys_{call}" for call in _CALLS[asked]}
+            else:
+                assert not functions
+            running.go()
+            events = read_to_end(manager)
+            running.finish()
+        check_results(script)
+        check_events(script, events)
+        count = sum(step.done for step in steps.steps if step.sees)
+        assert count > 0
+        check_ledger(manager.stats, performed=count, delivered=count)

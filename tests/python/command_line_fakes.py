@@ -1,0 +1,76 @@
+"""Events of our own making and a manager in Python, so that the command line is tested without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aa_fileio import FileEvent, Stats
+
+
+def make_event(op: str | int = "read", **given: Any) -> FileEvent:
+    """A successful read of /etc/hosts, but for what is given."""
+    usual: dict[str, Any] = {
+        "timestamp_ns": 5_000_000_000,
+        "time": datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC),
+        "pid": 4242,
+        "comm": "cat",
+        "path": "/etc/hosts",
+        "path_source": "file",
+    }
+    if op == "read":
+        usual.update(fd=3, count=4096, bytes=12, kind="file", duration_ns=1500)
+    return FileEvent(op=op, **(usual | given))
+
+
+def make_stats(**counters: Any) -> Stats:
+    """A ledger of nothing, but for what is given."""
+    usual: dict[str, Any] = dict.fromkeys(Stats._fields, 0)
+    return Stats(**(usual | {"inexact_reason": None} | counters))
+
+
+@dataclass
+class FakeProcess:
+    pid: int = 2**22 + 1  # above what the kernel gives out
+    status: int = 0
+    returncode: int | None = None
+    signals: list[int] = field(default_factory=list)
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.returncode = self.status
+        return self.status
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+
+
+class FakeManager:
+    """Hands out `batches` one by one, then the end; remembers what was done with it."""
+
+    def __init__(self, batches: list[list[FileEvent]] | None = None, **counters: Any) -> None:
+        self.batches = list(batches or [])
+        self.process = FakeProcess()
+        self.backend = "kprobe"
+        self.passed_over: tuple[tuple[str, str], ...] = (("fentry", "no trampolines"),)
+        self.pid: int | None = self.process.pid
+        self.done: list[str] = []
+        self.on_poll: Callable[[], None] = lambda: None
+        self.stats = make_stats(**counters)
+
+    def attach(self) -> None:
+        self.done.append("attach")
+
+    def poll(self, timeout: float | None = None, max_events: int | None = None) -> list[FileEvent] | None:
+        self.on_poll()
+        return self.batches.pop(0) if self.batches else None
+
+    def detach(self, *, wait: bool = True) -> None:
+        self.done.append("detach")
+
+    def close(self) -> None:
+        self.done.append("close")

@@ -1,0 +1,438 @@
+"""Options, exit status and the course of a trace, over a manager made up in Python."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line_fakes import FakeManager, make_event
+
+import aa_fileio
+from aa_fileio.integrations.command_line import main, split_command
+from aa_fileio.integrations.signal_relay import SignalRelay
+
+Begin = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
+    """begin(manager) or begin(error): what KprobeManager gives or raises; the dict tells how it was asked."""
+
+    def set_up(outcome: FakeManager | BaseException) -> dict[str, Any]:
+        asked: dict[str, Any] = {}
+
+        class Manager:
+            def __new__(cls, pid: int | None, **options: Any) -> FakeManager:  # type: ignore[misc]
+                asked.update(pid=pid, **options)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                return outcome
+
+            @staticmethod
+            def spawn(argv: list[str], **options: Any) -> FakeManager:
+                asked.update(argv=argv, **options)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                return outcome
+
+        monkeypatch.setattr(aa_fileio, "KprobeManager", Manager)
+        return asked
+
+    return set_up
+
+
+# --- which words are ours
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--", "ls", "-l"], ([], ["ls", "-l"])),
+        (["ls", "-l"], ([], ["ls", "-l"])),
+        (["--json", "ls", "--json"], (["--json"], ["ls", "--json"])),
+        (["-o", "out", "ls"], (["-o", "out"], ["ls"])),
+        (["-oout", "ls"], (["-oout"], ["ls"])),
+        (["--ops=read", "--", "ls"], (["--ops=read"], ["ls"])),
+        (["--ops", "read", "ls", "--", "x"], (["--ops", "read"], ["ls", "--", "x"])),
+        (["--", "--", "x"], ([], ["--", "x"])),
+        (["--json"], (["--json"], [])),
+        (["-o"], (["-o"], [])),
+        ([], ([], [])),
+    ],
+)
+def test_an_option_of_the_command_is_never_taken_for_ours(words: list[str], expected: tuple[list[str], ...]) -> None:
+    assert split_command(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "allowed"),
+    [
+        ([], "nothing", "run, attach, doctor"),
+        (["rnu"], "'rnu'", "run, attach, doctor"),
+        (["run"], "no command given", "run [options]"),
+        (["run", "--bogus", "--", "x"], "--bogus", "--wait-tree"),
+        (["run", "--js", "--", "x"], "--js", "--json"),
+        (["run", "--ring-bytes", "12X", "x"], "'12X'", "K, M or G"),
+        (["run", "--ring-bytes", "-1", "x"], "--ring-bytes", "--help"),
+        (["run", "--ops", "read,,write", "x"], "'read,,write'", "separated by commas"),
+        (["run", "-o"], "-o", "--help"),
+        (["attach"], "exactly one of", "-p PID and --system"),
+        (["attach", "-p", "1", "--system"], "exactly one of", "-p PID and --system"),
+        (["attach", "-p", "0"], "'0'", "positive whole number"),
+        (["attach", "-p", "-3"], "-p", "--help"),
+        (["attach", "-p", "abc"], "'abc'", "positive whole number"),
+        (["attach", "-p", "1", "extra"], "extra", "--system"),
+        (["doctor", "--bogus"], "--bogus", "--json"),
+    ],
+)
+def test_a_mistake_is_one_line_with_what_was_given_and_what_is_allowed(
+    words: list[str], given: str, allowed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 125
+    message = capsys.readouterr().err
+    assert message.startswith("aa-fileio: ") and message.count("\n") == 1
+    assert given in message and allowed in message
+
+
+def test_a_word_that_would_move_the_terminal_is_escaped_in_the_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["\x1b[2J\udcff"]) == 125
+    assert capsys.readouterr().err[:-1].isprintable()
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "125" in capsys.readouterr().out
+    for command in ("run", "attach", "doctor"):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+        assert f"aa-fileio {command}" in capsys.readouterr().out
+
+
+def test_options_reach_the_manager(begin: Begin) -> None:
+    asked = begin(FakeManager())
+    words = "run --ops read,write --kinds pipe --backend tracepoint --no-latency --ring-bytes 4M --queue-bytes 64k"
+    assert main([*words.split(), "--", "true", "-x"]) == 0
+    assert asked == {
+        "argv": ["true", "-x"],
+        "until": "root",
+        "ops": ["read", "write"],
+        "kinds": ["pipe"],
+        "backend": "tracepoint",
+        "latency": False,
+        "ring_bytes": 4 << 20,
+        "queue_bytes": 64 << 10,
+    }
+
+
+def test_what_is_not_asked_for_is_left_to_the_managers_defaults(begin: Begin) -> None:
+    asked = begin(FakeManager())
+    assert main(["run", "--wait-tree", "true"]) == 0
+    assert asked == {"argv": ["true"], "until": "tree"}
+
+
+def test_attach_options(begin: Begin) -> None:
+    asked = begin(FakeManager())
+    assert main(["attach", "-p", "17", "--no-follow"]) == 0
+    assert asked == {"pid": 17, "follow": False}
+    asked = begin(FakeManager())
+    assert main(["attach", "--system"]) == 0
+    assert asked == {"pid": None, "follow": True}
+
+
+# --- exit status
+
+
+@pytest.mark.parametrize(("returncode", "status"), [(0, 0), (3, 3), (125, 125), (-9, 137), (-15, 143)])
+def test_the_status_is_the_commands_own(begin: Begin, returncode: int, status: int) -> None:
+    manager = FakeManager()
+    manager.process.status = returncode
+    begin(manager)
+    assert main(["run", "x"]) == status
+    assert manager.done[-1] == "close"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), 127),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 126),
+        (OSError(errno.ENOEXEC, "Exec format error", "x"), 126),
+    ],
+)
+def test_a_command_that_cannot_run_has_the_status_of_env(
+    begin: Begin, error: OSError, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(error)
+    assert main(["run", "x"]) == status
+    assert capsys.readouterr().err == f"aa-fileio: cannot run 'x': {error.strerror}\n"
+
+
+@pytest.mark.parametrize("words", [["run", "x"], ["attach", "-p", "1"]])
+def test_a_failed_attach_says_what_failed_and_the_remedy(
+    begin: Begin, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(aa_fileio.PermissionDenied(errno.EPERM, "may not load", remedy="run it as root"))
+    assert main(words) == 125
+    message = capsys.readouterr().err
+    assert "cannot trace: " in message and "may not load" in message
+    assert message.endswith("aa-fileio: remedy: run it as root\n")
+
+
+def test_without_a_known_remedy_doctor_is_named(begin: Begin, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(aa_fileio.BackendUnavailable(errno.ENOENT, "nothing here"))
+    assert main(["attach", "--system"]) == 125
+    assert "`aa-fileio doctor`" in capsys.readouterr().err
+
+
+def test_a_value_the_manager_refuses_is_a_mistake_in_the_options(
+    begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(ValueError("ops: 'rread' is none of open, read"))
+    assert main(["run", "--ops", "rread", "x"]) == 125
+    assert capsys.readouterr().err == "aa-fileio: ops: 'rread' is none of open, read\n"
+
+
+def test_a_process_that_is_not_there(begin: Begin, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(ProcessLookupError(errno.ESRCH, "No such process"))
+    assert main(["attach", "-p", "99"]) == 125
+    assert capsys.readouterr().err == "aa-fileio: cannot attach to process 99: No such process\n"
+
+
+def test_a_mistake_of_our_own_is_125_and_not_the_commands_1(begin: Begin, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(RuntimeError("unforeseen"))
+    assert main(["attach", "--system"]) == 125
+    assert "RuntimeError: unforeseen" in capsys.readouterr().err
+
+
+# --- where the trace goes
+
+
+def test_run_writes_to_standard_error_and_attach_to_standard_output(
+    begin: Begin, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begin(FakeManager([[make_event()], [make_event(path="/second")]]))
+    assert main(["run", "x"]) == 0
+    out, err = capfd.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0].startswith("TIME") and "/etc/hosts" in lines[1] and "/second" in lines[2]
+    assert lines[3] == "trace complete: 2 events, nothing lost (kprobe)"
+
+    begin(FakeManager([[make_event()]]))
+    assert main(["attach", "-p", "1"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and out.endswith("trace complete: 1 event, nothing lost (kprobe)\n")
+
+
+def test_json_ends_with_the_summary(begin: Begin, capfd: pytest.CaptureFixture[str]) -> None:
+    begin(FakeManager([[make_event(), make_event()]], delivered=2, performed=2))
+    assert main(["attach", "--json", "-p", "1"]) == 0
+    records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [record["record"] for record in records] == ["event", "event", "summary"]
+    assert records[-1]["events"] == 2 and records[-1]["complete"] is True
+    assert records[-1]["passed_over"] == [{"backend": "fentry", "reason": "no trampolines"}]
+
+
+def test_a_file_takes_the_trace_and_a_bad_verdict_is_said_aloud_too(
+    begin: Begin, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "trace"
+    path.write_text("what was there before\n" * 100)
+    begin(FakeManager([[make_event()]], ring_full=1))
+    assert main(["run", "-o", str(path), "x"]) == 0
+    assert path.read_text().splitlines()[-1] == "trace INCOMPLETE: 1 of 2 events lost: ring_full 1 (kprobe)"
+    assert len(path.read_text().splitlines()) == 3
+    assert capfd.readouterr() == ("", "aa-fileio: trace INCOMPLETE: 1 of 2 events lost: ring_full 1 (kprobe)\n")
+
+
+def test_a_file_that_cannot_be_opened_stops_everything_before_it_begins(
+    begin: Begin, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = begin(FakeManager())
+    assert main(["run", "-o", str(tmp_path / "no" / "trace"), "x"]) == 125
+    assert asked == {}
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_our_failure_and_the_command_is_still_waited_for(
+    begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager = FakeManager([[make_event()]])
+    begin(manager)
+    assert main(["run", "-o", "/dev/full", "x"]) == 125
+    assert "cannot write the trace to /dev/full: No space left on device" in capsys.readouterr().err
+    assert "detach" in manager.done
+
+
+def test_a_reader_that_has_gone_ends_the_trace_quietly(
+    begin: Begin, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    manager = FakeManager([[make_event()]])
+    begin(manager)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    manager.on_poll = _once(lambda: os.close(reader))
+    manager.process.status = 4
+    assert main(["run", "-o", str(fifo), "x"]) == 4
+    assert capfd.readouterr() == ("", "")
+    assert "detach" in manager.done
+
+
+def _once(action: Callable[[], None]) -> Callable[[], None]:
+    pending = [action]
+    return lambda: pending.pop()() if pending else None
+
+
+def test_standard_output_that_is_closed_is_refused() -> None:
+    code = "import sys; from aa_fileio.integrations.command_line import main; sys.exit(main(['attach', '--system']))"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 125
+    assert done.stderr == "aa-fileio: standard output is closed: give -o FILE for the trace\n"
+
+
+# --- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_goes_to_a_command_that_runs(begin: Begin, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = FakeManager([[make_event()]])
+    arrived = threading.Event()
+    send = manager.process.send_signal
+
+    def noted_send(number: int) -> None:
+        send(number)
+        arrived.set()
+
+    monkeypatch.setattr(manager.process, "send_signal", noted_send)
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), number)
+        assert arrived.wait(5)
+
+    manager.on_poll = _once(interrupt)
+    begin(manager)
+    assert main(["run", "x"]) == 0
+    assert manager.process.signals == [number]
+
+
+def test_a_signal_during_the_attach_reaches_the_command_afterwards(begin: Begin) -> None:
+    manager = FakeManager()
+    begin(manager)
+    spawn = aa_fileio.KprobeManager.spawn
+
+    def slow_spawn(argv: list[str], **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return spawn(argv, **options)
+
+    aa_fileio.KprobeManager.spawn = staticmethod(slow_spawn)  # type: ignore[method-assign,assignment]
+    assert main(["run", "x"]) == 0
+    assert manager.process.signals == [signal.SIGINT]
+
+
+def test_a_command_that_dies_of_ctrl_c_while_held_is_no_failure_of_the_command(
+    begin: Begin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(OSError(errno.ESRCH, "gone"))
+    spawn = aa_fileio.KprobeManager.spawn
+
+    def interrupted_spawn(argv: list[str], **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return spawn(argv, **options)
+
+    aa_fileio.KprobeManager.spawn = staticmethod(interrupted_spawn)  # type: ignore[method-assign,assignment]
+    assert main(["run", "x"]) == 130
+    assert capsys.readouterr().err == "aa-fileio: interrupted before the trace began\n"
+
+
+def test_a_signal_ends_an_attach_with_its_summary(begin: Begin, capfd: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager([[make_event()]])
+    detached = threading.Event()
+    detach = manager.detach
+
+    def noted_detach(*, wait: bool = True) -> None:
+        detach(wait=wait)
+        detached.set()
+
+    manager.detach = noted_detach  # type: ignore[method-assign]
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert detached.wait(5)
+
+    manager.on_poll = _once(interrupt)
+    begin(manager)
+    assert main(["attach", "-p", "1"]) == 0
+    assert capfd.readouterr().out.endswith("trace complete: 1 event, nothing lost (kprobe)\n")
+
+
+def test_a_second_signal_does_not_wait(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = FakeManager()
+    left = threading.Event()
+    statuses: list[int] = []
+
+    def leave(status: int) -> None:
+        statuses.append(status)
+        left.set()
+
+    monkeypatch.setattr(os, "_exit", leave)
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        while "detach" not in manager.done:
+            threading.Event().wait(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert left.wait(5)
+
+    manager.on_poll = _once(interrupt)
+    begin(manager)
+    main(["attach", "-p", "1"])
+    assert statuses == [130]
+
+
+def test_the_relay_leaves_handlers_and_mask_as_they_were() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in numbers]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with SignalRelay() as relay:
+        relay.start(lambda number, from_terminal: None)
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert [signal.getsignal(number) for number in numbers] == handlers
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    assert "aa-fileio-signals" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_an_ignored_sigint_stays_ignored_until_the_command_runs() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with SignalRelay() as relay:
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            got = threading.Event()
+            relay.start(lambda number, from_terminal: got.set())
+            os.kill(os.getpid(), signal.SIGINT)
+            assert got.wait(5)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_ignored_sighup_is_left_alone() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with SignalRelay() as relay:
+            relay.start(lambda number, from_terminal: None)
+            assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.signal(signal.SIGHUP, before)
