@@ -138,16 +138,52 @@ int aa_used_open(struct pt_regs *ctx) /* fd_install(fd, file) */
 	return aa_kprobe_used((void *)ctx->si, true);
 }
 
+/* Where a file is taken out of a descriptor table, and where a current directory is set: see aa_changed. */
+SEC("kprobe")
+int aa_changed_close(struct pt_regs *ctx) /* filp_close(file, …) */
+{
+	aa_changed_now((void *)ctx->di);
+	return 0;
+}
+
+SEC("kprobe")
+int aa_changed_flush(struct pt_regs *ctx) /* filp_flush(file, …), where close() no longer calls filp_close() */
+{
+	aa_changed_now((void *)ctx->di);
+	return 0;
+}
+
+SEC("kprobe")
+int aa_changed_pwd(struct pt_regs *ctx) /* set_fs_pwd(fs, …) */
+{
+	aa_changed_now((void *)ctx->di);
+	return 0;
+}
+
 /* --- tracepoint: sys_enter and sys_exit, dispatched by call number --- */
 
-/* Calls that can put another file behind a descriptor: number, in the 32-bit table, and which argument says which. */
-#define AA_NR_CLOSE 3
-#define AA_NR_DUP2 33
-#define AA_NR_DUP3 292
-#define AA_NR_CLOSE_RANGE 436
-#define AA_NR_COMPAT_CLOSE 6
-#define AA_NR_COMPAT_DUP2 63
-#define AA_NR_COMPAT_DUP3 330
+/*
+ * Calls that can put another file behind a descriptor, or move a current directory: which argument (from 1) says which
+ * descriptor, by number in the 64-bit and in the 32-bit table (arch/x86/entry/syscalls/).
+ */
+#define AA_CHANGES_ALL 14	/* close_range: any descriptor */
+#define AA_CHANGES_DIRECTORY 15 /* chdir, fchdir, chroot */
+#define AA_CHANGES(native, compat) ((native) | (compat) << 4)
+static const volatile __u8 aa_changes_by_number[AA_NUMBER_LIMIT] = {
+	[3] = AA_CHANGES(1, 0),				    /* close */
+	[33] = AA_CHANGES(2, 0),			    /* dup2 */
+	[292] = AA_CHANGES(2, 0),			    /* dup3 */
+	[436] = AA_CHANGES(AA_CHANGES_ALL, AA_CHANGES_ALL), /* close_range, in both */
+	[80] = AA_CHANGES(AA_CHANGES_DIRECTORY, 0),	    /* chdir */
+	[81] = AA_CHANGES(AA_CHANGES_DIRECTORY, 0),	    /* fchdir */
+	[161] = AA_CHANGES(AA_CHANGES_DIRECTORY, 0),	    /* chroot */
+	[6] = AA_CHANGES(0, 1),				    /* close */
+	[63] = AA_CHANGES(0, 2),			    /* dup2 */
+	[330] = AA_CHANGES(0, 2),			    /* dup3 */
+	[12] = AA_CHANGES(0, AA_CHANGES_DIRECTORY),	    /* chdir */
+	[133] = AA_CHANGES(0, AA_CHANGES_DIRECTORY),	    /* fchdir */
+	[61] = AA_CHANGES(0, AA_CHANGES_DIRECTORY),	    /* chroot */
+};
 
 /* The 32-bit table has other numbers: read by the 64-bit one, vmsplice (316) would be a renameat2. */
 static __always_inline bool aa_is_compat(void)
@@ -178,17 +214,23 @@ static __always_inline bool aa_is_row_asked(__u32 row)
 	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
 }
 
-static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number,
-					   bool compat)
+static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number)
 {
-	/* The 32-bit convention: bx, cx. */
-	if (compat ? number == AA_NR_COMPAT_DUP2 || number == AA_NR_COMPAT_DUP3 :
-		     number == AA_NR_DUP2 || number == AA_NR_DUP3)
-		aa_change_begins(state, tid, compat ? regs->cx : regs->si);
-	else if (number == (compat ? AA_NR_COMPAT_CLOSE : AA_NR_CLOSE))
-		aa_change_begins(state, tid, compat ? regs->bx : regs->di);
-	else if (number == AA_NR_CLOSE_RANGE)
-		aa_change_begins(state, tid, AA_ALL_DESCRIPTORS);
+	__u8 what;
+	bool compat;
+
+	if (number >= AA_NUMBER_LIMIT || !(what = aa_changes_by_number[number & (AA_NUMBER_LIMIT - 1)]))
+		return;
+	compat = aa_is_compat();
+	what = compat ? what >> 4 : what & 15;
+	if (what == AA_CHANGES_DIRECTORY)
+		aa_directory_changes(state, tid);
+	else if (what == AA_CHANGES_ALL)
+		aa_descriptor_changes(state, tid, AA_ALL_DESCRIPTORS);
+	else if (what == 1)
+		aa_descriptor_changes(state, tid, compat ? regs->bx : regs->di);
+	else if (what == 2)
+		aa_descriptor_changes(state, tid, compat ? regs->cx : regs->si);
 }
 
 SEC("tp_btf/sys_enter")
@@ -199,22 +241,18 @@ int aa_sys_enter(__u64 *ctx)
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
 	__u64 args[6];
-	bool compat;
 
 	if (!aa_control.gate)
 		return 0;
 	if (!aa_is_watched(pid_tgid)) {
-		if (number == AA_NR_CLOSE || number == AA_NR_DUP2 || number == AA_NR_DUP3 ||
-		    number == AA_NR_CLOSE_RANGE || number == AA_NR_COMPAT_CLOSE || number == AA_NR_COMPAT_DUP2 ||
-		    number == AA_NR_COMPAT_DUP3)
-			aa_note_change(NULL, tid, regs, number, aa_is_compat());
+		/* Who is not watched may still share a watched process's table or directory (CLONE_FILES, CLONE_FS). */
+		aa_note_change(NULL, tid, regs, number);
 		return 0;
 	}
-	compat = aa_is_compat();
 	/* For every call, so that a return without an entry can be told: see aa_exit_without_entry(). */
 	state = aa_state_make(tid);
-	aa_note_change(state, tid, regs, number, compat);
-	if (compat) {
+	aa_note_change(state, tid, regs, number);
+	if (aa_is_compat()) {
 		aa_count(compat_calls, 1);
 		return 0;
 	}

@@ -81,6 +81,7 @@ struct file {
 };
 
 struct fs_struct {
+	int users;
 	struct path root, pwd;
 };
 

@@ -155,11 +155,8 @@ static __always_inline void aa_read_name(struct aa_call_state *state, __u32 tid,
 	state->name_is_long[i] = 0;
 	state->name_is_cut[i] = 0;
 	bytes = bpf_probe_read_user_str(state->name[i], AA_NAME_BYTES, user);
-	state->name_bytes[i] = bytes - 1;
-	if (bytes <= 0) {
-		state->name_bytes[i] = -1;
-		return;
-	}
+	/* An empty string is 1 byte, its NUL; before 6.4 or so it is 0 (strncpy_from_user_nofault()). */
+	state->name_bytes[i] = bytes < 0 ? -1 : bytes ? bytes - 1 : 0;
 	if (bytes < AA_NAME_BYTES)
 		return;
 	names = bpf_map_lookup_elem(&aa_long_names, &tid);
@@ -279,13 +276,13 @@ static __always_inline void aa_note_used(struct aa_call_state *state, struct fil
 }
 
 /*
- * Descriptors that change while another thread's call is blocked on them (dup2, close and reuse).
+ * Descriptors and current directories that change during another thread's call (dup2, close and reuse, chdir).
  *
- * Where no probe below the call tells which file was used (tracepoint), a descriptor could be swapped and swapped back
- * between our look at the entry and the kernel's, and again before our look at the return: both looks agree and both
- * are wrong. So each call that can put another file behind a descriptor of a shared table leaves its time in a slot
- * for that descriptor; a name is certain only if no such call was under way since the entry. Slots are shared by
- * chance (4,096 of them): that flags too much, never too little.
+ * Where no probe below the call tells which file was used, a descriptor could be swapped and swapped back between our
+ * look at the entry and the kernel's, and again before our look at the return: both looks agree and both are wrong. So
+ * each change of a shared table or directory leaves its time in a slot, for the descriptor, the file taken out of a
+ * table, or the directory's owner; a name is certain only if nothing was noted there since the entry. Slots are shared
+ * by chance (4,096 of them): that flags too much, never too little.
  */
 #define AA_CHANGED_SLOTS 4096
 
@@ -303,11 +300,26 @@ struct {
 
 #define AA_ALL_DESCRIPTORS (-1)
 
-static __always_inline __u32 aa_changed_slot(struct files_struct *files, __s32 fd)
+static __always_inline __u32 aa_slot_of(const void *object, __u32 detail)
 {
-	__u64 hash = ((__u64)(long)files >> 6) * 0x9e3779b97f4a7c15ULL + (__u32)fd * 0x85ebca6bULL;
+	__u64 hash = ((__u64)(long)object >> 6) * 0x9e3779b97f4a7c15ULL + detail * 0x85ebca6bULL;
 
 	return (hash ^ hash >> 32) & (AA_CHANGED_SLOTS - 1);
+}
+
+static __always_inline __u32 aa_changed_slot(struct files_struct *files, __s32 fd)
+{
+	return aa_slot_of(files, fd);
+}
+
+/* A moment's change, from a probe at the place where it happens. */
+static __always_inline void aa_changed_now(const void *object)
+{
+	__u32 slot = aa_slot_of(object, 0);
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	if (changed)
+		changed->last_ns = bpf_ktime_get_boot_ns();
 }
 
 /*
@@ -321,17 +333,10 @@ struct {
 	__type(value, __u32);
 } aa_foreign_changes SEC(".maps");
 
-static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __s32 fd)
+static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __u32 slot)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct files_struct *files = BPF_CORE_READ(task, files);
-	struct aa_changed *changed;
-	__u32 slot;
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
 
-	if (BPF_CORE_READ(files, count.counter) < 2)
-		return;
-	slot = aa_changed_slot(files, fd);
-	changed = bpf_map_lookup_elem(&aa_changed, &slot);
 	if (!changed)
 		return;
 	changed->last_ns = bpf_ktime_get_boot_ns();
@@ -342,6 +347,26 @@ static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 
 		return;
 	}
 	__sync_fetch_and_add(&changed->under_way, 1);
+}
+
+/* A descriptor of a table that others share. */
+static __always_inline void aa_descriptor_changes(struct aa_call_state *state, __u32 tid, __s32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct files_struct *files = BPF_CORE_READ(task, files);
+
+	if (BPF_CORE_READ(files, count.counter) > 1)
+		aa_change_begins(state, tid, aa_changed_slot(files, fd));
+}
+
+/* The current directory or root of a thread that shares it. */
+static __always_inline void aa_directory_changes(struct aa_call_state *state, __u32 tid)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+
+	if (BPF_CORE_READ(fs, users) > 1)
+		aa_change_begins(state, tid, aa_slot_of(fs, 0));
 }
 
 static __always_inline void aa_change_settle(__u32 slot)
@@ -461,6 +486,21 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 		scratch->flags[0] |= AA_PATH_DELETED;
 }
 
+/* Changed and changed back, perhaps: see aa_changed. */
+static __always_inline bool aa_start_may_have_changed(struct task_struct *task, __s32 dirfd, __u64 since_ns)
+{
+	struct files_struct *files;
+
+	if (dirfd == AT_FDCWD)
+		return aa_changed_since(aa_slot_of(BPF_CORE_READ(task, fs), 0), since_ns);
+	files = BPF_CORE_READ(task, files);
+	if (BPF_CORE_READ(files, count.counter) < 2)
+		return false;
+	return aa_changed_since(aa_changed_slot(files, dirfd), since_ns) ||
+	       aa_changed_since(aa_changed_slot(files, AA_ALL_DESCRIPTORS), since_ns) ||
+	       aa_changed_since(aa_slot_of(aa_file_of(files, dirfd), 0), since_ns);
+}
+
 /* A name as passed: the place it starts from when it is relative. */
 static __always_inline void aa_resolve_name(struct aa_call_state *state, struct task_struct *task, __u32 tid, __u32 i,
 					    __u8 argument, __u8 dirfd_argument, bool has_kernel_name,
@@ -490,7 +530,8 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 	if (!aa_directory_of(task, aa_dirfd(dirfd_argument, state->args), &place))
 		return;
 	if ((__u64)(long)place.dentry != state->directory[i].dentry ||
-	    (__u64)(long)place.vfsmount != state->directory[i].mount) {
+	    (__u64)(long)place.vfsmount != state->directory[i].mount ||
+	    aa_start_may_have_changed(task, aa_dirfd(dirfd_argument, state->args), state->entry_ns)) {
 		scratch->source[i] = AA_PATH_SOURCE_RACED;
 		return;
 	}

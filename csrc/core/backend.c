@@ -87,14 +87,24 @@ struct aa_probes {
 	char last_reason[160];
 };
 
-/* Below the calls, where the kernel tells which file it works on: see aa_note_used(). */
+/*
+ * Below the calls, where the kernel tells which file it works on (aa_note_used()) and when a descriptor or a directory
+ * changes hands (aa_changed). Without one that is needed a name could be wrong unseen, so the backend is refused.
+ */
+#define AA_OPERATION_BIT(name) (1ULL << AA_OPERATION_##name)
+#define AA_OPERATIONS_BY_NAME                                                                                          \
+	(AA_OPERATION_BIT(OPEN) | AA_OPERATION_BIT(UNLINK) | AA_OPERATION_BIT(RMDIR) | AA_OPERATION_BIT(RENAME))
 static const struct aa_below {
 	const char *program, *function;
-	uint8_t operation;
+	uint64_t operations;
+	bool needed;
 } aa_below[] = {
-	{ "aa_used_open", "fd_install", AA_OPERATION_OPEN },
-	{ "aa_used_read", "vfs_read", AA_OPERATION_READ },
-	{ "aa_used_write", "vfs_write", AA_OPERATION_WRITE },
+	{ "aa_used_open", "fd_install", AA_OPERATION_BIT(OPEN), true },
+	{ "aa_used_read", "vfs_read", AA_OPERATION_BIT(READ), true },
+	{ "aa_used_write", "vfs_write", AA_OPERATION_BIT(WRITE), true },
+	{ "aa_changed_close", "filp_close", AA_OPERATIONS_BY_NAME, true },
+	{ "aa_changed_flush", "filp_flush", AA_OPERATIONS_BY_NAME, false }, /* 6.8 split it off */
+	{ "aa_changed_pwd", "set_fs_pwd", AA_OPERATIONS_BY_NAME, true },
 };
 
 static const char aa_remedy_privileges[] =
@@ -174,7 +184,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	}
 	if (probes->is_kprobe) {
 		for (size_t i = 0; i < sizeof(aa_below) / sizeof(aa_below[0]); i++)
-			if (options->operations >> aa_below[i].operation & 1)
+			if (options->operations & aa_below[i].operations)
 				aa_probes_add(probes, aa_below[i].program, aa_below[i].function, false);
 		bpf_program__set_autoload(
 			probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish, true);
@@ -366,7 +376,7 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, struct aa_prob
 	}
 	if (fd < 0 && code == ENOENT) {
 		for (size_t i = 0; i < sizeof(aa_below) / sizeof(aa_below[0]); i++)
-			if (!strcmp(program, aa_below[i].program))
+			if (aa_below[i].needed && !strcmp(program, aa_below[i].program))
 				return aa_probe_error(code, log, program, probe->function,
 						      "this kernel has no such function, and without it a "
 						      "descriptor's name cannot be certain");

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.native.ground import HERE
 from tests.native.script import AT_REMOVEDIR, NUMBERS, TRACED, Address, Script, Step, Steps, Stored
 
 # Which argument of a call is what: by the manual pages.
@@ -262,7 +263,7 @@ CAUSES = (
 )
 
 
-def check_ledger(stats: Any, **expected: int) -> None:
+def check_ledger(stats: Any, backend: str, **expected: int) -> None:
     """The books balance, and each account has the workload's own number; an account not named is empty."""
     assert stats.performed == stats.delivered + stats.queued + stats.in_flight + stats.filtered + stats.lost, stats
     assert stats.lost == sum(getattr(stats, cause) for cause in CAUSES), stats
@@ -276,15 +277,17 @@ def check_ledger(stats: Any, **expected: int) -> None:
     assert not expected.keys() - accounts.keys()
     accounts |= expected
     assert {name: getattr(stats, name) for name in accounts} == accounts, stats
-    assert stats.exact, stats
-    assert stats.complete == (accounts["lost"] == 0 and accounts["compat_calls"] == 0), stats
+    # The numbers are right all the same; but where the kernel keeps no count of misses, that is said.
+    assert stats.exact == (backend not in HERE.inexact), stats
+    assert stats.complete == (stats.exact and accounts["lost"] == 0 and accounts["compat_calls"] == 0), stats
 
 
-def check_script_ledger(script: Script, stats: Any, **expected: int) -> None:
+def check_script_ledger(script: Script, stats: Any, backend: str, **expected: int) -> None:
     """The same, of a script that has ended and whose every event has been read."""
     flags = [flag for steps in script.lists for _, seen in sightings(steps) for flag in seen.path_flags]
     check_ledger(
         stats,
+        backend,
         **{
             "performed": performed(script),
             "delivered": delivered(script),

@@ -15,13 +15,15 @@ class Ground(NamedTuple):
     name: str
     kernel: str
     backends: tuple[str, ...]
+    inexact: tuple[str, ...] = ()  # backends whose own misses this kernel does not count
 
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.
 GROUNDS = (
     Ground("native", "this machine's", ("tracepoint",)),
-    Ground("bullseye", "5.10", ("kprobe", "tracepoint")),
-    Ground("bookworm", "6.1", ("kprobe", "tracepoint")),
+    # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
+    Ground("bullseye", "5.10", ("kprobe", "tracepoint"), inexact=("kprobe",)),
+    Ground("bookworm", "6.1", ("kprobe", "tracepoint"), inexact=("kprobe",)),
     Ground("trixie", "6.12", ("kprobe", "tracepoint")),
     Ground("sid", "7.2", ("kprobe", "tracepoint")),
 )

@@ -48,7 +48,7 @@ class _Collector:
 
 def _collect_here() -> list[str]:
     collector = _Collector()
-    arguments = ["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:terminal", str(Path(__file__).parent)]
+    arguments = ["--collect-only", "-p", "no:cacheprovider", "-p", "no:terminal", str(Path(__file__).parent)]
     status = pytest.main(arguments, plugins=[collector])
     if status != 0:
         sys.exit(f"matrix: the tests cannot be collected ({status})")

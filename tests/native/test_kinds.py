@@ -88,4 +88,4 @@ def test_kinds(backend: str, area: Path, asked: tuple[str, ...]) -> None:
         if step.name == "openat":
             assert event.path == os.fsdecode(step.arguments[1])
             assert event.path_source == ("file" if kind else "as_passed")
-    check_script_ledger(script, result.stats)
+    check_script_ledger(script, result.stats, backend)

@@ -67,7 +67,7 @@ def test_calls_under_way_at_attach(backend: str, area: Path) -> None:
         )
         # A return probe is hung into a call at its entry: kprobes never see the end of what they did not see begin.
         pre_attach = {"kprobe": 0, "tracepoint": len(blocked)}[backend]
-        check_ledger(manager.stats, performed=5, delivered=5, pre_attach=pre_attach)
+        check_ledger(manager.stats, backend, performed=5, delivered=5, pre_attach=pre_attach)
 
 
 def _filter(*instructions: tuple[int, int, int, int]) -> bytes:
@@ -105,7 +105,7 @@ def test_calls_refused_before_they_begin(backend: str, area: Path) -> None:
     assert (result.events[0].device, result.events[0].inode) == (stat.st_dev, stat.st_ino)
     # A kprobe sits behind seccomp: to it there was no call.
     denied = {"kprobe": 0, "tracepoint": times}[backend]
-    check_ledger(result.stats, performed=2, delivered=2, denied=denied)
+    check_ledger(result.stats, backend, performed=2, delivered=2, denied=denied)
 
 
 def test_killed_inside_a_call(backend: str, area: Path) -> None:
@@ -142,7 +142,7 @@ def test_killed_inside_a_call(backend: str, area: Path) -> None:
         assert {event.errno for event in interrupted} == {512}
         assert sorted(event.op for event in interrupted) == ["open"] + ["read"] * len(readers)
         total = len(readers) + 2
-        check_ledger(stats, performed=total, delivered=total)
+        check_ledger(stats, backend, performed=total, delivered=total)
 
 
 def test_killed_while_it_works(backend: str, area: Path) -> None:
@@ -172,7 +172,7 @@ def test_killed_while_it_works(backend: str, area: Path) -> None:
             running.finish(-signal.SIGKILL)
             events += read_to_end(manager)
         stats = manager.stats
-        check_ledger(stats, performed=stats.performed, delivered=len(events))
+        check_ledger(stats, backend, performed=stats.performed, delivered=len(events))
         # What the workload noted before it died it did perform.
         assert 0 <= stats.performed - performed(script) <= len(busy)
 
@@ -214,7 +214,7 @@ def test_calls_by_the_32_bit_table(backend: str, area: Path, latency: bool) -> N
     assert [(event.op, event.return_code) for event in result.events] == [("open", fd.result), ("read", 4), ("unlink", 0)]
     assert {(event.device, event.inode) for event in result.events[:2]} == {(stat.st_dev, stat.st_ino)}
     # Behind __x64_sys_* there is no 32-bit call to be seen.
-    check_ledger(result.stats, performed=3, delivered=3, compat_calls={"kprobe": 0, "tracepoint": count}[backend])
+    check_ledger(result.stats, backend, performed=3, delivered=3, compat_calls={"kprobe": 0, "tracepoint": count}[backend])
 
 
 def test_without_latency(backend: str, area: Path) -> None:
@@ -248,7 +248,7 @@ def test_without_latency(backend: str, area: Path) -> None:
     assert read.offset in (0, None)
     assert write.offset in (4, None)
     assert renamed.new_path == str(path)
-    check_script_ledger(script, result.stats)
+    check_script_ledger(script, result.stats, backend)
 
 
 def test_interrupted_and_restarted(backend: str, area: Path) -> None:
@@ -277,7 +277,7 @@ def test_interrupted_and_restarted(backend: str, area: Path) -> None:
             events = read_to_end(manager)
         assert [event.return_code for event in events] == [-512, 2]
         assert {event.path for event in events} == {str(fifo)}
-        check_ledger(manager.stats, performed=2, delivered=2)
+        check_ledger(manager.stats, backend, performed=2, delivered=2)
 
 
 def test_own_files_of_the_kernel_are_named_too(backend: str, area: Path) -> None:

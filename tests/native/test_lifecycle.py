@@ -47,26 +47,26 @@ def test_attach_detach_attach(backend: str, area: Path, caplog: pytest.LogCaptur
         running.go()
         script.wait_flag(turns[0], 1)
         manager.detach()
-        check_ledger(manager.stats, performed=3, queued=3)
+        check_ledger(manager.stats, backend, performed=3, queued=3)
         script.raise_flag(turns[0], 2)
         script.wait_flag(turns[1], 1)
         assert len(manager.poll(0, 2)) == 2
-        check_ledger(manager.stats, performed=3, queued=1, delivered=2)
+        check_ledger(manager.stats, backend, performed=3, queued=1, delivered=2)
         assert len(manager.poll(0)) == 1
         assert manager.poll(0) is None
         assert manager.poll() is None
         assert list(manager) == []
-        check_ledger(manager.stats, performed=3, delivered=3)
+        check_ledger(manager.stats, backend, performed=3, delivered=3)
 
         # With something unread: it is discarded with the old ledger.
         manager.attach(running.pid)
-        check_ledger(manager.stats)
+        check_ledger(manager.stats, backend)
         script.raise_flag(turns[1], 2)
         script.wait_flag(turns[2], 1)
         manager.detach()
-        check_ledger(manager.stats, performed=2, queued=2)
+        check_ledger(manager.stats, backend, performed=2, queued=2)
         manager.attach()
-        check_ledger(manager.stats)
+        check_ledger(manager.stats, backend)
         script.raise_flag(turns[2], 2)
         events = read_to_end(manager)
         assert [(event.op, event.seq) for event in events] == [("unlink", 0)]
@@ -83,7 +83,7 @@ def test_attach_detach_attach(backend: str, area: Path, caplog: pytest.LogCaptur
                 getattr(manager, name)
         assert manager.is_attached is False
         assert "closed" in repr(manager)
-        check_ledger(manager.stats, performed=1, delivered=1)
+        check_ledger(manager.stats, backend, performed=1, delivered=1)
         manager.close()
     messages = [record.getMessage() for record in caplog.records if record.name == "aa_fileio"]
     for program, function in attached:
@@ -114,7 +114,7 @@ def test_spawn(backend: str, area: Path) -> None:
             assert manager.process.returncode == 7
             assert manager.process.pid == main.pid == manager.pid
         check_events(script, events)
-        check_ledger(manager.stats, performed=3, delivered=3)
+        check_ledger(manager.stats, backend, performed=3, delivered=3)
         manager.close()
 
 
@@ -184,11 +184,11 @@ def test_detach_with_a_call_under_way(backend: str, area: Path) -> None:
             running.go()
             read_until(manager, lambda event: event.op == "unlink")
             running.wait_blocked_in("read")
-        check_ledger(manager.stats, performed=3, delivered=2, in_flight=1)
+        check_ledger(manager.stats, backend, performed=3, delivered=2, in_flight=1)
         assert manager.poll(0) is None
         descriptor = os.open(fifo, os.O_WRONLY)
         os.write(descriptor, b"x")
         os.close(descriptor)
         running.finish()
-        check_ledger(manager.stats, performed=3, delivered=2, in_flight=1)
+        check_ledger(manager.stats, backend, performed=3, delivered=2, in_flight=1)
         manager.close()

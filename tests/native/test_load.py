@@ -59,7 +59,7 @@ def test_strangers_blocked_in_read(backend: str, area: Path) -> None:
             running.finish()
             foreign.wait_blocked_in("read", 64)
         assert offsets == list(range(reads))
-        check_ledger(manager.stats, performed=reads, delivered=reads)
+        check_ledger(manager.stats, backend, performed=reads, delivered=reads)
 
 
 def test_many_short_processes(backend: str, area: Path) -> None:
@@ -93,7 +93,7 @@ def test_many_short_processes(backend: str, area: Path) -> None:
             ("unlink", str(new), None, 0, "steps", running.pid),
         ]
         assert Counter(map(tuple, by_process.values())) == {tuple(wanted): times}
-        check_ledger(manager.stats, performed=4 * times, delivered=4 * times)
+        check_ledger(manager.stats, backend, performed=4 * times, delivered=4 * times)
 
 
 def _reader(area: Path, reads: int) -> Script:
@@ -124,7 +124,7 @@ def test_a_million_reads_while_nobody_reads(backend: str, area: Path) -> None:
                 assert {(event.path, event.bytes, event.tid) for event in events} == {(path, 1, running.pid)}
             running.finish()
         assert script.ordered()[-1].done == script.ordered()[-1].sum == reads == position
-        check_ledger(manager.stats, performed=reads, delivered=reads)
+        check_ledger(manager.stats, backend, performed=reads, delivered=reads)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_losses_are_counted(backend: str, area: Path, ring_bytes: int, queue_byt
         assert script.ordered()[-1].done == reads
         assert 0 < count < reads
         assert stats.lost == stats.ring_full + stats.queue_full
-        check_ledger(stats, performed=reads, delivered=count, lost=reads - count)
+        check_ledger(stats, backend, performed=reads, delivered=count, lost=reads - count)
         assert not stats.complete
         manager.close()
 
@@ -193,7 +193,7 @@ def test_losses_of_many_threads_are_counted(backend: str, area: Path) -> None:
             running.finish()
         assert sum(step.done for step in body.steps if step.name in ("unlink", "openat")) == total
         assert 0 < count < total
-        check_ledger(manager.stats, performed=total, delivered=count, lost=total - count)
+        check_ledger(manager.stats, backend, performed=total, delivered=count, lost=total - count)
         manager.close()
 
 

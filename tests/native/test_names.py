@@ -140,7 +140,7 @@ def test_names_beyond_all_bounds(backend: str, area: Path) -> None:
             assert len(event.path) > 200, event
         if stat is not None:
             assert (event.device, event.inode) == identity(stat)
-    check_script_ledger(script, result.stats, path_truncated=cut)
+    check_script_ledger(script, result.stats, backend, path_truncated=cut)
 
 
 def test_mounts_and_roots(backend: str, area: Path) -> None:

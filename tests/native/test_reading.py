@@ -91,7 +91,7 @@ def test_poll(backend: str, dripping: Callable[[int], _Dripping]) -> None:
         assert manager.poll(0) is None
         assert manager.poll() is None
         assert next(manager, "the end") == "the end"
-        check_ledger(manager.stats, performed=10, delivered=10)
+        check_ledger(manager.stats, backend, performed=10, delivered=10)
 
 
 def test_iteration(backend: str, dripping: Callable[[int], _Dripping]) -> None:
@@ -180,7 +180,7 @@ def test_async_for(backend: str, dripping: Callable[[int], _Dripping]) -> None:
     with KprobeManager(drops.running.pid, backend=backend) as manager:
         seen = asyncio.run(main(manager))
     check_events(drops.script, seen)
-    check_script_ledger(drops.script, manager.stats)
+    check_script_ledger(drops.script, manager.stats, backend)
 
 
 def test_one_reader_at_a_time(backend: str, dripping: Callable[[int], _Dripping]) -> None:
@@ -330,4 +330,4 @@ def test_watching_oneself(backend: str, area: Path) -> None:
     assert not {tid for _, _, tid, _ in seen} & own_threads
     # Polling produced nothing: it must not feed on itself.
     assert len(seen) < 40, seen
-    check_ledger(stats, performed=len(seen) + stats.filtered, delivered=len(seen), filtered=stats.filtered)
+    check_ledger(stats, backend, performed=len(seen) + stats.filtered, delivered=len(seen), filtered=stats.filtered)

@@ -123,7 +123,7 @@ def test_reads_are_named_for_what_was_read(backend: str, area: Path, compiled: P
     assert sources["file"] > 0, sources
     compat = stats.compat_calls
     assert compat == (swaps if mode == "compat" and backend == "tracepoint" else 0)
-    check_ledger(stats, performed=total, delivered=total, compat_calls=compat)
+    check_ledger(stats, backend, performed=total, delivered=total, compat_calls=compat)
 
 
 def test_opens_are_named_for_what_was_opened(backend: str, area: Path, compiled: Path) -> None:
@@ -147,4 +147,4 @@ def test_opens_are_named_for_what_was_opened(backend: str, area: Path, compiled:
             wrong.append(event)
     assert not wrong, f"{len(wrong)} of {len(events)} are misnamed ({sources}): {wrong[:3]}"
     assert sources["file"] > 0, sources
-    check_ledger(stats, performed=len(log), delivered=len(log))
+    check_ledger(stats, backend, performed=len(log), delivered=len(log))

@@ -146,4 +146,4 @@ def test_only_what_is_asked(backend: str, area: Path, asked: str) -> None:
         check_events(script, events)
         count = sum(step.done for step in steps.steps if step.sees)
         assert count > 0
-        check_ledger(manager.stats, performed=count, delivered=count)
+        check_ledger(manager.stats, backend, performed=count, delivered=count)

@@ -100,7 +100,7 @@ def test_one_process_only(backend: str, area: Path, running: bool) -> None:
     check_results(script)
     check_events(script, result.events, own)
     wanted = sum(step.done for steps in own for step in steps.steps if step.sees)
-    check_ledger(result.stats, performed=wanted, delivered=wanted)
+    check_ledger(result.stats, backend, performed=wanted, delivered=wanted)
 
 
 def test_first_call_of_a_child(backend: str, area: Path) -> None:
@@ -120,7 +120,7 @@ def test_first_call_of_a_child(backend: str, area: Path) -> None:
     assert child.steps[0].done == times
     assert len({event.pid for event in result.events}) == times
     assert {(event.op, event.path, event.return_code) for event in result.events} == {("open", str(path), 3)}
-    check_ledger(result.stats, performed=times, delivered=times)
+    check_ledger(result.stats, backend, performed=times, delivered=times)
 
 
 def test_born_during_attach(backend: str, area: Path) -> None:
@@ -149,7 +149,7 @@ def test_born_during_attach(backend: str, area: Path) -> None:
             running.finish()
         assert late.steps[1].done == rounds.result > 10
         assert len({event.pid for event in events}) == len(events) == rounds.result
-        check_script_ledger(script, manager.stats, performed=rounds.result, delivered=rounds.result)
+        check_script_ledger(script, manager.stats, backend, performed=rounds.result, delivered=rounds.result)
 
 
 def test_who_did_it(backend: str, area: Path) -> None:

@@ -78,7 +78,7 @@ def check_trace(script: Script, area: Path, backend: str, **options: Any) -> Tra
     result = trace(script, area, backend, **options)
     check_results(script)
     check_events(script, result.events)
-    check_script_ledger(script, result.stats)
+    check_script_ledger(script, result.stats, backend)
     return result
 
 
