@@ -170,6 +170,17 @@ struct aa_error *aa_held_process_create(const struct aa_held_options *options, s
 	if (pipe2(pipes, O_CLOEXEC))
 		goto fail;
 	held->exec_pipe = pipes[0];
+	if (pipes[1] < 3) {
+		/* Our 0, 1 or 2 was closed: the child would put its stdio over the end that tells of the exec. */
+		int moved = fcntl(pipes[1], F_DUPFD_CLOEXEC, 3);
+
+		code = errno;
+		close(pipes[1]);
+		errno = code;
+		if (moved < 0)
+			goto fail;
+		pipes[1] = moved;
+	}
 	/* No handler of the program's may run in the child. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);

@@ -19,7 +19,7 @@ bool aa_process_is_alive(int pidfd)
 	return poll(&wait, 1, 0) == 0;
 }
 
-/* Reads one decimal field of /proc/PID/<file> that follows `key`. */
+/* A number in /proc/PID/<file>: `field` spaces after `key`, or, without a key, `field` fields after the state (3rd). */
 static bool aa_proc_number(pid_t pid, const char *file, const char *key, unsigned field, unsigned long *ret_number)
 {
 	char path[64], text[4096], *at;
@@ -68,7 +68,7 @@ struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd)
 			return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is not a process", (int)pid);
 		return aa_error_create(AA_ERROR_SYSTEM, code, "pidfd_open of process %d: %s", (int)pid, strerror(code));
 	}
-	if (aa_proc_number(pid, "stat", NULL, 7, &flags) && flags & AA_PF_KTHREAD) {
+	if (aa_proc_number(pid, "stat", NULL, 6, &flags) && flags & AA_PF_KTHREAD) {
 		close(pidfd);
 		return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is a kernel thread: it makes no system calls",
 				       (int)pid);

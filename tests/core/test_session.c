@@ -178,6 +178,19 @@ static void test_held_process(void)
 	aa_held_process_destroy(held);
 	CHECK(waitpid(-1, &status, WNOHANG) == -1 && errno == ECHILD);
 
+	/* With our own 0, 1 and 2 closed the failure of an exec is still told. */
+	if (!fork()) {
+		close(0);
+		close(1);
+		options.executables = nowhere;
+		options.stdio[0] = options.stdio[1] = 2;
+		CHECK(!aa_held_process_create(&options, &held));
+		error = aa_held_process_release(held);
+		CHECK(error && error->errno_value == ENOENT);
+		_exit(CHECK_DONE());
+	}
+	CHECK(wait(&status) > 0 && status == 0);
+
 	options.cwd = "/nonexistent";
 	error = aa_held_process_create(&options, &held);
 	CHECK(error && error->errno_value == ENOENT);
