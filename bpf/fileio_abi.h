@@ -220,6 +220,8 @@ struct aa_control {
 };
 AA_ASSERT_SIZE(struct aa_control, 48);
 
+#define AA_LINEAGE_SETTLED 0u
+
 /* What the task iterator writes for each task: init-namespace numbers, and those of the reader's namespace. */
 struct aa_task {
 	__u32 tgid, tid, parent_tgid;

@@ -38,7 +38,10 @@ struct {
 	__type(value, __u32);
 } aa_watched SEC(".maps");
 
-/* While the core seeds the tree: child or dying process → its parent, so that a chain whose middle dies is kept. */
+/*
+ * While the core seeds the tree: child or dying process → its parent, so that a chain whose middle dies is kept; or
+ * AA_LINEAGE_SETTLED for a child that was watched from its birth.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, AA_WATCH_MAX);
@@ -54,8 +57,9 @@ static __always_inline bool aa_is_watched(__u64 pid_tgid)
 		return false;
 	if (aa_config.scope == AA_SCOPE_TREE)
 		return bpf_map_lookup_elem(&aa_watched, &tgid);
+	/* Once it has exited its number may be another's. */
 	if (aa_config.scope == AA_SCOPE_SINGLE)
-		return tgid == aa_control.root_tgid;
+		return tgid == aa_control.root_tgid && !aa_control.root_exited;
 	return tgid != aa_control.excluded_tgid;
 }
 
@@ -95,14 +99,22 @@ static __always_inline void aa_filter_fork(struct task_struct *parent, struct ta
 
 	if (parent_tgid == child_tgid || aa_config.scope != AA_SCOPE_TREE)
 		return;
-	if (aa_control.seeding && bpf_map_update_elem(&aa_lineage, &child_tgid, &parent_tgid, BPF_ANY))
-		aa_count(fork_map_full, 1);
-	if (!bpf_map_lookup_elem(&aa_watched, &parent_tgid))
+	if (!bpf_map_lookup_elem(&aa_watched, &parent_tgid)) {
+		if (aa_control.seeding && bpf_map_update_elem(&aa_lineage, &child_tgid, &parent_tgid, BPF_ANY))
+			aa_count(fork_map_full, 1);
 		return;
-	if (bpf_map_update_elem(&aa_watched, &child_tgid, &parent_tgid, BPF_ANY))
+	}
+	if (bpf_map_update_elem(&aa_watched, &child_tgid, &parent_tgid, BPF_ANY)) {
 		aa_count(fork_map_full, 1);
-	else
-		__sync_fetch_and_add(&aa_control.watched, 1);
+		return;
+	}
+	__sync_fetch_and_add(&aa_control.watched, 1);
+	/* Watched from birth, and taken off at its exit: the core must not put it there again. */
+	if (aa_control.seeding) {
+		__u32 settled = AA_LINEAGE_SETTLED;
+
+		bpf_map_update_elem(&aa_lineage, &child_tgid, &settled, BPF_ANY);
+	}
 }
 
 /* True for the last thread of a watched process. */

@@ -35,6 +35,7 @@ struct aa_call_state {
 	struct aa_identity object;	 /* of the descriptor, at the entry */
 	struct aa_identity used;	 /* the file the kernel really worked on, where a probe below the call tells */
 	struct aa_identity directory[2]; /* what relative names start from */
+	__u64 changes[2];		 /* of the descriptor or of those starts, counted before the look at them */
 	__s64 position;
 	__u32 call;
 	__u8 operation;
@@ -201,6 +202,181 @@ static __always_inline bool aa_is_asked(__u8 operation)
 	return aa_config.operations >> (operation & 63) & 1;
 }
 
+/*
+ * Descriptors and current directories that change during another thread's call (dup2, close and reuse, chdir).
+ *
+ * Where no probe below the call tells which file was used, a descriptor could be swapped and swapped back between our
+ * look at the entry and the kernel's, and again before our look at the return: both looks agree and both are wrong. So
+ * each change of a shared table or directory is counted in a slot, for the descriptor, the file taken out of a table,
+ * or the directory's owner; a name is certain only if nothing was counted there since before the first look, and
+ * nothing is under way. (Times would not do: clocks of two CPUs differ by more than such a change takes.) Slots are
+ * shared by chance (4,096 of them): that flags too much, never too little.
+ */
+#define AA_CHANGED_SLOTS 4096
+
+struct aa_changed {
+	__u64 count;   /* beginnings and ends of changes */
+	__u64 last_ns; /* of the last one */
+	__s64 under_way;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, AA_CHANGED_SLOTS);
+	__type(key, __u32);
+	__type(value, struct aa_changed);
+} aa_changed SEC(".maps");
+
+#define AA_ALL_DESCRIPTORS (-1)
+
+static __always_inline __u32 aa_slot_of(const void *object, __u32 detail)
+{
+	__u64 hash = ((__u64)(long)object >> 6) * 0x9e3779b97f4a7c15ULL + detail * 0x85ebca6bULL;
+
+	return (hash ^ hash >> 32) & (AA_CHANGED_SLOTS - 1);
+}
+
+static __always_inline __u32 aa_changed_slot(struct files_struct *files, __s32 fd)
+{
+	return aa_slot_of(files, fd);
+}
+
+/* A moment's change, from a probe at the place where it happens. */
+static __always_inline void aa_changed_now(const void *object)
+{
+	__u32 slot = aa_slot_of(object, 0);
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	if (!changed)
+		return;
+	changed->last_ns = bpf_ktime_get_boot_ns();
+	__sync_fetch_and_add(&changed->count, 1);
+}
+
+/*
+ * Threads that are not watched may share the table too (CLONE_FILES): for them, thread → slot. When it is full, the
+ * times at entry and exit still tell one swapper's doings.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32);
+} aa_foreign_changes SEC(".maps");
+
+static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __u32 slot)
+{
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	if (!changed)
+		return;
+	changed->last_ns = bpf_ktime_get_boot_ns();
+	__sync_fetch_and_add(&changed->count, 1);
+	if (state) {
+		state->changed_slot = slot;
+		state->changes_fd = 1;
+	} else if (bpf_map_update_elem(&aa_foreign_changes, &tid, &slot, BPF_ANY)) {
+		return;
+	}
+	__sync_fetch_and_add(&changed->under_way, 1);
+}
+
+/* A descriptor of a table that others share. */
+static __always_inline void aa_descriptor_changes(struct aa_call_state *state, __u32 tid, __s32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct files_struct *files = BPF_CORE_READ(task, files);
+
+	if (BPF_CORE_READ(files, count.counter) > 1)
+		aa_change_begins(state, tid, aa_changed_slot(files, fd));
+}
+
+/* The current directory or root of a thread that shares it. */
+static __always_inline void aa_directory_changes(struct aa_call_state *state, __u32 tid)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+
+	if (BPF_CORE_READ(fs, users) > 1)
+		aa_change_begins(state, tid, aa_slot_of(fs, 0));
+}
+
+static __always_inline void aa_change_settle(__u32 slot)
+{
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	if (!changed)
+		return;
+	changed->last_ns = bpf_ktime_get_boot_ns();
+	__sync_fetch_and_add(&changed->count, 1);
+	__sync_fetch_and_add(&changed->under_way, -1);
+}
+
+static __always_inline void aa_change_ends(struct aa_call_state *state, __u32 tid)
+{
+	__u32 *slot;
+
+	if (state) {
+		if (state->changes_fd)
+			aa_change_settle(state->changed_slot);
+		state->changes_fd = 0;
+		return;
+	}
+	slot = bpf_map_lookup_elem(&aa_foreign_changes, &tid);
+	if (!slot)
+		return;
+	aa_change_settle(*slot);
+	bpf_map_delete_elem(&aa_foreign_changes, &tid);
+}
+
+/* Adds a slot's count to a sum that grows with every change; AA_UNSETTLED while one is under way. */
+#define AA_UNSETTLED (1ULL << 63)
+
+static __always_inline __u64 aa_changes_in(__u32 slot)
+{
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	if (!changed || changed->under_way > 0)
+		return AA_UNSETTLED;
+	return changed->count;
+}
+
+/* Of a descriptor, and of the file it names. Other threads must share the table for it to change during a call. */
+static __always_inline __u64 aa_changes_of_descriptor(struct files_struct *files, __s32 fd)
+{
+	__u64 one, all, file;
+
+	if (BPF_CORE_READ(files, count.counter) < 2)
+		return 0;
+	one = aa_changes_in(aa_changed_slot(files, fd));
+	all = aa_changes_in(aa_changed_slot(files, AA_ALL_DESCRIPTORS));
+	file = aa_changes_in(aa_slot_of(aa_file_of(files, fd), 0));
+	/* Each only grows, so their sum stays the same only if all three do. */
+	return (one + all + file) | ((one | all | file) & AA_UNSETTLED);
+}
+
+/* Of the place that a relative name starts from. */
+static __always_inline __u64 aa_changes_of_start(struct task_struct *task, __s32 dirfd)
+{
+	if (dirfd == AT_FDCWD)
+		return aa_changes_in(aa_slot_of(BPF_CORE_READ(task, fs), 0));
+	return aa_changes_of_descriptor(BPF_CORE_READ(task, files), dirfd);
+}
+
+/* Nothing changed between two sums. */
+static __always_inline bool aa_is_settled(__u64 before, __u64 after)
+{
+	return before == after && !(after & AA_UNSETTLED);
+}
+
+/* A descriptor that is known only at the return: the times must do. */
+static __always_inline bool aa_changed_since(__u32 slot, __u64 since_ns)
+{
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	return changed && (changed->under_way > 0 || changed->last_ns >= since_ns);
+}
+
 /* At the entry of a call of a watched thread. */
 static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u32 call, const __u64 *args)
 {
@@ -243,7 +419,11 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	state->used.file = 0;
 	state->position = AA_NO_OFFSET;
 	if (spec->fd) {
-		file = aa_file_of(BPF_CORE_READ(task, files), (__s32)args[(spec->fd - 1) & 7]);
+		struct files_struct *files = BPF_CORE_READ(task, files);
+		__s32 fd = (__s32)args[(spec->fd - 1) & 7];
+
+		state->changes[0] = aa_changes_of_descriptor(files, fd);
+		file = aa_file_of(files, fd);
 		aa_identify(file, &state->object);
 		/* Begun at the return, the position has moved on. */
 		if (file && !aa_config.exit_only &&
@@ -252,6 +432,7 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	}
 	if (spec->path) {
 		aa_read_name(state, tid, 0, (void *)args[(spec->path - 1) & 7]);
+		state->changes[0] = aa_changes_of_start(task, aa_dirfd(spec->dirfd, args));
 		if (aa_directory_of(task, aa_dirfd(spec->dirfd, args), &place)) {
 			state->directory[0].dentry = (__u64)(long)place.dentry;
 			state->directory[0].mount = (__u64)(long)place.vfsmount;
@@ -259,6 +440,7 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	}
 	if (spec->path2) {
 		aa_read_name(state, tid, 1, (void *)args[(spec->path2 - 1) & 7]);
+		state->changes[1] = aa_changes_of_start(task, aa_dirfd(spec->dirfd2, args));
 		if (aa_directory_of(task, aa_dirfd(spec->dirfd2, args), &place)) {
 			state->directory[1].dentry = (__u64)(long)place.dentry;
 			state->directory[1].mount = (__u64)(long)place.vfsmount;
@@ -273,134 +455,6 @@ static __always_inline void aa_note_used(struct aa_call_state *state, struct fil
 {
 	if (!state->used.file)
 		aa_identify(file, &state->used);
-}
-
-/*
- * Descriptors and current directories that change during another thread's call (dup2, close and reuse, chdir).
- *
- * Where no probe below the call tells which file was used, a descriptor could be swapped and swapped back between our
- * look at the entry and the kernel's, and again before our look at the return: both looks agree and both are wrong. So
- * each change of a shared table or directory leaves its time in a slot, for the descriptor, the file taken out of a
- * table, or the directory's owner; a name is certain only if nothing was noted there since the entry. Slots are shared
- * by chance (4,096 of them): that flags too much, never too little.
- */
-#define AA_CHANGED_SLOTS 4096
-
-struct aa_changed {
-	__u64 last_ns;
-	__s64 under_way;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, AA_CHANGED_SLOTS);
-	__type(key, __u32);
-	__type(value, struct aa_changed);
-} aa_changed SEC(".maps");
-
-#define AA_ALL_DESCRIPTORS (-1)
-
-static __always_inline __u32 aa_slot_of(const void *object, __u32 detail)
-{
-	__u64 hash = ((__u64)(long)object >> 6) * 0x9e3779b97f4a7c15ULL + detail * 0x85ebca6bULL;
-
-	return (hash ^ hash >> 32) & (AA_CHANGED_SLOTS - 1);
-}
-
-static __always_inline __u32 aa_changed_slot(struct files_struct *files, __s32 fd)
-{
-	return aa_slot_of(files, fd);
-}
-
-/* A moment's change, from a probe at the place where it happens. */
-static __always_inline void aa_changed_now(const void *object)
-{
-	__u32 slot = aa_slot_of(object, 0);
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (changed)
-		changed->last_ns = bpf_ktime_get_boot_ns();
-}
-
-/*
- * Threads that are not watched may share the table too (CLONE_FILES): for them, thread → slot. When it is full, the
- * times at entry and exit still tell one swapper's doings.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, __u32);
-} aa_foreign_changes SEC(".maps");
-
-static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __u32 slot)
-{
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (!changed)
-		return;
-	changed->last_ns = bpf_ktime_get_boot_ns();
-	if (state) {
-		state->changed_slot = slot;
-		state->changes_fd = 1;
-	} else if (bpf_map_update_elem(&aa_foreign_changes, &tid, &slot, BPF_ANY)) {
-		return;
-	}
-	__sync_fetch_and_add(&changed->under_way, 1);
-}
-
-/* A descriptor of a table that others share. */
-static __always_inline void aa_descriptor_changes(struct aa_call_state *state, __u32 tid, __s32 fd)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct files_struct *files = BPF_CORE_READ(task, files);
-
-	if (BPF_CORE_READ(files, count.counter) > 1)
-		aa_change_begins(state, tid, aa_changed_slot(files, fd));
-}
-
-/* The current directory or root of a thread that shares it. */
-static __always_inline void aa_directory_changes(struct aa_call_state *state, __u32 tid)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
-
-	if (BPF_CORE_READ(fs, users) > 1)
-		aa_change_begins(state, tid, aa_slot_of(fs, 0));
-}
-
-static __always_inline void aa_change_settle(__u32 slot)
-{
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (!changed)
-		return;
-	changed->last_ns = bpf_ktime_get_boot_ns();
-	__sync_fetch_and_add(&changed->under_way, -1);
-}
-
-static __always_inline void aa_change_ends(struct aa_call_state *state, __u32 tid)
-{
-	__u32 *slot;
-
-	if (state) {
-		if (state->changes_fd)
-			aa_change_settle(state->changed_slot);
-		state->changes_fd = 0;
-		return;
-	}
-	slot = bpf_map_lookup_elem(&aa_foreign_changes, &tid);
-	if (!slot)
-		return;
-	aa_change_settle(*slot);
-	bpf_map_delete_elem(&aa_foreign_changes, &tid);
-}
-
-static __always_inline bool aa_changed_since(__u32 slot, __u64 since_ns)
-{
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	return changed && (changed->under_way > 0 || changed->last_ns >= since_ns);
 }
 
 static __always_inline __u8 aa_kind_of(struct file *file)
@@ -463,13 +517,15 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 	} else if (state->used.file) {
 		if (!aa_identity_equal(&state->used, &now))
 			source = AA_PATH_SOURCE_FD_CHANGED;
-	} else if (spec->fd && !aa_identity_equal(&state->object, &now)) {
-		source = AA_PATH_SOURCE_FD_CHANGED;
+	} else if (spec->fd) {
+		if (!aa_identity_equal(&state->object, &now) ||
+		    !aa_is_settled(state->changes[0], aa_changes_of_descriptor(files, fd)))
+			source = AA_PATH_SOURCE_FD_CHANGED;
 	} else if (BPF_CORE_READ(files, count.counter) > 1 &&
 		   (aa_changed_since(aa_changed_slot(files, fd), state->entry_ns) ||
 		    aa_changed_since(aa_changed_slot(files, AA_ALL_DESCRIPTORS), state->entry_ns))) {
 		/* An open's new descriptor was often closed a moment ago: likely right, not certain. */
-		source = spec->fd ? AA_PATH_SOURCE_FD_CHANGED : AA_PATH_SOURCE_RACED;
+		source = AA_PATH_SOURCE_RACED;
 	}
 	if (source == AA_PATH_SOURCE_FD_CHANGED) {
 		scratch->source[0] = source;
@@ -484,21 +540,6 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 	scratch->place[0].vfsmount = BPF_CORE_READ(file, f_path.mnt);
 	if (aa_is_deleted(scratch->place[0].dentry))
 		scratch->flags[0] |= AA_PATH_DELETED;
-}
-
-/* Changed and changed back, perhaps: see aa_changed. */
-static __always_inline bool aa_start_may_have_changed(struct task_struct *task, __s32 dirfd, __u64 since_ns)
-{
-	struct files_struct *files;
-
-	if (dirfd == AT_FDCWD)
-		return aa_changed_since(aa_slot_of(BPF_CORE_READ(task, fs), 0), since_ns);
-	files = BPF_CORE_READ(task, files);
-	if (BPF_CORE_READ(files, count.counter) < 2)
-		return false;
-	return aa_changed_since(aa_changed_slot(files, dirfd), since_ns) ||
-	       aa_changed_since(aa_changed_slot(files, AA_ALL_DESCRIPTORS), since_ns) ||
-	       aa_changed_since(aa_slot_of(aa_file_of(files, dirfd), 0), since_ns);
 }
 
 /* A name as passed: the place it starts from when it is relative. */
@@ -531,7 +572,7 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 		return;
 	if ((__u64)(long)place.dentry != state->directory[i].dentry ||
 	    (__u64)(long)place.vfsmount != state->directory[i].mount ||
-	    aa_start_may_have_changed(task, aa_dirfd(dirfd_argument, state->args), state->entry_ns)) {
+	    !aa_is_settled(state->changes[i], aa_changes_of_start(task, aa_dirfd(dirfd_argument, state->args)))) {
 		scratch->source[i] = AA_PATH_SOURCE_RACED;
 		return;
 	}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Run a command and list the files it changed: spawn_command.py COMMAND [ARG…]. Needs root.
 
 The list is worth something only if the trace is complete, so that is checked before the list is printed.

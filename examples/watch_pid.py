@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Print what a running process and its children do with files: watch_pid.py PID. Ctrl-C ends it. Needs root."""
 
 import sys

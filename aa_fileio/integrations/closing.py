@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The end of a trace: what it is worth, in one sentence for people and in one object for programs."""
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def closing_lines(events: int, stats: Stats, backend: str | None, survivors: Sur
         still = [f"{shown(survivor.comm)} ({survivor.pid})" for survivor in survivors.named]
         if survivors.unnamed:
             more = "more " if still else ""
-            still.append(f"{survivors.unnamed} {more}that made no traced call")
+            noun = "process" if survivors.unnamed == 1 else "processes"
+            still.append(f"{survivors.unnamed} {more}{noun} that made no traced call")
         yield f"still running, no longer traced: {', '.join(still)}"
     yield verdict(events, stats, backend)
 

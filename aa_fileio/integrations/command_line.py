@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: MIT
 """The ``aa-fileio`` command: run a command under trace, attach to a running one, ask what this machine allows."""
 
 from __future__ import annotations
 
-# Only what reading the options needs. The rest is imported by the subcommand that needs it: nobody waits for the
-# extension to load in order to be told that an option is misspelt.
+# Only what reading the options needs; each subcommand imports the rest for itself, so that a mistake in the options and
+# --help answer at once, and `run` begins its command as early as it can.
 import argparse
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What this kernel and these privileges allow: which backend would be used here, why not the others, and the remedy."""
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Facts(NamedTuple):
     perf_event_paranoid: int | None
     lockdown: str | None
     has_btf: bool
+    has_kprobes: bool
 
     @property
     def may_load(self) -> bool | None:
@@ -47,56 +49,42 @@ def gather_facts(root: Path = Path("/")) -> Facts:
         perf_event_paranoid=_number(_read(root / "proc/sys/kernel/perf_event_paranoid")),
         lockdown=_chosen(_read(root / "sys/kernel/security/lockdown")),
         has_btf=(root / "sys/kernel/btf/vmlinux").exists(),
+        has_kprobes=(root / "sys/bus/event_source/devices/kprobe").exists(),
     )
 
 
-def remedy(report: BackendReport, facts: Facts) -> str | None:
-    """What to do so that this backend can be used; None where it is usable or nothing short of another kernel helps."""
-    if report.usable:
-        return None
-    if facts.system != "Linux":
-        return "use a Linux machine: the probes are the kernel's own"
+def remedies(reports: Iterable[BackendReport], facts: Facts) -> list[str]:
+    """What would make more of the backends usable on this machine, beyond what their own reasons say."""
+    unusable = {report.name for report in reports if not report.usable}
+    if not unusable or facts.system != "Linux":
+        return []
+    found = []
     if facts.may_load is False:
-        return f"run it with CAP_BPF and CAP_PERFMON, or as root: sudo {shlex.quote(_own_path())} …"
+        found.append(f"run it as root, sudo {shlex.quote(_own_path())} …, or with CAP_BPF and CAP_PERFMON")
     if facts.lockdown in ("integrity", "confidentiality"):
-        return f"the kernel is locked down ({facts.lockdown}): boot it without lockdown="
+        found.append(f"the kernel is locked down ({facts.lockdown}): boot it without lockdown=")
     if (
-        report.name == "kprobe"
-        and facts.perf_event_paranoid is not None
-        and facts.perf_event_paranoid > 2
-        and facts.capabilities is not None
-        and "CAP_SYS_ADMIN" not in facts.capabilities
+        "kprobe" in unusable
+        and facts.has_kprobes
+        and facts.may_load
+        and "CAP_SYS_ADMIN" not in (facts.capabilities or ())
+        and (facts.perf_event_paranoid or 0) > 2
     ):
-        return (
-            f"kernel.perf_event_paranoid is {facts.perf_event_paranoid}: run it as root, "
-            "or set it to 2 (sudo sysctl kernel.perf_event_paranoid=2)"
+        found.append(
+            f"kprobe: kernel.perf_event_paranoid is {facts.perf_event_paranoid} and asks for root (CAP_SYS_ADMIN); "
+            "with 2, CAP_BPF and CAP_PERFMON are enough"
         )
-    if not facts.has_btf:
-        return "a kernel with CONFIG_DEBUG_INFO_BTF=y (there is no /sys/kernel/btf/vmlinux)"
-    return None
+    return found
 
 
 def doctor_object(reports: Sequence[BackendReport], facts: Facts) -> dict[str, Any]:
     return {
         "record": "doctor",
         "backend": _first_usable(reports),
-        "backends": [
-            {
-                "name": report.name,
-                "usable": report.usable,
-                "reason": report.reason,
-                "remedy": remedy(report, facts),
-            }
-            for report in reports
-        ],
-        "system": facts.system,
-        "kernel": facts.kernel,
-        "machine": facts.machine,
-        "python": facts.python,
+        "backends": [report._asdict() for report in reports],
+        "remedies": remedies(reports, facts),
+        **facts._asdict(),
         "capabilities": None if facts.capabilities is None else sorted(facts.capabilities),
-        "perf_event_paranoid": facts.perf_event_paranoid,
-        "lockdown": facts.lockdown,
-        "has_btf": facts.has_btf,
     }
 
 
@@ -111,9 +99,8 @@ def doctor_lines(reports: Sequence[BackendReport], facts: Facts) -> Iterable[str
             yield _row(report.name, f"usable with --backend {report.name}")
         else:
             yield _row(report.name, f"not usable: {report.reason or 'no reason given'}")
-            help_ = remedy(report, facts)
-            if help_ is not None:
-                yield _row("", f"remedy: {help_}")
+    for remedy in remedies(reports, facts):
+        yield _row("remedy", remedy)
     if used is None:
         yield "aa-fileio cannot trace here."
     else:

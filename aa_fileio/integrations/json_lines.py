@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The trace as JSON, one object a line, and such an object back into the exact names.
 
 A file name is bytes and need not be UTF-8; a line of JSON must be. Where a name is not, the field shows U+FFFD for what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """SIGINT, SIGTERM and SIGHUP, taken off the thread that reads events and given to a function of ours.
 
 A thread of its own waits for them, for two reasons. The reading thread is then never interrupted between taking events

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The trace as lines for people: one event a line, in columns, safe to print on a terminal."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where the trace goes: whole lines onto a descriptor, as JSON or as text."""
 
 from __future__ import annotations

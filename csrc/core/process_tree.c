@@ -151,7 +151,7 @@ static bool aa_lineage_read(struct aa_probes *probes, struct aa_tasks *tasks)
 	while (!bpf_map_get_next_key(map, previous, &next)) {
 		key = next;
 		previous = &key;
-		if (bpf_map_lookup_elem(map, &key, &parent))
+		if (bpf_map_lookup_elem(map, &key, &parent) || parent == AA_LINEAGE_SETTLED)
 			continue;
 		if (!aa_tasks_add(tasks, &(struct aa_task){ .tgid = key, .tid = key, .parent_tgid = parent }))
 			return false;
@@ -219,13 +219,20 @@ static bool aa_tasks_have_live(const struct aa_tasks *tasks, uint32_t tgid)
 	return false;
 }
 
-static void aa_watch(struct aa_probes *probes, uint32_t tgid)
+/*
+ * False when there is nothing to do: the fork hook watched it from its birth, and may have taken it off again, or we
+ * have before. Whoever inserts counts.
+ */
+static bool aa_watch(struct aa_probes *probes, uint32_t tgid)
 {
-	uint32_t none = 0;
+	uint32_t none = 0, parent;
 
-	/* The fork hook may have been first; whoever inserts counts. */
-	if (!bpf_map_update_elem(aa_probes_watched(probes), &tgid, &none, BPF_NOEXIST))
-		__atomic_fetch_add(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
+	if (!bpf_map_lookup_elem(aa_probes_lineage(probes), &tgid, &parent) && parent == AA_LINEAGE_SETTLED)
+		return false;
+	if (bpf_map_update_elem(aa_probes_watched(probes), &tgid, &none, BPF_NOEXIST))
+		return false;
+	__atomic_fetch_add(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
+	return true;
 }
 
 static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
@@ -283,15 +290,19 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 	}
 	aa_watch(probes, root);
 	for (;;) {
+		bool settled;
+
 		if (!aa_lineage_read(probes, &tasks)) {
 			no_memory = true;
 			goto out;
 		}
-		if (!aa_family_grow(&family, &tasks, reaper ? reaper : UINT32_MAX, &no_memory))
-			break;
+		settled = !aa_family_grow(&family, &tasks, reaper ? reaper : UINT32_MAX, &no_memory);
+		/* One that only the lineage knows yet is listed, and watched, in the next round. */
 		for (size_t i = 0; i < family.count; i++)
-			if (aa_tasks_have_live(&tasks, family.items[i]))
-				aa_watch(probes, family.items[i]);
+			if (aa_tasks_have_live(&tasks, family.items[i]) && aa_watch(probes, family.items[i]))
+				settled = false;
+		if (settled || no_memory)
+			break;
 		error = aa_tasks_read(probes, &tasks);
 		if (error)
 			goto out;

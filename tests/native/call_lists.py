@@ -107,9 +107,7 @@ def openings(script: Script, steps: Steps, home: Path) -> None:
         fails(error, AT_FDCWD, f"{home}/{name}", flags, as_passed(f"{home}/{name}", error=error))
         fails(error, AT_FDCWD, name, flags, relative(f"{home}/{name}", error=error))
     fails(errno.ENOENT, inside, "none", os.O_RDONLY, relative(sub / "none", error=errno.ENOENT))
-    fails(
-        errno.ENOENT, inside, ".././x/../none", os.O_RDONLY, relative(f"{sub}/.././x/../none", error=errno.ENOENT)
-    )
+    fails(errno.ENOENT, inside, ".././x/../none", os.O_RDONLY, relative(f"{sub}/.././x/../none", error=errno.ENOENT))
     file_fd = steps.call("openat", AT_FDCWD, "plain", os.O_RDONLY, sees=file(plain))
     fails(errno.ENOTDIR, file_fd, "x", os.O_RDONLY, relative(plain / "x", error=errno.ENOTDIR))
     fails(errno.EBADF, NO_FD, "plain", os.O_RDONLY, nameless(errno.EBADF))
@@ -243,9 +241,7 @@ def removals(script: Script, steps: Steps, home: Path) -> None:
     sub = home / "sub"
     steps.call("unshare", CLONE_FS)
     steps.call("chdir", home)
-    inside = steps.call(
-        "openat", AT_FDCWD, sub, os.O_RDONLY | os.O_DIRECTORY, sees=file(sub, kind="dir")
-    )
+    inside = steps.call("openat", AT_FDCWD, sub, os.O_RDONLY | os.O_DIRECTORY, sees=file(sub, kind="dir"))
 
     steps.call("unlinkat", AT_FDCWD, home / "a", 0, sees=as_passed(home / "a"))
     steps.call("unlinkat", AT_FDCWD, "b", 0, sees=relative(home / "b"))
@@ -301,9 +297,7 @@ def renames(script: Script, steps: Steps, home: Path) -> None:
     sub = home / "sub"
     steps.call("unshare", CLONE_FS)
     steps.call("chdir", home)
-    inside = steps.call(
-        "openat", AT_FDCWD, sub, os.O_RDONLY | os.O_DIRECTORY, sees=file(sub, kind="dir")
-    )
+    inside = steps.call("openat", AT_FDCWD, sub, os.O_RDONLY | os.O_DIRECTORY, sees=file(sub, kind="dir"))
 
     steps.call("rename", home / "a", home / "a1", sees=as_passed(home / "a", home / "a1"))
     steps.call("rename", "a1", "a2", sees=relative(home / "a1", home / "a2"))

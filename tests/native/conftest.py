@@ -28,6 +28,7 @@ from tests.native.script import Script  # noqa: E402
 
 _WORKLOADS = Path(__file__).with_name("workloads")
 _ran: dict[str, bool] = {}
+_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,6 +57,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     _ran[row] = _ran.get(row, True) and (report.passed if report.when == "call" else not report.failed)
     if report.skipped:
         _ran[row] = False
+    if report.failed:
+        item.stash[_FAILED] = True
     return report
 
 
@@ -120,10 +123,13 @@ def _no_hang() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test does, the tracer holds nothing afterwards; in a guest nor does the kernel."""
     before = Counter(outside.bpf_descriptors())
     yield
+    if _FAILED in request.node.stash:
+        # Its traceback holds what the test held.
+        return
     # What pytest.raises() caught refers to the test's own frame, and so to its managers.
     gc.collect()
     assert Counter(outside.bpf_descriptors()) <= before

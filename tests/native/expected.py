@@ -117,7 +117,7 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
     if asked["count"] is not None:
         asked["count"] &= (1 << 64) - 1
     raw = None
-    if asked["raw_path"] is not None and not seen.raw_is_unreadable:
+    if not seen.raw_is_unreadable and step.name not in ("read", "write"):
         raw = seen.raw_path if seen.raw_path is not None else _text(asked["raw_path"])
     operation = _OPERATIONS[step.name]
     if step.name == "unlinkat" and asked["flags"] & AT_REMOVEDIR:
@@ -297,4 +297,3 @@ def check_script_ledger(script: Script, stats: Any, backend: str, **expected: in
         }
         | expected,
     )
-

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Run inside `unshare -pf --mount-proc`: traces by the pids of that namespace, and says "passed" if all was right.
 
-    python -m tests.native.in_namespace PROGRAM AREA BACKEND
+python -m tests.native.in_namespace PROGRAM AREA BACKEND
 """
 
 from __future__ import annotations

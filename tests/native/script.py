@@ -58,6 +58,7 @@ NUMBERS = {
     "rmdir": 84,
     "unlink": 87,
     "symlink": 88,
+    "munmap": 11,
     "getppid": 110,
     "setresuid": 117,
     "prctl": 157,
@@ -91,6 +92,7 @@ _PSEUDO = {
     "poke": -13,
     "sleep": -14,
     "repeat": -15,
+    "exit_thread": -16,
 }
 
 _FILE = struct.Struct("=Q4I32I")
@@ -119,6 +121,11 @@ class Address:
         """What stands there now."""
         start = self._script.data_at + self.offset
         return bytes(self._script.memory[start : start + self.size])
+
+    def write(self, content: bytes) -> None:
+        """From now on."""
+        start = self._script.data_at + self.offset
+        self._script.memory[start : start + len(content)] = content
 
 
 class Stored:
@@ -212,9 +219,10 @@ class Steps:
         other.started_by, other.is_thread = self, True
         return self._pseudo("thread", other.index)
 
-    def fork(self, other: Steps) -> Step:
+    def fork(self, other: Steps, pid: int | Stored = 0) -> Step:
+        """A child; it may be told its number, if that is free."""
         other.started_by = self
-        return self._pseudo("fork", other.index)
+        return self._pseudo("fork", other.index, pid)
 
     def vfork_exec(self, other: Steps) -> Step:
         other.started_by = self
@@ -241,6 +249,10 @@ class Steps:
 
     def exit(self, status: int) -> None:
         self._pseudo("exit", status)
+
+    def exit_thread(self) -> None:
+        """Only this thread, be it the first one."""
+        self._pseudo("exit_thread")
 
     def poke(self, place: Address, value: Address | int) -> None:
         """Stores eight bytes, such as a pointer inside a structure."""
@@ -442,7 +454,9 @@ class Running:
         end = time.monotonic() + HANG_SECONDS
         while True:
             # The call's number, or "running".
-            calls = [task.joinpath("syscall").read_text().split()[0] for task in Path(f"/proc/{self.pid}/task").iterdir()]
+            calls = [
+                task.joinpath("syscall").read_text().split()[0] for task in Path(f"/proc/{self.pid}/task").iterdir()
+            ]
             if calls.count(str(NUMBERS[call])) == threads:
                 return
             assert time.monotonic() < end, calls

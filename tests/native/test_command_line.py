@@ -1,14 +1,17 @@
+# SPDX-License-Identifier: MIT
 """`aa-fileio` as a user runs it: real probes, real signals, real pipes. Runs on any kernel with a backend."""
 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -385,24 +388,24 @@ def test_a_pipe_that_closes_ends_an_attach_quietly(worker: subprocess.Popen[byte
     trace.stderr.close()
 
 
-def test_a_second_signal_ends_a_trace_that_nobody_reads() -> None:
+def test_a_second_signal_ends_a_trace_that_nobody_reads(worker: subprocess.Popen[bytes]) -> None:
     """Our own output is stuck in a full pipe: the first signal cannot drain it, the second does not try."""
-    flood = subprocess.Popen(["dd", "if=/dev/zero", "of=/dev/null", "bs=1"], stderr=subprocess.DEVNULL)
-    trace = subprocess.Popen([*AA_FILEIO, "attach", "-p", str(flood.pid)], bufsize=0, stdout=subprocess.PIPE)
-    try:
-        assert trace.stdout is not None
-        trace.stdout.readline()
-        time.sleep(1)
-        trace.send_signal(signal.SIGINT)
-        time.sleep(1)
-        assert trace.poll() is None
-        trace.send_signal(signal.SIGINT)
-        assert trace.wait(PATIENCE) == 130
-    finally:
-        flood.kill()
-        flood.wait()
-        trace.kill()
-        trace.communicate()
+    reading, writing = os.pipe()
+    capacity = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    trace = subprocess.Popen([*AA_FILEIO, "attach", "--json", "-p", str(worker.pid)], stdout=writing)
+    os.close(writing)
+    # A line never fits in exactly: full is when the next one does not.
+    wait_for(lambda: waiting_bytes(reading) > capacity - 1024, "a full pipe")
+    trace.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        trace.wait(2)
+    trace.send_signal(signal.SIGINT)
+    assert trace.wait(PATIENCE) == 130
+    os.close(reading)
+
+
+def waiting_bytes(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_flood_is_counted_to_the_last_call(area: Path) -> None:

@@ -51,7 +51,10 @@ def _write(script: Script, area: Path, asked: Iterable[str]) -> list[tuple[str, 
     memory = steps.call("memfd_create", b"memory", 0)
     stat = steps.call("fstat", memory, script.buffer(144))
     add("memfd", steps.call("write", memory, buffer, 4, sees=sees("memfd")), stat)
-    for kind, name, arguments in (("pipe", "pipe", ()), ("socket", "socketpair", (socket.AF_UNIX, socket.SOCK_STREAM, 0))):
+    for kind, name, arguments in (
+        ("pipe", "pipe", ()),
+        ("socket", "socketpair", (socket.AF_UNIX, socket.SOCK_STREAM, 0)),
+    ):
         ends = script.buffer(8)
         steps.call(name, *arguments, ends)
         reader, writer = Stored(ends), Stored(ends + 4)

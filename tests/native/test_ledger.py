@@ -31,7 +31,7 @@ _SECCOMP_SET_MODE_FILTER = 1
 
 
 def test_calls_under_way_at_attach(backend: str, area: Path) -> None:
-    """Threads that block in read(2) before attach return after it: no event, and nothing of theirs in the ledger's sum."""
+    """Threads that block in read(2) before attach return after it: no event, and nothing in the ledger's sum."""
     fifo = area / "fifo"
     os.mkfifo(fifo)
     path = area / "file"
@@ -77,7 +77,9 @@ def _filter(*instructions: tuple[int, int, int, int]) -> bytes:
 def _deny(script: Script, number: int, error: int) -> Address:
     """A seccomp filter that answers one call itself: struct sock_fprog and the program behind it."""
     load, jump_equal, ret = 0x20, 0x15, 0x06
-    program = _filter((load, 0, 0, 0), (jump_equal, 0, 1, number), (ret, 0, 0, 0x50000 | error), (ret, 0, 0, 0x7FFF0000))
+    program = _filter(
+        (load, 0, 0, 0), (jump_equal, 0, 1, number), (ret, 0, 0, 0x50000 | error), (ret, 0, 0, 0x7FFF0000)
+    )
     place = script.buffer(struct.pack("=QQ", len(program) // 8, 0) + program)
     script.main.poke(place + 8, place + 16)
     return place
@@ -211,14 +213,20 @@ def test_calls_by_the_32_bit_table(backend: str, area: Path, latency: bool) -> N
     assert compat[0].failed == 0
     assert compat[1].sum == 5
     assert compat[2].result == compat[3].result == -errno.ENOENT
-    assert [(event.op, event.return_code) for event in result.events] == [("open", fd.result), ("read", 4), ("unlink", 0)]
+    assert [(event.op, event.return_code) for event in result.events] == [
+        ("open", fd.result),
+        ("read", 4),
+        ("unlink", 0),
+    ]
     assert {(event.device, event.inode) for event in result.events[:2]} == {(stat.st_dev, stat.st_ino)}
     # Behind __x64_sys_* there is no 32-bit call to be seen.
-    check_ledger(result.stats, backend, performed=3, delivered=3, compat_calls={"kprobe": 0, "tracepoint": count}[backend])
+    check_ledger(
+        result.stats, backend, performed=3, delivered=3, compat_calls={"kprobe": 0, "tracepoint": count}[backend]
+    )
 
 
 def test_without_latency(backend: str, area: Path) -> None:
-    """latency=False: no duration. Where that spares the entry probe, a name is what the descriptor had at the return."""
+    """latency=False: no duration; where that spares the entry probe, a name is the descriptor's at the return."""
     path = area / "file"
     path.write_bytes(b"0123456789")
     script = Script()
@@ -297,4 +305,3 @@ def test_own_files_of_the_kernel_are_named_too(backend: str, area: Path) -> None
     main.wait_children()
     check_trace(script, area, backend)
     assert fd.result == other.result
-

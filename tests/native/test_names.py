@@ -169,3 +169,42 @@ def test_mounts_and_roots(backend: str, area: Path) -> None:
     steps.call("openat", AT_FDCWD, "/", os.O_RDONLY, sees=file("/", kind="dir", of=area / "shown"))
     steps.call("unlink", "/none", sees=as_passed("/none", error=errno.ENOENT))
     check_trace(script, area, backend)
+
+
+_PAGE = 4096
+_MAP_PRIVATE_FIXED = 0x02 | 0x10
+
+
+def test_names_in_memory_that_is_not_there_yet(backend: str, area: Path) -> None:
+    """The page with the name is read from its file only when the kernel asks for it: nobody can read it before."""
+    script = Script()
+    steps = script.main
+    steps.hold()
+    target = area / "target"
+    target.write_bytes(b"")
+    base = 0x20000000
+    for number, crosses in enumerate((False, True, False, True, False)):
+        # Two files of a page each, so that the fault on the first does not bring the second.
+        name = bytes(area) + b"/none-%d" % number
+        if number == 4:
+            name = bytes(target)
+        at = _PAGE - 5 if crosses else 0
+        pages = bytearray(2 * _PAGE)
+        pages[at : at + len(name)] = name
+        for half in (0, 1):
+            source = area / f"page-{number}-{half}"
+            source.write_bytes(pages[half * _PAGE : (half + 1) * _PAGE])
+            fd = steps.call("openat", AT_FDCWD, source, os.O_RDONLY, sees=file(source))
+            place = base + (2 * number + half) * _PAGE
+            steps.call("mmap", place, _PAGE, 1, _MAP_PRIVATE_FIXED, fd, 0)
+            steps.call("close", fd)
+        pointer = base + 2 * number * _PAGE + at
+        text = os.fsdecode(name)
+        if number < 2:
+            steps.call("unlink", pointer, sees=as_passed(text, error=errno.ENOENT, raw_path=text))
+        elif number < 4:
+            seen = as_passed(text, text, error=errno.ENOENT, raw_path=text)
+            steps.call("renameat2", AT_FDCWD, pointer, AT_FDCWD, pointer, 0, sees=seen)
+        else:
+            steps.call("openat", AT_FDCWD, pointer, os.O_RDONLY, sees=file(target, raw_path=text))
+    check_trace(script, area, backend)

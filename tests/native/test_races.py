@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Folders that move while names are being put together: a name without a flag was the name at some moment of the call."""
+"""Folders that move while names are put together: a name without a flag was the name at some moment of the call."""
 
 from __future__ import annotations
 

@@ -33,9 +33,7 @@ class _Swap:
         descriptor = os.open(area, os.O_TMPFILE | os.O_RDWR, 0o600)
         os.ftruncate(descriptor, _LOG_BYTES)
         self.log = mmap.mmap(descriptor, _LOG_BYTES)
-        self.process = subprocess.Popen(
-            [program, mode, str(swaps), x, y], stdin=descriptor, start_new_session=True
-        )
+        self.process = subprocess.Popen([program, mode, str(swaps), x, y], stdin=descriptor, start_new_session=True)
         os.close(descriptor)
         end = time.monotonic() + HANG_SECONDS
         while not self.log[0]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,6 +72,10 @@ def _check_order(events: list[Any], started: int, ended: int) -> None:
         last[event.tid] = event.timestamp_ns
         if event.duration_ns is not None:
             assert 0 <= event.duration_ns <= ended - started, event
+    if events:
+        # The same moment by the wall's clock: now, but for what the trace took.
+        age = datetime.datetime.now(datetime.UTC) - events[0].time
+        assert -1 < age.total_seconds() - (ended - events[0].timestamp_ns) / 1e9 < 1, age
 
 
 def check_trace(script: Script, area: Path, backend: str, **options: Any) -> Trace:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Events of our own making and a manager in Python, so that the command line is tested without a kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What `aa-fileio doctor` says, over made-up machines."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import pytest
 import aa_fileio
 from aa_fileio import BackendReport
 from aa_fileio.integrations.command_line import main
-from aa_fileio.integrations.doctor import Facts, doctor_lines, doctor_object, gather_facts, remedy
+from aa_fileio.integrations.doctor import Facts, doctor_lines, doctor_object, gather_facts, remedies
 
 REPORTS = (
     BackendReport("kprobe", False, "no CONFIG_KPROBES"),
@@ -26,6 +27,7 @@ ROOT = Facts(
     perf_event_paranoid=3,
     lockdown="none",
     has_btf=True,
+    has_kprobes=True,
 )
 
 
@@ -41,24 +43,31 @@ def test_a_second_usable_backend_is_named_with_its_option() -> None:
     assert "tracepoint  usable with --backend tracepoint" in lines
 
 
-def test_without_privilege_the_remedy_names_it() -> None:
+def test_without_privilege_the_remedy_names_it_and_the_whole_path_for_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/a venv/bin/{name}")
     poor = ROOT._replace(capabilities=frozenset({"CAP_BPF"}))
-    assert "CAP_BPF and CAP_PERFMON" in (remedy(REPORTS[0], poor) or "")
-    assert remedy(REPORTS[2], poor) is None
+    (remedy,) = remedies(REPORTS, poor)
+    assert "sudo '/a venv/bin/aa-fileio'" in remedy and "CAP_BPF and CAP_PERFMON" in remedy
+    assert remedies(REPORTS, ROOT) == []
+
+
+def test_where_all_is_usable_there_is_nothing_to_mend() -> None:
+    assert remedies(REPORTS[2:], ROOT._replace(capabilities=frozenset())) == []
 
 
 def test_paranoia_stops_kprobes_only_for_those_without_sys_admin() -> None:
     some = ROOT._replace(capabilities=frozenset({"CAP_BPF", "CAP_PERFMON"}))
-    assert "perf_event_paranoid is 3" in (remedy(REPORTS[0], some) or "")
-    assert remedy(REPORTS[1], some) is None
-    assert remedy(REPORTS[0], some._replace(perf_event_paranoid=2)) is None
-    assert remedy(REPORTS[0], ROOT) is None
+    (remedy,) = remedies(REPORTS, some)
+    assert "perf_event_paranoid is 3" in remedy
+    assert remedies(REPORTS, some._replace(perf_event_paranoid=2)) == []
+    assert remedies(REPORTS, some._replace(has_kprobes=False)) == []
+    assert remedies(REPORTS[1:], some) == []
 
 
-def test_lockdown_and_missing_btf_have_their_own_remedies() -> None:
-    assert "lockdown" in (remedy(REPORTS[1], ROOT._replace(lockdown="confidentiality")) or "")
-    assert "CONFIG_DEBUG_INFO_BTF" in (remedy(REPORTS[1], ROOT._replace(has_btf=False)) or "")
-    assert "Linux" in (remedy(REPORTS[1], ROOT._replace(system="Darwin")) or "")
+def test_lockdown_has_its_own_remedy_and_another_system_none() -> None:
+    (remedy,) = remedies(REPORTS, ROOT._replace(lockdown="confidentiality"))
+    assert "lockdown" in remedy
+    assert remedies(REPORTS, ROOT._replace(system="Darwin", capabilities=None)) == []
 
 
 def test_facts_are_read_from_the_system(tmp_path: Path) -> None:
@@ -87,12 +96,9 @@ def test_what_cannot_be_read_is_unknown_and_not_assumed(tmp_path: Path) -> None:
 def test_the_object_has_the_choice_first() -> None:
     record = doctor_object(REPORTS, ROOT)
     assert record["backend"] == "tracepoint"
-    assert record["backends"][0] == {
-        "name": "kprobe",
-        "usable": False,
-        "reason": "no CONFIG_KPROBES",
-        "remedy": None,
-    }
+    assert record["backends"][0] == {"name": "kprobe", "usable": False, "reason": "no CONFIG_KPROBES"}
+    assert record["remedies"] == []
+    assert record["capabilities"] == ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"]
 
 
 def test_the_command_prints_it_and_its_status_tells_whether_a_trace_is_possible(

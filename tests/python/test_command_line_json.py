@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One event, one line of JSON, and back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Options, exit status and the course of a trace, over a manager made up in Python."""
 
 from __future__ import annotations

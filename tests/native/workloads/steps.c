@@ -35,7 +35,7 @@ enum pseudo {
 	STEP_WAIT = -1,	         /* flag, value: until the flag is at least that */
 	STEP_ADD = -2,	         /* flag, value */
 	STEP_THREAD = -3,        /* list: a thread that performs it */
-	STEP_FORK = -4,	         /* list: a child that performs it, its very first call being the list's first */
+	STEP_FORK = -4,	         /* list, pid or 0: a child that performs it, its very first call being the list's first */
 	STEP_VFORK_EXEC = -5,    /* list: a vfork child that executes this program anew */
 	STEP_SPAWN = -6,         /* list: the same by fork, and waits for the child's end */
 	STEP_EXEC = -7,          /* list: this process executes this program anew */
@@ -47,6 +47,7 @@ enum pseudo {
 	STEP_POKE = -13,          /* address, value: eight bytes */
 	STEP_SLEEP = -14,         /* milliseconds */
 	STEP_REPEAT = -15,        /* list, times, flag: performs it that often, or until the flag is not 0 */
+	STEP_EXIT_THREAD = -16,
 };
 
 struct step {
@@ -188,7 +189,8 @@ __attribute__((noreturn)) static void run_exec(struct list *list)
 }
 
 /* clone3 whose child starts in entry(list), before any other call; without a stack it goes on with a copy of ours. */
-static long start(uint64_t flags, uint64_t exit_signal, void *stack, void (*entry)(struct list *), struct list *list)
+static long start(uint64_t flags, uint64_t exit_signal, void *stack, pid_t pid, void (*entry)(struct list *),
+		  struct list *list)
 {
 	struct clone_args arguments = {
 		.flags = flags | CLONE_PARENT_SETTID,
@@ -197,6 +199,8 @@ static long start(uint64_t flags, uint64_t exit_signal, void *stack, void (*entr
 		.exit_signal = exit_signal,
 		.stack = (uint64_t)stack,
 		.stack_size = stack ? STACK_BYTES : 0,
+		.set_tid = pid ? (uint64_t)&pid : 0,
+		.set_tid_size = pid ? 1 : 0,
 	};
 	register void *child_entry __asm__("r12") = (void *)entry;
 	register void *child_list __asm__("r13") = list;
@@ -231,7 +235,7 @@ static void start_thread(struct list *list, uint32_t pid)
 	list->pid = pid;
 	__atomic_store_n(&list->alive, 1, __ATOMIC_RELEASE);
 	start(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID, 0,
-	      stack_create(), run_thread, list);
+	      stack_create(), 0, run_thread, list);
 }
 
 static void wait_child(long pid)
@@ -261,11 +265,11 @@ static int64_t perform_pseudo(struct step *step, const uint64_t *args, struct li
 		start_thread(other, list->pid);
 		return 0;
 	case STEP_FORK:
-		return start(0, SIGCHLD, NULL, run_process, other);
+		return start(0, SIGCHLD, NULL, (pid_t)args[1], run_process, other);
 	case STEP_VFORK_EXEC:
-		return start(CLONE_VM | CLONE_VFORK, SIGCHLD, stack_create(), run_exec, other);
+		return start(CLONE_VM | CLONE_VFORK, SIGCHLD, stack_create(), 0, run_exec, other);
 	case STEP_SPAWN:
-		child = start(0, SIGCHLD, NULL, run_exec, other);
+		child = start(0, SIGCHLD, NULL, 0, run_exec, other);
 		wait_child(child);
 		return child;
 	case STEP_EXEC:
@@ -284,6 +288,9 @@ static int64_t perform_pseudo(struct step *step, const uint64_t *args, struct li
 		return 0;
 	case STEP_EXIT:
 		end((int)args[0]);
+	case STEP_EXIT_THREAD:
+		call(SYS_exit, 0, 0, 0, 0, 0, 0);
+		end(97);
 	case STEP_COMPAT:
 		return compat_call((uint32_t)args[0], (uint32_t)args[1], (uint32_t)args[2], (uint32_t)args[3],
 				   (uint32_t)args[4], (uint32_t)args[5]);
