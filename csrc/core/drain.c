@@ -213,7 +213,7 @@ static bool aa_drain_is_over(struct aa_drain *drain)
 static void *aa_drain_run(void *argument)
 {
 	struct aa_drain *drain = argument;
-	bool is_detached = false, is_ended = false, busy;
+	bool is_detached = false, is_detach_told = false, is_ended = false, busy;
 	volatile struct aa_control *control = aa_probes_control(drain->probes);
 	uint64_t seq = 0;
 	int idle = 0;
@@ -231,7 +231,6 @@ static void *aa_drain_run(void *argument)
 			is_detached = true;
 			if (syscall(SYS_read, drain->control, &ignored, sizeof(ignored)) < 0)
 				atomic_store(&drain->detach_asked, true);
-			drain->callbacks.detached(drain->callbacks.context);
 			continue;
 		}
 		outcome = aa_drain_pass(drain, &seq, &busy);
@@ -240,6 +239,12 @@ static void *aa_drain_run(void *argument)
 		if (outcome == AA_PASS_NOTHING && is_over && aa_ring_is_empty(&drain->ring)) {
 			is_ended = true;
 			drain->callbacks.ended(drain->callbacks.context);
+		}
+		/* Whoever waits for the detach finds all that was captured, as far as the queue has room. */
+		if (is_detached && !is_detach_told && outcome != AA_PASS_SOME &&
+		    (is_ended || outcome == AA_PASS_FULL)) {
+			is_detach_told = true;
+			drain->callbacks.detached(drain->callbacks.context);
 		}
 		if (outcome == AA_PASS_NOTHING && is_detached && is_ended)
 			break;
@@ -260,10 +265,11 @@ static void *aa_drain_run(void *argument)
 	if (!is_detached) {
 		control->gate = 0;
 		aa_probes_detach(drain->probes, true);
-		drain->callbacks.detached(drain->callbacks.context);
 	}
 	if (!is_ended)
 		drain->callbacks.ended(drain->callbacks.context);
+	if (!is_detach_told)
+		drain->callbacks.detached(drain->callbacks.context);
 	return NULL;
 }
 
