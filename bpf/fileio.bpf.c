@@ -378,6 +378,7 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 
 	if (!task)
 		return 0;
+	aa_control.faults_are_misses = bpf_core_field_exists(((struct kprobe *)0)->fault_handler);
 	entry.tgid = BPF_CORE_READ(task, tgid);
 	entry.tid = BPF_CORE_READ(task, pid);
 	entry.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);

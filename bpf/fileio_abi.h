@@ -217,8 +217,12 @@ struct aa_control {
 	__u32 own_tgid; /* the core's process, and its eventfd: work on it is ours, not the program's */
 	__s32 own_fd;
 	__s64 watched; /* processes in the watch map */
+	/* This kernel adds page faults inside a kprobe's handler to the probe's misses: kprobe_fault_handler() until
+	 * 5.14 (ec6aba3d2be1). A name that is not resident is such a fault, and nothing is missed by it. */
+	__u32 faults_are_misses;
+	__u32 reserved;
 };
-AA_ASSERT_SIZE(struct aa_control, 48);
+AA_ASSERT_SIZE(struct aa_control, 56);
 
 #define AA_LINEAGE_SETTLED 0u
 

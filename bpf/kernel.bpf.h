@@ -138,6 +138,10 @@ struct task_struct {
 	struct files_struct *files;
 };
 
+struct kprobe {
+	void *fault_handler; /* until 5.14 */
+};
+
 struct seq_file;
 
 struct bpf_iter_meta {

@@ -644,7 +644,8 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 	if (probes->lines) {
 		uint64_t missed;
 
-		if (aa_kprobe_lines_missed(probes->lines, &missed))
+		if (!probes->skeleton->bss->aa_control.faults_are_misses &&
+		    aa_kprobe_lines_missed(probes->lines, &missed))
 			*ret_missed += missed;
 		else
 			exact = false;
