@@ -91,6 +91,7 @@ enum aa_path_source {
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + AA_NAME_BYTES)
+#define AA_SPARES 15	    /* see aa_spare in fileio.bpf.c */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
 enum aa_block {
@@ -193,12 +194,12 @@ enum aa_scope {
 
 /* What the loader decides before load; frozen then. */
 struct aa_config {
-	__u64 operations; /* bit per enum aa_operation */
-	__u32 kinds;	  /* bit per enum aa_kind */
-	__u32 scope;	  /* enum aa_scope */
-	__u32 no_latency; /* durations are not told */
-	__u32 exit_only;  /* calls by descriptor are taken at their return alone */
-	__u32 reserved;
+	__u64 operations;	    /* bit per enum aa_operation */
+	__u32 kinds;		    /* bit per enum aa_kind */
+	__u32 scope;		    /* enum aa_scope */
+	__u32 no_latency;	    /* durations are not told */
+	__u32 exit_only;	    /* calls by descriptor are taken at their return alone */
+	__u32 has_spares;	    /* each tracepoint has AA_SPARES programs behind the first */
 	__u32 reader_pid_namespace; /* inode number of the reader's */
 	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
 };

@@ -96,6 +96,7 @@ static __always_inline __u32 aa_process_number(struct task_struct *task)
 static __always_inline void aa_filter_fork(struct task_struct *parent, struct task_struct *child)
 {
 	__u32 parent_tgid = BPF_CORE_READ(parent, tgid), child_tgid = BPF_CORE_READ(child, tgid);
+	long failed;
 
 	if (parent_tgid == child_tgid || aa_config.scope != AA_SCOPE_TREE)
 		return;
@@ -104,8 +105,10 @@ static __always_inline void aa_filter_fork(struct task_struct *parent, struct ta
 			aa_count(fork_map_full, 1);
 		return;
 	}
-	if (bpf_map_update_elem(&aa_watched, &child_tgid, &parent_tgid, BPF_ANY)) {
-		aa_count(fork_map_full, 1);
+	failed = bpf_map_update_elem(&aa_watched, &child_tgid, &parent_tgid, BPF_NOEXIST);
+	if (failed) {
+		if (failed != -EEXIST) /* a spare program finds it done */
+			aa_count(fork_map_full, 1);
 		return;
 	}
 	__sync_fetch_and_add(&aa_control.watched, 1);

@@ -174,6 +174,7 @@ struct bpf_iter__task {
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_FDCWD -100
 #define EFAULT 14
+#define EEXIST 17
 #define ENAMETOOLONG 36
 
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */

@@ -43,7 +43,7 @@ struct aa_call_state {
 	__u8 changes_fd;      /* this call may put another file behind a descriptor */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
 	__u8 name_is_cut[2];
-	__u8 reserved;
+	__u8 handled; /* bit per tracepoint: see aa_spare_begins() */
 	__u32 changed_slot;
 	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry */
 	char name[2][AA_NAME_BYTES];
@@ -275,7 +275,7 @@ static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 
 	if (state) {
 		state->changed_slot = slot;
 		state->changes_fd = 1;
-	} else if (bpf_map_update_elem(&aa_foreign_changes, &tid, &slot, BPF_ANY)) {
+	} else if (bpf_map_update_elem(&aa_foreign_changes, &tid, &slot, BPF_NOEXIST)) {
 		return;
 	}
 	__sync_fetch_and_add(&changed->under_way, 1);

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -76,6 +77,7 @@ struct aa_probes {
 	struct aa_probe probes[AA_PROBES_MAX];
 	struct aa_target targets[AA_PROBES_MAX];
 	uint32_t program_ids[AA_PROBES_MAX];
+	bool is_last[AA_PROBES_MAX]; /* of a tracepoint's row: only what it misses is missed */
 	size_t count;
 	bool loops;
 	bool detached;
@@ -157,6 +159,31 @@ static void aa_probes_add(struct aa_probes *probes, const char *program, const c
 	snprintf(target->backend, sizeof(target->backend), "%s", probes->backend);
 }
 
+/* A tracepoint's programs in a row: the first, and its spares where they are needed. See aa_spare_begins(). */
+static void aa_probes_add_row(struct aa_probes *probes, const char *program, const char *tracepoint, bool is_return,
+			      int spares)
+{
+	aa_probes_add(probes, program, tracepoint, is_return);
+	for (int place = 1; probes->skeleton->rodata->aa_config.has_spares && place <= spares; place++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s_%d", program, place);
+		aa_probes_add(probes, name, tracepoint, is_return);
+	}
+	probes->is_last[probes->count - 1] = true;
+}
+
+/*
+ * A tracepoint's programs can be preempted from 7.0 on. It is the one thing asked of the version: that change left no
+ * trace in the kernel's BTF.
+ */
+static bool aa_tracepoints_are_preemptible(void)
+{
+	struct utsname name;
+
+	return !uname(&name) && strtol(name.release, NULL, 10) >= 7;
+}
+
 static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_options *options)
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
@@ -166,8 +193,9 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	bpf_object__for_each_program (program, skeleton->obj)
 		bpf_program__set_autoload(program, false);
 	bpf_program__set_autoload(skeleton->progs.aa_list_tasks, true);
-	aa_probes_add(probes, "aa_process_fork", "sched_process_fork", false);
-	aa_probes_add(probes, "aa_process_exit", "sched_process_exit", false);
+	skeleton->rodata->aa_config.has_spares = aa_tracepoints_are_preemptible() && probes->loops;
+	aa_probes_add_row(probes, "aa_process_fork", "sched_process_fork", false, 3);
+	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit", false, 3);
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
 		const struct aa_call_info *info = aa_call_info(row);
 		char name[64];
@@ -190,8 +218,9 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 			probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish, true);
 	} else {
 		if (needs_entry)
-			aa_probes_add(probes, "aa_sys_enter", "sys_enter", false);
-		aa_probes_add(probes, probes->loops ? "aa_sys_exit_loop" : "aa_sys_exit", "sys_exit", true);
+			aa_probes_add_row(probes, "aa_sys_enter", "sys_enter", false, AA_SPARES);
+		aa_probes_add_row(probes, probes->loops ? "aa_sys_exit_loop" : "aa_sys_exit", "sys_exit", true,
+				  AA_SPARES);
 		bpf_map__set_autocreate(skeleton->maps.aa_kprobe_tail, false);
 	}
 }
@@ -626,7 +655,8 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 		 * 5.12 counts a program skipped because it was running on that CPU. Before, a tracepoint's program had
 		 * no such guard and could not be skipped (__bpf_trace_run() of 5.10), so nothing is missing there.
 		 */
-		if (!bpf_obj_get_info_by_fd(bpf_program__fd(probe->program), &info, &length) &&
+		if ((probes->is_last[i] || bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) &&
+		    !bpf_obj_get_info_by_fd(bpf_program__fd(probe->program), &info, &length) &&
 		    length >= offsetof(struct bpf_prog_info, recursion_misses) + sizeof(info.recursion_misses))
 			*ret_missed += info.recursion_misses;
 		if (bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
