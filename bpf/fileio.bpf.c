@@ -237,37 +237,16 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
  * Spare programs. The kernel skips a program that is running on the same CPU already, and from 7.0 on a tracepoint's
  * programs can be preempted (f7d327654b88, a46023d5616e): a task that is preempted inside ours makes it skip the calls
  * of all that run there meanwhile (measured on 7.2: 3,890 of 12,000). So each tracepoint gets programs in a row there,
- * alike but for their place; the first that the kernel does run does the work, the others see that it is done. The
- * last one clears the mark. Nothing is missed unless the last is skipped, and that the kernel counts.
+ * alike but for their place; the first that the kernel does run does the work, and the others see by `inside` that it
+ * is done. Nothing is missed unless all are skipped.
  */
-#define AA_MARK_ENTER 1
-#define AA_MARK_EXIT 2
-
-/* Does this program, number `place` in the row (a constant), have work to do? */
-static __always_inline bool aa_spare_begins(__u32 tid, __u8 mark, int place)
+static __always_inline bool aa_spare_has_work(const struct aa_call_state *state, bool enters)
 {
-	struct aa_call_state *state;
-	bool handled;
-
-	if (place == 0)
-		return true;
-	state = aa_state_of(tid);
 	/* Without a state the first has counted it as lost for want of room. */
-	if (!state)
-		return false;
-	handled = state->handled & mark;
-	if (place == AA_SPARES)
-		state->handled &= ~mark;
-	return !handled;
+	return state && state->inside != enters;
 }
 
-static __always_inline void aa_spare_done(struct aa_call_state *state, __u8 mark, int place)
-{
-	if (aa_config.has_spares && state && place != AA_SPARES)
-		state->handled |= mark;
-}
-
-static __always_inline int aa_tracepoint_enter(__u64 *ctx, int place)
+static __always_inline int aa_tracepoint_enter(__u64 *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid(), number = ctx[1];
 	struct pt_regs *regs = (void *)ctx[0];
@@ -284,9 +263,8 @@ static __always_inline int aa_tracepoint_enter(__u64 *ctx, int place)
 	}
 	/* For every call, so that a return without an entry can be told: see aa_exit_without_entry(). */
 	state = aa_state_make(tid);
-	if (!aa_spare_begins(tid, AA_MARK_ENTER, place))
-		return 0;
-	aa_spare_done(state, AA_MARK_ENTER, place);
+	if (state)
+		state->inside = 1;
 	aa_note_change(state, tid, regs, number);
 	if (aa_is_compat()) {
 		aa_count(compat_calls, 1);
@@ -319,7 +297,7 @@ static __always_inline int aa_exit_without_entry(const struct aa_call_state *sta
 	return 0;
 }
 
-static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops, int place)
+static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
@@ -332,9 +310,8 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops, int plac
 		return 0;
 	}
 	state = aa_state_of(tid);
-	if (state && !aa_spare_begins(tid, AA_MARK_EXIT, place))
-		return 0;
-	aa_spare_done(state, AA_MARK_EXIT, place);
+	if (state)
+		state->inside = 0;
 	aa_change_ends(state, tid);
 	if (aa_is_compat())
 		return 0;
@@ -342,14 +319,20 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops, int plac
 		state->phase = AA_PHASE_IDLE;
 		return 0;
 	}
+	regs = (void *)ctx[0];
+	if (state && state->phase == AA_PHASE_IN_CALL && aa_row_of(regs->orig_ax) != state->call) {
+		/* Its return was missed, and the entry of the call that returns now. */
+		state->phase = AA_PHASE_IDLE;
+		aa_count(no_exit, 1);
+		aa_count(in_flight, -1);
+	}
 	if (!state || state->phase != AA_PHASE_IN_CALL) {
-		regs = (void *)ctx[0];
 		row = aa_row_of(regs->orig_ax);
 		if (!aa_control.gate || !aa_is_row_asked(row))
 			return 0;
 		if (!aa_config.exit_only || !aa_specs[row].fd) {
 			if (!state && aa_config.has_spares)
-				aa_spare_done(aa_state_make(tid), AA_MARK_EXIT, place);
+				aa_state_make(tid); /* the spares see that it is done */
 			return aa_exit_without_entry(state);
 		}
 		args[0] = regs->di;
@@ -358,10 +341,8 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops, int plac
 		args[3] = regs->r10;
 		args[4] = regs->r8;
 		args[5] = regs->r9;
-		if (!state) {
+		if (!state)
 			state = aa_state_make(tid);
-			aa_spare_done(state, AA_MARK_EXIT, place);
-		}
 		aa_begin(state, tid, row, args);
 		if (!state || state->phase != AA_PHASE_IN_CALL) {
 			if (state)
@@ -373,51 +354,119 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops, int plac
 	return 0;
 }
 
-#define AA_DEFINE_ENTER(name, place)                                                                                   \
+SEC("tp_btf/sys_enter")
+int aa_sys_enter(__u64 *ctx)
+{
+	return aa_tracepoint_enter(ctx);
+}
+
+/* One of the two is loaded. */
+SEC("tp_btf/sys_exit")
+int aa_sys_exit(__u64 *ctx)
+{
+	return aa_tracepoint_return(ctx, false);
+}
+
+SEC("tp_btf/sys_exit")
+int aa_sys_exit_loop(__u64 *ctx)
+{
+	return aa_tracepoint_return(ctx, true);
+}
+
+/* What the spares jump to, when one of them has work to do. */
+SEC("tp_btf/sys_enter")
+int aa_spare_enter(__u64 *ctx)
+{
+	return aa_tracepoint_enter(ctx);
+}
+
+SEC("tp_btf/sys_exit")
+int aa_spare_exit(__u64 *ctx)
+{
+	return aa_tracepoint_return(ctx, true);
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} aa_enter_tail SEC(".maps"), aa_exit_tail SEC(".maps");
+
+static __always_inline int aa_spare_entered(__u64 *ctx)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 tid = pid_tgid;
+
+	if (!aa_control.gate)
+		return 0;
+	if (aa_is_watched(pid_tgid)) {
+		if (!aa_spare_has_work(aa_state_make(tid), true))
+			return 0;
+	} else if (ctx[1] >= AA_NUMBER_LIMIT || !aa_changes_by_number[ctx[1] & (AA_NUMBER_LIMIT - 1)]) {
+		return 0;
+	}
+	bpf_tail_call(ctx, &aa_enter_tail, 0);
+	return 0;
+}
+
+static __always_inline int aa_spare_exited(__u64 *ctx)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 tid = pid_tgid;
+
+	if (!aa_is_watched(pid_tgid)) {
+		aa_change_ends(NULL, tid);
+		return 0;
+	}
+	/* Without a state: a return from before we attached. */
+	if (!aa_spare_has_work(aa_state_of(tid), false))
+		return 0;
+	bpf_tail_call(ctx, &aa_exit_tail, 0);
+	return 0;
+}
+
+#define AA_DEFINE_SPARE_ENTER(name)                                                                                    \
 	SEC("tp_btf/sys_enter") int name(__u64 *ctx)                                                                   \
 	{                                                                                                              \
-		return aa_tracepoint_enter(ctx, place);                                                                \
+		return aa_spare_entered(ctx);                                                                          \
 	}
-AA_DEFINE_ENTER(aa_sys_enter, 0)
-AA_DEFINE_ENTER(aa_sys_enter_1, 1)
-AA_DEFINE_ENTER(aa_sys_enter_2, 2)
-AA_DEFINE_ENTER(aa_sys_enter_3, 3)
-AA_DEFINE_ENTER(aa_sys_enter_4, 4)
-AA_DEFINE_ENTER(aa_sys_enter_5, 5)
-AA_DEFINE_ENTER(aa_sys_enter_6, 6)
-AA_DEFINE_ENTER(aa_sys_enter_7, 7)
-AA_DEFINE_ENTER(aa_sys_enter_8, 8)
-AA_DEFINE_ENTER(aa_sys_enter_9, 9)
-AA_DEFINE_ENTER(aa_sys_enter_10, 10)
-AA_DEFINE_ENTER(aa_sys_enter_11, 11)
-AA_DEFINE_ENTER(aa_sys_enter_12, 12)
-AA_DEFINE_ENTER(aa_sys_enter_13, 13)
-AA_DEFINE_ENTER(aa_sys_enter_14, 14)
-AA_DEFINE_ENTER(aa_sys_enter_15, AA_SPARES)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_1)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_2)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_3)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_4)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_5)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_6)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_7)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_8)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_9)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_10)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_11)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_12)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_13)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_14)
+AA_DEFINE_SPARE_ENTER(aa_sys_enter_15)
 
-/* aa_sys_exit where there is no bpf_loop(), aa_sys_exit_loop and its spares where there is. */
-#define AA_DEFINE_EXIT(name, loops, place)                                                                             \
+#define AA_DEFINE_SPARE_EXIT(name)                                                                                     \
 	SEC("tp_btf/sys_exit") int name(__u64 *ctx)                                                                    \
 	{                                                                                                              \
-		return aa_tracepoint_return(ctx, loops, place);                                                        \
+		return aa_spare_exited(ctx);                                                                           \
 	}
-AA_DEFINE_EXIT(aa_sys_exit, false, 0)
-AA_DEFINE_EXIT(aa_sys_exit_loop, true, 0)
-AA_DEFINE_EXIT(aa_sys_exit_loop_1, true, 1)
-AA_DEFINE_EXIT(aa_sys_exit_loop_2, true, 2)
-AA_DEFINE_EXIT(aa_sys_exit_loop_3, true, 3)
-AA_DEFINE_EXIT(aa_sys_exit_loop_4, true, 4)
-AA_DEFINE_EXIT(aa_sys_exit_loop_5, true, 5)
-AA_DEFINE_EXIT(aa_sys_exit_loop_6, true, 6)
-AA_DEFINE_EXIT(aa_sys_exit_loop_7, true, 7)
-AA_DEFINE_EXIT(aa_sys_exit_loop_8, true, 8)
-AA_DEFINE_EXIT(aa_sys_exit_loop_9, true, 9)
-AA_DEFINE_EXIT(aa_sys_exit_loop_10, true, 10)
-AA_DEFINE_EXIT(aa_sys_exit_loop_11, true, 11)
-AA_DEFINE_EXIT(aa_sys_exit_loop_12, true, 12)
-AA_DEFINE_EXIT(aa_sys_exit_loop_13, true, 13)
-AA_DEFINE_EXIT(aa_sys_exit_loop_14, true, 14)
-AA_DEFINE_EXIT(aa_sys_exit_loop_15, true, AA_SPARES)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_1)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_2)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_3)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_4)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_5)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_6)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_7)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_8)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_9)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_10)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_11)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_12)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_13)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_14)
+AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_15)
 
 /* --- every backend: the tree grows, threads end --- */
 

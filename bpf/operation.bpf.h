@@ -43,7 +43,7 @@ struct aa_call_state {
 	__u8 changes_fd;      /* this call may put another file behind a descriptor */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
 	__u8 name_is_cut[2];
-	__u8 handled; /* bit per tracepoint: see aa_spare_begins() */
+	__u8 inside; /* between sys_enter and sys_exit: see aa_spare_has_work() */
 	__u32 changed_slot;
 	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry */
 	char name[2][AA_NAME_BYTES];

@@ -77,7 +77,8 @@ struct aa_probes {
 	struct aa_probe probes[AA_PROBES_MAX];
 	struct aa_target targets[AA_PROBES_MAX];
 	uint32_t program_ids[AA_PROBES_MAX];
-	bool is_last[AA_PROBES_MAX]; /* of a tracepoint's row: only what it misses is missed */
+	unsigned row[AA_PROBES_MAX]; /* programs of one tracepoint are spares of each other */
+	unsigned rows;
 	size_t count;
 	bool loops;
 	bool detached;
@@ -163,6 +164,8 @@ static void aa_probes_add(struct aa_probes *probes, const char *program, const c
 static void aa_probes_add_row(struct aa_probes *probes, const char *program, const char *tracepoint, bool is_return,
 			      int spares)
 {
+	size_t first = probes->count;
+
 	aa_probes_add(probes, program, tracepoint, is_return);
 	for (int place = 1; probes->skeleton->rodata->aa_config.has_spares && place <= spares; place++) {
 		char name[64];
@@ -170,7 +173,9 @@ static void aa_probes_add_row(struct aa_probes *probes, const char *program, con
 		snprintf(name, sizeof(name), "%s_%d", program, place);
 		aa_probes_add(probes, name, tracepoint, is_return);
 	}
-	probes->is_last[probes->count - 1] = true;
+	for (size_t i = first; i < probes->count; i++)
+		probes->row[i] = probes->rows;
+	probes->rows++;
 }
 
 /*
@@ -217,12 +222,53 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 		bpf_program__set_autoload(
 			probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish, true);
 	} else {
-		if (needs_entry)
+		/* Spares tell by the entry that a return is done. */
+		if (needs_entry || skeleton->rodata->aa_config.has_spares)
 			aa_probes_add_row(probes, "aa_sys_enter", "sys_enter", false, AA_SPARES);
 		aa_probes_add_row(probes, probes->loops ? "aa_sys_exit_loop" : "aa_sys_exit", "sys_exit", true,
 				  AA_SPARES);
 		bpf_map__set_autocreate(skeleton->maps.aa_kprobe_tail, false);
+		if (needs_entry)
+			bpf_program__set_autoload(skeleton->progs.aa_spare_enter,
+						  skeleton->rodata->aa_config.has_spares);
+		bpf_program__set_autoload(skeleton->progs.aa_spare_exit, skeleton->rodata->aa_config.has_spares);
 	}
+}
+
+/* Fills the arrays that programs jump through. */
+static bool aa_tails_set(struct aa_probes *probes)
+{
+	struct fileio_bpf *skeleton = probes->skeleton;
+	const struct {
+		const struct bpf_map *map;
+		const struct bpf_program *program;
+	} tails[] = {
+		{ skeleton->maps.aa_kprobe_tail,
+		  probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish },
+		{ skeleton->maps.aa_enter_tail, skeleton->progs.aa_spare_enter },
+		{ skeleton->maps.aa_exit_tail, skeleton->progs.aa_spare_exit },
+	};
+	uint32_t zero = 0;
+
+	for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
+		int fd = bpf_program__fd(tails[i].program);
+
+		if (fd >= 0 && bpf_map_update_elem(bpf_map__fd(tails[i].map), &zero, &fd, BPF_ANY))
+			return false;
+	}
+	return true;
+}
+
+/* A program stays loaded as long as such an array holds it. */
+static void aa_tails_clear(struct aa_probes *probes)
+{
+	const struct bpf_map *maps[] = { probes->skeleton->maps.aa_kprobe_tail, probes->skeleton->maps.aa_enter_tail,
+					 probes->skeleton->maps.aa_exit_tail };
+	uint32_t zero = 0;
+
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+		if (bpf_map__fd(maps[i]) >= 0)
+			bpf_map_delete_elem(bpf_map__fd(maps[i]), &zero);
 }
 
 struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
@@ -282,15 +328,9 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
 		goto out;
 	}
-	if (probes->is_kprobe) {
-		uint32_t zero = 0;
-		int tail = bpf_program__fd(probes->loops ? probes->skeleton->progs.aa_kprobe_loop :
-							   probes->skeleton->progs.aa_kprobe_finish);
-
-		if (bpf_map_update_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &zero, &tail, BPF_ANY)) {
-			error = aa_probe_error(errno, &log, "aa_kprobe_finish", NULL, "cannot set the jump to it");
-			goto out;
-		}
+	if (!aa_tails_set(probes)) {
+		error = aa_probe_error(errno, &log, NULL, NULL, "cannot set the programs that others jump to");
+		goto out;
 	}
 	/* A mapping inherited by a fork would keep the map alive. */
 	madvise(probes->skeleton->bss, sizeof(*probes->skeleton->bss), MADV_DONTFORK);
@@ -506,11 +546,7 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 			}
 	aa_kprobe_lines_destroy(probes->lines);
 	probes->lines = NULL;
-	if (probes->is_kprobe) {
-		uint32_t zero = 0;
-
-		bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &zero);
-	}
+	aa_tails_clear(probes);
 	bpf_object__for_each_program (program, probes->skeleton->obj)
 		if (bpf_program__fd(program) >= 0)
 			bpf_program__unload(program);
@@ -635,7 +671,8 @@ struct aa_kprobe_link_info {
 
 bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_reason, size_t reason_bytes)
 {
-	bool exact = true;
+	uint64_t of_row[8] = { 0 };
+	bool row_is_seen[8] = { false }, exact = true;
 
 	*ret_missed = 0;
 	ret_reason[0] = '\0';
@@ -655,10 +692,18 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 		 * 5.12 counts a program skipped because it was running on that CPU. Before, a tracepoint's program had
 		 * no such guard and could not be skipped (__bpf_trace_run() of 5.10), so nothing is missing there.
 		 */
-		if ((probes->is_last[i] || bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) &&
-		    !bpf_obj_get_info_by_fd(bpf_program__fd(probe->program), &info, &length) &&
-		    length >= offsetof(struct bpf_prog_info, recursion_misses) + sizeof(info.recursion_misses))
-			*ret_missed += info.recursion_misses;
+		if (!bpf_obj_get_info_by_fd(bpf_program__fd(probe->program), &info, &length) &&
+		    length >= offsetof(struct bpf_prog_info, recursion_misses) + sizeof(info.recursion_misses)) {
+			unsigned row = probes->row[i];
+
+			if (bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
+				*ret_missed += info.recursion_misses;
+			} else if (!row_is_seen[row] || info.recursion_misses < of_row[row]) {
+				/* What is missed is skipped by all of a row: by no more than by the least. */
+				of_row[row] = info.recursion_misses;
+				row_is_seen[row] = true;
+			}
+		}
 		if (bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
 			struct aa_kprobe_link_info link = { 0 };
 
@@ -671,6 +716,8 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 			*ret_missed += link.missed;
 		}
 	}
+	for (unsigned row = 0; row < probes->rows; row++)
+		*ret_missed += of_row[row];
 	if (probes->lines) {
 		uint64_t missed;
 

@@ -279,8 +279,8 @@ def test_after_too_few_privileges(backend: str, watched: Running) -> None:
         outside.check_gone(before)
 
 
-def _attach_with_few_descriptors(tell: Callable[[Any], None], pid: int, backend: str, more: int) -> tuple[int, bool]:
-    """The errno of an attach with so many descriptors, 0 if they were enough; and whether the next one works."""
+def _attach_with_few_descriptors(_tell: Callable[[Any], None], pid: int, backend: str, more: int) -> int:
+    """The errno of an attach with so many descriptors, 0 if they were enough; the next attach must work."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open("/dev/null", os.O_RDONLY)
     os.close(lowest)
@@ -301,29 +301,26 @@ def _attach_with_few_descriptors(tell: Callable[[Any], None], pid: int, backend:
         if manager:
             assert not manager.is_attached
             manager.close()
+        # What one failure left in the libraries below shows in the next attach.
         manager = KprobeManager(pid, backend=backend)
-        try:
-            manager.attach()
-        except OSError:
-            manager.close()
-            return number, False
-    is_attached = manager.is_attached
+        manager.attach()
+    assert manager is not None
+    assert manager.is_attached
     manager.close()
-    return number, is_attached
+    return number
 
 
 def test_after_an_attach_that_failed_half_way(backend: str, watched: Running) -> None:
     """Every so many descriptors into the attach the next one is refused; when there are enough again, attach works."""
     before = outside.look()
-    outcomes = []
-    while not outcomes or outcomes[-1][0]:
-        outcomes.append(forked(_attach_with_few_descriptors, watched.pid, backend, len(outcomes) * scaled(1, 8)))
+    outcomes: list[int] = []
+    while not outcomes or outcomes[-1]:
+        outcomes.append(forked(_attach_with_few_descriptors, watched.pid, backend, 3 + len(outcomes) * scaled(1, 17)))
         assert len(outcomes) < 200
     outside.wait_gone(before)
     # It does need that many, so the failures were at very different moments.
-    assert len(outcomes) > scaled(12, 3), outcomes
-    assert {number for number, _ in outcomes[:-1]} == {errno.EMFILE}, outcomes
-    assert all(works for _, works in outcomes), outcomes
+    assert len(outcomes) > scaled(12, 2), outcomes
+    assert set(outcomes[:-1]) == {errno.EMFILE}, outcomes
 
 
 def test_many_attachments_leave_nothing(backend: str, watched: Running) -> None:
