@@ -104,7 +104,9 @@ sanitize: ## the C core's unit tests under the address and undefined-behaviour s
 	$(MAKE) --no-print-directory -C tests/core SANITIZE=1
 
 .PHONY: soak
-soak: build .venv/.packages-test ## the real-probe tests over and over: SECONDS=600 (root)
+soak: build .venv/.packages-test ## all real-probe tests in every guest, then here over and over: SECONDS=600 (root)
+	scripts/setup.sh build test kernels
+	AA_FILEIO_EVERYTHING=1 $(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS) --timeout 5400
 	$(SUDO) scripts/soak.sh $(SECONDS) $(PYTEST) -q tests/native
 
 .PHONY: wheel

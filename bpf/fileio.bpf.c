@@ -373,100 +373,45 @@ int aa_sys_exit_loop(__u64 *ctx)
 	return aa_tracepoint_return(ctx, true);
 }
 
-/* What the spares jump to, when one of them has work to do. */
-SEC("tp_btf/sys_enter")
-int aa_spare_enter(__u64 *ctx)
-{
-	return aa_tracepoint_enter(ctx);
-}
-
-SEC("tp_btf/sys_exit")
-int aa_spare_exit(__u64 *ctx)
-{
-	return aa_tracepoint_return(ctx, true);
-}
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} aa_enter_tail SEC(".maps"), aa_exit_tail SEC(".maps");
-
+/*
+ * Each spare holds all of the work and does not jump to a common program: from 6.13 on such a program's stack may be
+ * one for each CPU, guarded by its own run count, which a jump does not raise (seen on 7.2: a stack overwritten).
+ */
 static __always_inline int aa_spare_entered(__u64 *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	__u32 tid = pid_tgid;
 
-	if (!aa_control.gate)
+	if (!aa_control.gate || (aa_is_watched(pid_tgid) && !aa_spare_has_work(aa_state_make((__u32)pid_tgid), true)))
 		return 0;
-	if (aa_is_watched(pid_tgid)) {
-		if (!aa_spare_has_work(aa_state_make(tid), true))
-			return 0;
-	} else if (ctx[1] >= AA_NUMBER_LIMIT || !aa_changes_by_number[ctx[1] & (AA_NUMBER_LIMIT - 1)]) {
-		return 0;
-	}
-	bpf_tail_call(ctx, &aa_enter_tail, 0);
-	return 0;
+	return aa_tracepoint_enter(ctx);
 }
 
 static __always_inline int aa_spare_exited(__u64 *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	__u32 tid = pid_tgid;
 
-	if (!aa_is_watched(pid_tgid)) {
-		aa_change_ends(NULL, tid);
-		return 0;
-	}
 	/* Without a state: a return from before we attached. */
-	if (!aa_spare_has_work(aa_state_of(tid), false))
+	if (aa_is_watched(pid_tgid) && !aa_spare_has_work(aa_state_of((__u32)pid_tgid), false))
 		return 0;
-	bpf_tail_call(ctx, &aa_exit_tail, 0);
-	return 0;
+	return aa_tracepoint_return(ctx, true);
 }
 
-#define AA_DEFINE_SPARE_ENTER(name)                                                                                    \
-	SEC("tp_btf/sys_enter") int name(__u64 *ctx)                                                                   \
+#define AA_DEFINE_SPARE(place)                                                                                         \
+	SEC("tp_btf/sys_enter") int aa_sys_enter_##place(__u64 *ctx)                                                   \
 	{                                                                                                              \
 		return aa_spare_entered(ctx);                                                                          \
-	}
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_1)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_2)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_3)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_4)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_5)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_6)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_7)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_8)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_9)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_10)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_11)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_12)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_13)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_14)
-AA_DEFINE_SPARE_ENTER(aa_sys_enter_15)
-
-#define AA_DEFINE_SPARE_EXIT(name)                                                                                     \
-	SEC("tp_btf/sys_exit") int name(__u64 *ctx)                                                                    \
+	}                                                                                                              \
+	SEC("tp_btf/sys_exit") int aa_sys_exit_loop_##place(__u64 *ctx)                                                \
 	{                                                                                                              \
 		return aa_spare_exited(ctx);                                                                           \
 	}
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_1)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_2)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_3)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_4)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_5)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_6)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_7)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_8)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_9)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_10)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_11)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_12)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_13)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_14)
-AA_DEFINE_SPARE_EXIT(aa_sys_exit_loop_15)
+AA_DEFINE_SPARE(1)
+AA_DEFINE_SPARE(2)
+AA_DEFINE_SPARE(3)
+AA_DEFINE_SPARE(4)
+AA_DEFINE_SPARE(5)
+AA_DEFINE_SPARE(6)
+AA_DEFINE_SPARE(7)
 
 /* --- every backend: the tree grows, threads end --- */
 

@@ -91,7 +91,7 @@ enum aa_path_source {
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + AA_NAME_BYTES)
-#define AA_SPARES 15	    /* see aa_spare in fileio.bpf.c */
+#define AA_SPARES 7	    /* see aa_spare in fileio.bpf.c */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
 enum aa_block {

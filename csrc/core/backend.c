@@ -228,47 +228,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 		aa_probes_add_row(probes, probes->loops ? "aa_sys_exit_loop" : "aa_sys_exit", "sys_exit", true,
 				  AA_SPARES);
 		bpf_map__set_autocreate(skeleton->maps.aa_kprobe_tail, false);
-		if (needs_entry)
-			bpf_program__set_autoload(skeleton->progs.aa_spare_enter,
-						  skeleton->rodata->aa_config.has_spares);
-		bpf_program__set_autoload(skeleton->progs.aa_spare_exit, skeleton->rodata->aa_config.has_spares);
 	}
-}
-
-/* Fills the arrays that programs jump through. */
-static bool aa_tails_set(struct aa_probes *probes)
-{
-	struct fileio_bpf *skeleton = probes->skeleton;
-	const struct {
-		const struct bpf_map *map;
-		const struct bpf_program *program;
-	} tails[] = {
-		{ skeleton->maps.aa_kprobe_tail,
-		  probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish },
-		{ skeleton->maps.aa_enter_tail, skeleton->progs.aa_spare_enter },
-		{ skeleton->maps.aa_exit_tail, skeleton->progs.aa_spare_exit },
-	};
-	uint32_t zero = 0;
-
-	for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
-		int fd = bpf_program__fd(tails[i].program);
-
-		if (fd >= 0 && bpf_map_update_elem(bpf_map__fd(tails[i].map), &zero, &fd, BPF_ANY))
-			return false;
-	}
-	return true;
-}
-
-/* A program stays loaded as long as such an array holds it. */
-static void aa_tails_clear(struct aa_probes *probes)
-{
-	const struct bpf_map *maps[] = { probes->skeleton->maps.aa_kprobe_tail, probes->skeleton->maps.aa_enter_tail,
-					 probes->skeleton->maps.aa_exit_tail };
-	uint32_t zero = 0;
-
-	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
-		if (bpf_map__fd(maps[i]) >= 0)
-			bpf_map_delete_elem(bpf_map__fd(maps[i]), &zero);
 }
 
 struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
@@ -328,9 +288,15 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
 		goto out;
 	}
-	if (!aa_tails_set(probes)) {
-		error = aa_probe_error(errno, &log, NULL, NULL, "cannot set the programs that others jump to");
-		goto out;
+	if (probes->is_kprobe) {
+		uint32_t zero = 0;
+		int tail = bpf_program__fd(probes->loops ? probes->skeleton->progs.aa_kprobe_loop :
+							   probes->skeleton->progs.aa_kprobe_finish);
+
+		if (bpf_map_update_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &zero, &tail, BPF_ANY)) {
+			error = aa_probe_error(errno, &log, "aa_kprobe_finish", NULL, "cannot set the jump to it");
+			goto out;
+		}
 	}
 	/* A mapping inherited by a fork would keep the map alive. */
 	madvise(probes->skeleton->bss, sizeof(*probes->skeleton->bss), MADV_DONTFORK);
@@ -546,7 +512,11 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 			}
 	aa_kprobe_lines_destroy(probes->lines);
 	probes->lines = NULL;
-	aa_tails_clear(probes);
+	if (probes->is_kprobe) {
+		uint32_t zero = 0;
+
+		bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &zero);
+	}
 	bpf_object__for_each_program (program, probes->skeleton->obj)
 		if (bpf_program__fd(program) >= 0)
 			bpf_program__unload(program);

@@ -177,6 +177,7 @@ def _test_suite(suite: str, options: argparse.Namespace) -> Verdict:
     environment = {
         "AA_FILEIO_REQUIRE": "1",
         "AA_FILEIO_GUEST": image.suite,
+        "AA_FILEIO_EVERYTHING": os.environ.get("AA_FILEIO_EVERYTHING", ""),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
     }

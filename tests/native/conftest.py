@@ -23,7 +23,7 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from tests.native import matrix, outside  # noqa: E402
-from tests.native.ground import GUEST, HANG_SECONDS, HERE, unable  # noqa: E402
+from tests.native.ground import EVERYTHING, GUEST, GUEST_TESTS, HANG_SECONDS, HERE, unable  # noqa: E402
 from tests.native.script import Script  # noqa: E402
 
 _WORKLOADS = Path(__file__).with_name("workloads")
@@ -45,6 +45,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Not a skip: such a test does not belong to this ground, and the table in README.md says so."""
     other = "native_only" if GUEST else "guest_only"
     dropped = [item for item in items if item.get_closest_marker(other)]
+    if GUEST and not EVERYTHING:
+        names = {item: f"{Path(item.path).name}::{item.name}" for item in items}
+        dropped += [item for item in items if item not in dropped and not names[item].startswith(GUEST_TESTS)]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]

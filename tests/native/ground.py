@@ -16,7 +16,11 @@ class Ground(NamedTuple):
     kernel: str
     backends: tuple[str, ...]
     inexact: tuple[str, ...] = ()  # backends whose own misses this kernel does not count
+    # Backends that the kernel may skip, and whose spares then do the work: the count is a bound, seldom 0 under load.
+    bounded: tuple[str, ...] = ()
 
+
+EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.
 GROUNDS = (
@@ -25,7 +29,32 @@ GROUNDS = (
     Ground("bullseye", "5.10", ("kprobe", "tracepoint"), inexact=("kprobe",)),
     Ground("bookworm", "6.1", ("kprobe", "tracepoint"), inexact=("kprobe",)),
     Ground("trixie", "6.12", ("kprobe", "tracepoint")),
-    Ground("sid", "7.2", ("kprobe", "tracepoint")),
+    # From 7.0 on a tracepoint's programs can be preempted, and under load the spares do not always suffice: what is
+    # skipped is counted (the trace is not exact), but not every event comes. `make soak` runs that backend too.
+    Ground("sid", "7.2", ("kprobe", "tracepoint") if EVERYTHING else ("kprobe",), bounded=("tracepoint",)),
+)
+
+# What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING=1) runs all of it. An emulated machine is ten to
+# twenty times slower, and four of them have half an hour on two cores.
+GUEST_TESTS = (
+    "test_calls.py",
+    "test_gone.py::test_after_a_kernel_thread",
+    "test_gone.py::test_after_detach",
+    "test_gone.py::test_after_the_last_reference_is_dropped",
+    "test_gone.py::test_after_the_tracer_is_killed",
+    "test_ledger.py::test_calls_by_the_32_bit_table",
+    "test_load.py::test_a_million_reads_while_nobody_reads",
+    "test_load.py::test_losses_are_counted[",
+    "test_load.py::test_many_short_processes",
+    "test_load.py::test_strangers_blocked_in_read",
+    "test_names.py::test_every_byte",
+    "test_namespaces.py",
+    "test_swaps.py",
+    "test_system.py",
+    "test_targets.py",
+    "test_tree.py::test_first_call_of_a_child",
+    "test_tree.py::test_one_process_only",
+    "test_tree.py::test_tree_from_the_start",
 )
 
 GUEST = os.environ.get("AA_FILEIO_GUEST", "")

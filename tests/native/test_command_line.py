@@ -27,6 +27,9 @@ PATIENCE = 120
 
 Record = dict[str, Any]
 
+# The command line is the same on every kernel; four emulated ones would take a quarter of an hour for it.
+pytestmark = [pytest.mark.native_only]
+
 
 def aa_fileio(*words: str | bytes | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
     options = {"capture_output": True, "timeout": PATIENCE, "check": False, **options}
