@@ -137,6 +137,9 @@ def _hardware(icount: bool, memory: int) -> list[str]:
     emulation = (
         ["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-smp", "1"]
         if icount
+        # One host thread for both CPUs: with one each, a CPU may go on running code that the other has just patched
+        # (qemu 7.2: an int3 of a static key or a kprobe met after its handler is gone; the kernel then oopses or
+        # loops at that instruction), and attaching patches code all the time.
         else ["-accel", "tcg,thread=single", "-smp", "2"]
     )
     return [
