@@ -105,8 +105,8 @@ static const struct aa_below {
 	{ "aa_used_open", "fd_install", AA_OPERATION_BIT(OPEN), true },
 	{ "aa_used_read", "vfs_read", AA_OPERATION_BIT(READ), true },
 	{ "aa_used_write", "vfs_write", AA_OPERATION_BIT(WRITE), true },
-	{ "aa_changed_close", "filp_close", AA_OPERATIONS_BY_NAME, true },
-	{ "aa_changed_flush", "filp_flush", AA_OPERATIONS_BY_NAME, false }, /* 6.8 split it off */
+	{ "aa_changed_close", "filp_close", ~0ULL, true },
+	{ "aa_changed_flush", "filp_flush", ~0ULL, false }, /* 6.8 split it off */
 	{ "aa_changed_pwd", "set_fs_pwd", AA_OPERATIONS_BY_NAME, true },
 };
 

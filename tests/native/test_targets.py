@@ -54,7 +54,12 @@ def test_every_program_is_attached(backend: str, area: Path) -> None:
             held = outside.held_by(os.getpid())
         outside.check_gone(before)
     assert targets
+    functions = {line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines()}
     for target in targets:
+        # The one function that not every kernel has: 6.8 split it off filp_close().
+        if target.function == "filp_flush" and "filp_flush" not in functions:
+            assert not target.present, target
+            continue
         assert target.present, target
         assert target.verified, target
         assert target.prog_id in held.programs, target
