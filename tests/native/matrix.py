@@ -60,7 +60,8 @@ def collect() -> dict[str, list[str]]:
     rows = {}
     for ground in GROUNDS:
         environment = dict(os.environ)
-        environment.pop("AA_FILEIO_GUEST", None)
+        for name in ("AA_FILEIO_GUEST", "AA_FILEIO_EVERYTHING"):
+            environment.pop(name, None)
         if ground.name != "native":
             environment["AA_FILEIO_GUEST"] = ground.name
         run = subprocess.run(
