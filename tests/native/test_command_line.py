@@ -27,9 +27,6 @@ PATIENCE = 120
 
 Record = dict[str, Any]
 
-# The command line is the same on every kernel; four emulated ones would take a quarter of an hour for it.
-pytestmark = [pytest.mark.native_only]
-
 
 def aa_fileio(*words: str | bytes | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
     options = {"capture_output": True, "timeout": PATIENCE, "check": False, **options}
@@ -364,6 +361,7 @@ def test_attach_ends_with_the_last_process(area: Path) -> None:
     assert_verdict(verdict, 1)
 
 
+@pytest.mark.guest_only
 def test_the_whole_system_is_seen_but_not_the_tracer(worker: subprocess.Popen[bytes], area: Path) -> None:
     trace = subprocess.Popen([*AA_FILEIO, "attach", "--system", "--json", "-o", area / "trace"])
 
