@@ -233,23 +233,9 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
 		aa_descriptor_changes(state, tid, compat ? regs->cx : regs->si);
 }
 
-/*
- * Spare programs. The kernel skips a program that is running on the same CPU already, and from 7.0 on a tracepoint's
- * programs can be preempted (f7d327654b88, a46023d5616e): a task that is preempted inside ours makes it skip the calls
- * of all that run there meanwhile (measured on 7.2: 3,890 of 12,000). So each tracepoint gets programs in a row there,
- * alike but for their place; the first that the kernel does run does the work, and the others see by `inside` that it
- * is done. Nothing is missed unless all are skipped.
- */
-static __always_inline bool aa_spare_has_work(const struct aa_call_state *state, bool enters)
+static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 number)
 {
-	/* Without a state the first has counted it as lost for want of room. */
-	return state && state->inside != enters;
-}
-
-static __always_inline int aa_tracepoint_enter(__u64 *ctx)
-{
-	__u64 pid_tgid = bpf_get_current_pid_tgid(), number = ctx[1];
-	struct pt_regs *regs = (void *)ctx[0];
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
 	__u64 args[6];
@@ -263,8 +249,6 @@ static __always_inline int aa_tracepoint_enter(__u64 *ctx)
 	}
 	/* For every call, so that a return without an entry can be told: see aa_exit_without_entry(). */
 	state = aa_state_make(tid);
-	if (state)
-		state->inside = 1;
 	aa_note_change(state, tid, regs, number);
 	if (aa_is_compat()) {
 		aa_count(compat_calls, 1);
@@ -297,12 +281,11 @@ static __always_inline int aa_exit_without_entry(const struct aa_call_state *sta
 	return 0;
 }
 
-static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
+static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 result, bool loops)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
-	struct pt_regs *regs;
 	__u64 args[6];
 
 	if (!aa_is_watched(pid_tgid)) {
@@ -310,8 +293,6 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
 		return 0;
 	}
 	state = aa_state_of(tid);
-	if (state)
-		state->inside = 0;
 	aa_change_ends(state, tid);
 	if (aa_is_compat())
 		return 0;
@@ -319,7 +300,6 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
 		state->phase = AA_PHASE_IDLE;
 		return 0;
 	}
-	regs = (void *)ctx[0];
 	if (state && state->phase == AA_PHASE_IN_CALL && aa_row_of(regs->orig_ax) != state->call) {
 		/* Its return was missed, and the entry of the call that returns now. */
 		state->phase = AA_PHASE_IDLE;
@@ -330,11 +310,8 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
 		row = aa_row_of(regs->orig_ax);
 		if (!aa_control.gate || !aa_is_row_asked(row))
 			return 0;
-		if (!aa_config.exit_only || !aa_specs[row].fd) {
-			if (!state && aa_config.has_spares)
-				aa_state_make(tid); /* the spares see that it is done */
+		if (!aa_config.exit_only || !aa_specs[row].fd)
 			return aa_exit_without_entry(state);
-		}
 		args[0] = regs->di;
 		args[1] = regs->si;
 		args[2] = regs->dx;
@@ -350,72 +327,53 @@ static __always_inline int aa_tracepoint_return(__u64 *ctx, bool loops)
 			return 0;
 		}
 	}
-	aa_finish(state, tid, ctx[1], loops);
+	aa_finish(state, tid, result, loops);
 	return 0;
 }
 
 SEC("tp_btf/sys_enter")
-int aa_sys_enter(__u64 *ctx)
+int aa_sys_enter(__u64 *ctx) /* regs, number */
 {
-	return aa_tracepoint_enter(ctx);
+	return aa_tracepoint_enter((void *)ctx[0], ctx[1]);
 }
 
 /* One of the two is loaded. */
 SEC("tp_btf/sys_exit")
-int aa_sys_exit(__u64 *ctx)
+int aa_sys_exit(__u64 *ctx) /* regs, result */
 {
-	return aa_tracepoint_return(ctx, false);
+	return aa_tracepoint_return((void *)ctx[0], ctx[1], false);
 }
 
 SEC("tp_btf/sys_exit")
 int aa_sys_exit_loop(__u64 *ctx)
 {
-	return aa_tracepoint_return(ctx, true);
+	return aa_tracepoint_return((void *)ctx[0], ctx[1], true);
 }
 
 /*
- * Each spare holds all of the work and does not jump to a common program: from 6.13 on such a program's stack may be
- * one for each CPU, guarded by its own run count, which a jump does not raise (seen on 7.2: a stack overwritten).
+ * The same by perf's events of these tracepoints, for kernels from 7.0 on. There a raw tracepoint's programs can be
+ * preempted (f7d327654b88, a46023d5616e), and the kernel skips a program that runs on the same CPU already: a task that
+ * is preempted inside ours costs the calls of all others there meanwhile (measured on 7.2: 3,890 of 12,000). Perf turns
+ * preemption off around its programs, so nothing can come between.
  */
-static __always_inline int aa_spare_entered(__u64 *ctx)
+SEC("tracepoint")
+int aa_event_sys_enter(__u64 *ctx) /* common fields, number, arguments */
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
-
-	if (!aa_control.gate || (aa_is_watched(pid_tgid) && !aa_spare_has_work(aa_state_make((__u32)pid_tgid), true)))
-		return 0;
-	return aa_tracepoint_enter(ctx);
+	return aa_tracepoint_enter((void *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx[1]);
 }
 
-static __always_inline int aa_spare_exited(__u64 *ctx)
+SEC("tracepoint")
+int aa_event_sys_exit(__u64 *ctx) /* common fields, number, result */
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
-
-	/* Without a state: a return from before we attached. */
-	if (aa_is_watched(pid_tgid) && !aa_spare_has_work(aa_state_of((__u32)pid_tgid), false))
-		return 0;
-	return aa_tracepoint_return(ctx, true);
+	return aa_tracepoint_return((void *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx[2], true);
 }
-
-#define AA_DEFINE_SPARE(place)                                                                                         \
-	SEC("tp_btf/sys_enter") int aa_sys_enter_##place(__u64 *ctx)                                                   \
-	{                                                                                                              \
-		return aa_spare_entered(ctx);                                                                          \
-	}                                                                                                              \
-	SEC("tp_btf/sys_exit") int aa_sys_exit_loop_##place(__u64 *ctx)                                                \
-	{                                                                                                              \
-		return aa_spare_exited(ctx);                                                                           \
-	}
-AA_DEFINE_SPARE(1)
-AA_DEFINE_SPARE(2)
-AA_DEFINE_SPARE(3)
-AA_DEFINE_SPARE(4)
-AA_DEFINE_SPARE(5)
-AA_DEFINE_SPARE(6)
-AA_DEFINE_SPARE(7)
 
 /* --- every backend: the tree grows, threads end --- */
 
-/* Both find what an earlier one in the row has done, and do nothing then: they need no mark. */
+/*
+ * From 7.0 on several stand in a row at each of these tracepoints, alike but for their place: see aa_event_sys_enter().
+ * The first that the kernel does run does the work; the others find it done. Nothing is missed unless all are skipped.
+ */
 #define AA_DEFINE_FORK(name)                                                                                           \
 	SEC("tp_btf/sched_process_fork") int name(__u64 *ctx)                                                          \
 	{                                                                                                              \

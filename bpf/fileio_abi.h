@@ -91,7 +91,7 @@ enum aa_path_source {
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + AA_NAME_BYTES)
-#define AA_SPARES 7	    /* see aa_spare in fileio.bpf.c */
+#define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
 enum aa_block {
@@ -186,6 +186,12 @@ struct aa_counters {
 #undef AA_X
 };
 
+/* A CPU's own cache lines. */
+struct aa_cpu_counters {
+	struct aa_counters counters;
+} __attribute__((aligned(128)));
+AA_ASSERT_SIZE(struct aa_cpu_counters, 128);
+
 enum aa_scope {
 	AA_SCOPE_SYSTEM, /* every process but one */
 	AA_SCOPE_SINGLE, /* one process, its threads included */
@@ -199,9 +205,9 @@ struct aa_config {
 	__u32 scope;		    /* enum aa_scope */
 	__u32 no_latency;	    /* durations are not told */
 	__u32 exit_only;	    /* calls by descriptor are taken at their return alone */
-	__u32 has_spares;	    /* each tracepoint has AA_SPARES programs behind the first */
 	__u32 reader_pid_namespace; /* inode number of the reader's */
-	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
+	__u32 reserved;
+	__u64 wake_bytes; /* a ring fuller than this wakes its reader */
 };
 AA_ASSERT_SIZE(struct aa_config, 40);
 

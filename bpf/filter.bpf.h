@@ -11,11 +11,16 @@
 const volatile struct aa_config aa_config = {};
 struct aa_control aa_control = {};
 
+/*
+ * Counters of each CPU, which the core reads through a mapping: a bpf() call would keep every kprobe and perf program
+ * from running on its CPU meanwhile (bpf_prog_active), also while its caller is preempted.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* the loader sets the number of CPUs */
 	__type(key, __u32);
-	__type(value, struct aa_counters);
+	__type(value, struct aa_cpu_counters);
 } aa_counts SEC(".maps");
 
 /*
@@ -24,10 +29,10 @@ struct {
  */
 #define aa_count(name, step)                                                                                           \
 	do {                                                                                                           \
-		__u32 zero_ = 0;                                                                                       \
-		struct aa_counters *counts_ = bpf_map_lookup_elem(&aa_counts, &zero_);                                 \
+		__u32 cpu_ = bpf_get_smp_processor_id();                                                               \
+		struct aa_cpu_counters *counts_ = bpf_map_lookup_elem(&aa_counts, &cpu_);                              \
 		if (counts_)                                                                                           \
-			__sync_fetch_and_add(&counts_->name, (step));                                                  \
+			__sync_fetch_and_add(&counts_->counters.name, (step));                                         \
 	} while (0)
 
 /* Watched processes, by thread group id of the initial pid namespace. */

@@ -43,7 +43,7 @@ struct aa_call_state {
 	__u8 changes_fd;      /* this call may put another file behind a descriptor */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
 	__u8 name_is_cut[2];
-	__u8 inside; /* between sys_enter and sys_exit: see aa_spare_has_work() */
+	__u8 reserved;
 	__u32 changed_slot;
 	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry */
 	char name[2][AA_NAME_BYTES];
@@ -329,7 +329,7 @@ static __always_inline void aa_change_ends(struct aa_call_state *state, __u32 ti
 	bpf_map_delete_elem(&aa_foreign_changes, &tid);
 }
 
-/* Adds a slot's count to a sum that grows with every change; AA_UNSETTLED while one is under way. */
+/* Adds a slot's count to a number that no change leaves as it is; AA_UNSETTLED while one is under way. */
 #define AA_UNSETTLED (1ULL << 63)
 
 static __always_inline __u64 aa_changes_in(__u32 slot)
@@ -345,14 +345,19 @@ static __always_inline __u64 aa_changes_in(__u32 slot)
 static __always_inline __u64 aa_changes_of_descriptor(struct files_struct *files, __s32 fd)
 {
 	__u64 one, all, file;
+	__u32 slot;
 
 	if (BPF_CORE_READ(files, count.counter) < 2)
 		return 0;
 	one = aa_changes_in(aa_changed_slot(files, fd));
 	all = aa_changes_in(aa_changed_slot(files, AA_ALL_DESCRIPTORS));
-	file = aa_changes_in(aa_slot_of(aa_file_of(files, fd), 0));
-	/* Each only grows, so their sum stays the same only if all three do. */
-	return (one + all + file) | ((one | all | file) & AA_UNSETTLED);
+	slot = aa_slot_of(aa_file_of(files, fd), 0);
+	file = aa_changes_in(slot);
+	/* Weights, so that what one of them grew is not taken for what another is behind: the file may be another one.
+	 */
+	return ((one * 0x9e3779b97f4a7c15ULL + all * 0xc2b2ae3d27d4eb4fULL + file * 0x165667b19e3779f9ULL + slot) &
+		~AA_UNSETTLED) |
+	       ((one | all | file) & AA_UNSETTLED);
 }
 
 /* Of the place that a relative name starts from. */
@@ -363,7 +368,7 @@ static __always_inline __u64 aa_changes_of_start(struct task_struct *task, __s32
 	return aa_changes_of_descriptor(BPF_CORE_READ(task, files), dirfd);
 }
 
-/* Nothing changed between two sums. */
+/* Nothing changed between two of these. */
 static __always_inline bool aa_is_settled(__u64 before, __u64 after)
 {
 	return before == after && !(after & AA_UNSETTLED);
@@ -422,7 +427,7 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 		struct files_struct *files = BPF_CORE_READ(task, files);
 		__s32 fd = (__s32)args[(spec->fd - 1) & 7];
 
-		state->changes[0] = aa_changes_of_descriptor(files, fd);
+		state->changes[0] = aa_changes_of_start(task, fd);
 		file = aa_file_of(files, fd);
 		aa_identify(file, &state->object);
 		/* Begun at the return, the position has moved on. */
@@ -457,9 +462,8 @@ static __always_inline void aa_note_used(struct aa_call_state *state, struct fil
 		aa_identify(file, &state->used);
 }
 
-static __always_inline __u8 aa_kind_of(struct file *file)
+static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfsmount)
 {
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	__u16 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
 	unsigned long magic = BPF_CORE_READ(inode, i_sb, s_magic);
 	struct mount *mount;
@@ -490,7 +494,7 @@ static __always_inline __u8 aa_kind_of(struct file *file)
 	default:
 		return AA_KIND_ANON;
 	}
-	mount = aa_real_mount(BPF_CORE_READ(file, f_path.mnt));
+	mount = aa_real_mount(vfsmount);
 	if ((long)BPF_CORE_READ(mount, mnt_ns) != MNT_NS_INTERNAL)
 		return AA_KIND_FILE;
 	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC ? AA_KIND_MEMFD : AA_KIND_ANON;
@@ -501,16 +505,40 @@ static __always_inline bool aa_is_deleted(struct dentry *dentry)
 	return BPF_CORE_READ(dentry, d_parent) != dentry && !BPF_CORE_READ(dentry, d_hash.pprev);
 }
 
+/* Notes what name i starts from, before it is looked at. */
+static __always_inline void aa_start_from(struct aa_scratch *scratch, __u32 i, struct task_struct *task, __s32 fd)
+{
+	scratch->start_fd[i] = fd;
+	scratch->changes[i] = aa_changes_of_start(task, fd);
+}
+
+/* After the walk: what it began with was held by nothing but the descriptor or the directory's owner. */
+static __always_inline bool aa_start_stayed(const struct aa_scratch *scratch, __u32 i, struct task_struct *task)
+{
+	return aa_is_settled(scratch->changes[i], aa_changes_of_start(task, scratch->start_fd[i]));
+}
+
+static __always_inline void aa_check_start(struct aa_scratch *scratch, __u32 i, struct task_struct *task)
+{
+	if (!scratch->place[i].dentry || aa_start_stayed(scratch, i, task))
+		return;
+	scratch->source[i] = AA_PATH_SOURCE_RACED;
+	if (scratch->inode)
+		scratch->object.is_known = 0;
+}
+
 /* The object of a call by descriptor. */
 static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, struct task_struct *task,
 						  const volatile struct aa_call_spec *spec, struct aa_scratch *scratch)
 {
 	__s32 fd = spec->fd ? (__s32)state->args[(spec->fd - 1) & 7] : (__s32)scratch->result;
 	struct files_struct *files = BPF_CORE_READ(task, files);
-	struct file *file = aa_file_of(files, fd);
 	struct aa_identity now;
+	struct file *file;
 	__u8 source = AA_PATH_SOURCE_FILE;
 
+	aa_start_from(scratch, 0, task, fd);
+	file = aa_file_of(files, fd);
 	aa_identify(file, &now);
 	if (aa_config.exit_only && spec->fd) {
 		source = AA_PATH_SOURCE_FD_AT_RETURN;
@@ -518,8 +546,7 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 		if (!aa_identity_equal(&state->used, &now))
 			source = AA_PATH_SOURCE_FD_CHANGED;
 	} else if (spec->fd) {
-		if (!aa_identity_equal(&state->object, &now) ||
-		    !aa_is_settled(state->changes[0], aa_changes_of_descriptor(files, fd)))
+		if (!aa_identity_equal(&state->object, &now) || !aa_is_settled(state->changes[0], scratch->changes[0]))
 			source = AA_PATH_SOURCE_FD_CHANGED;
 	} else if (BPF_CORE_READ(files, count.counter) > 1 &&
 		   (aa_changed_since(aa_changed_slot(files, fd), state->entry_ns) ||
@@ -533,11 +560,12 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 	}
 	if (!file)
 		return;
-	scratch->file = file;
-	scratch->kind = aa_kind_of(file);
 	scratch->source[0] = source;
-	scratch->place[0].dentry = BPF_CORE_READ(file, f_path.dentry);
-	scratch->place[0].vfsmount = BPF_CORE_READ(file, f_path.mnt);
+	/* Not from the file again: closed by another thread, it may be another one by now. */
+	scratch->inode = (void *)(long)now.inode;
+	scratch->place[0].dentry = (void *)(long)now.dentry;
+	scratch->place[0].vfsmount = (void *)(long)now.mount;
+	scratch->kind = aa_kind_of(scratch->inode, scratch->place[0].vfsmount);
 	if (aa_is_deleted(scratch->place[0].dentry))
 		scratch->flags[0] |= AA_PATH_DELETED;
 }
@@ -568,11 +596,12 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 		scratch->source[i] = AA_PATH_SOURCE_AS_PASSED;
 		return;
 	}
+	aa_start_from(scratch, i, task, aa_dirfd(dirfd_argument, state->args));
 	if (!aa_directory_of(task, aa_dirfd(dirfd_argument, state->args), &place))
 		return;
 	if ((__u64)(long)place.dentry != state->directory[i].dentry ||
 	    (__u64)(long)place.vfsmount != state->directory[i].mount ||
-	    !aa_is_settled(state->changes[i], aa_changes_of_start(task, aa_dirfd(dirfd_argument, state->args)))) {
+	    !aa_is_settled(state->changes[i], scratch->changes[i])) {
 		scratch->source[i] = AA_PATH_SOURCE_RACED;
 		return;
 	}
@@ -586,8 +615,7 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, struct ta
 	struct aa_event *event = &scratch->event;
 	struct aa_process_facts *process = &scratch->process;
 	struct aa_file_facts *object = &scratch->object;
-	struct file *file = scratch->file;
-	struct inode *inode = file ? BPF_CORE_READ(file, f_inode) : NULL;
+	struct inode *inode = scratch->inode;
 
 	event->version = AA_ABI_VERSION;
 	event->type = AA_RECORD_EVENT;
@@ -691,7 +719,7 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	}
 	scratch->place[0].dentry = NULL;
 	scratch->place[1].dentry = NULL;
-	scratch->file = NULL;
+	scratch->inode = NULL;
 	scratch->result = result;
 	scratch->now_ns = bpf_ktime_get_boot_ns();
 	scratch->fill = 0;
@@ -705,7 +733,7 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		state->name_bytes[1] = -1;
 	if (spec->fd || (spec->returns_fd && result >= 0))
 		aa_resolve_descriptor(state, task, spec, scratch);
-	if (scratch->file && !(aa_config.kinds >> (scratch->kind & 31) & 1)) {
+	if (scratch->inode && !(aa_config.kinds >> (scratch->kind & 31) & 1) && aa_start_stayed(scratch, 0, task)) {
 		aa_count(filtered, 1);
 	} else {
 		if (spec->path)
@@ -730,6 +758,8 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 			else
 				aa_render_bounded(slot, 1);
 		}
+		aa_check_start(scratch, 0, task);
+		aa_check_start(scratch, 1, task);
 		aa_send(scratch);
 	}
 	aa_scratch_release(scratch);

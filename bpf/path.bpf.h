@@ -33,7 +33,9 @@ struct aa_scratch {
 	__u32 is_done;
 	__u32 start;
 	/* the call */
-	struct file *file;
+	struct inode *inode; /* of the descriptor */
+	__u64 changes[2];    /* of what the names start from */
+	__s32 start_fd[2];
 	__s64 result;
 	__u64 now_ns;
 	__u32 fill; /* bytes of data */

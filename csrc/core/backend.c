@@ -21,6 +21,7 @@
 #include "../../bpf/syscalls.h"
 #include "fileio.skel.h"
 #include "kprobe_line.h"
+#include "tracefs.h"
 
 #define AA_PROBES_MAX 256
 #define AA_GONE_MS 10000 /* far more than any grace period seen (0.6 s in an emulated guest) */
@@ -74,16 +75,16 @@ struct aa_probes {
 	bool is_kprobe;
 	struct fileio_bpf *skeleton;
 	struct aa_kprobe_lines *lines;
+	int tracefs; /* while attaching */
 	struct aa_probe probes[AA_PROBES_MAX];
 	struct aa_target targets[AA_PROBES_MAX];
 	uint32_t program_ids[AA_PROBES_MAX];
-	unsigned row[AA_PROBES_MAX]; /* programs of one tracepoint are spares of each other */
-	unsigned rows;
+	size_t row[AA_PROBES_MAX]; /* index of the program that this one is a spare of, or its own */
 	size_t count;
 	bool loops;
 	bool detached;
-	int counts, cpus;
-	struct aa_counters last_counters;
+	struct aa_cpu_counters *counts; /* the map, one for each possible CPU */
+	size_t counts_bytes;
 	bool has_last_missed;
 	uint64_t last_missed;
 	bool last_exact;
@@ -111,8 +112,8 @@ static const struct aa_below {
 };
 
 static const char aa_remedy_privileges[] =
-	"run as root, or with CAP_BPF and CAP_PERFMON (Debian's perf_event_paranoid=3 keeps these two from kprobes; "
-	"the tracepoint backend needs no more)";
+	"run as root, or with CAP_BPF and CAP_PERFMON (Debian's perf_event_paranoid=3 keeps these two from kprobes, "
+	"and from Linux 7.0 on from tracepoints)";
 
 static bool aa_is_refusal(int errno_value)
 {
@@ -154,28 +155,11 @@ static void aa_probes_add(struct aa_probes *probes, const char *program, const c
 	probe->function = function;
 	probe->is_return = is_return;
 	probe->perf_fd = -1;
+	probes->row[probes->count - 1] = probes->count - 1;
 	bpf_program__set_autoload(probe->program, true);
 	snprintf(target->program, sizeof(target->program), "%s", program);
 	snprintf(target->function, sizeof(target->function), "%s", function);
 	snprintf(target->backend, sizeof(target->backend), "%s", probes->backend);
-}
-
-/* A tracepoint's programs in a row: the first, and its spares where they are needed. See aa_spare_begins(). */
-static void aa_probes_add_row(struct aa_probes *probes, const char *program, const char *tracepoint, bool is_return,
-			      int spares)
-{
-	size_t first = probes->count;
-
-	aa_probes_add(probes, program, tracepoint, is_return);
-	for (int place = 1; probes->skeleton->rodata->aa_config.has_spares && place <= spares; place++) {
-		char name[64];
-
-		snprintf(name, sizeof(name), "%s_%d", program, place);
-		aa_probes_add(probes, name, tracepoint, is_return);
-	}
-	for (size_t i = first; i < probes->count; i++)
-		probes->row[i] = probes->rows;
-	probes->rows++;
 }
 
 /*
@@ -189,6 +173,21 @@ static bool aa_tracepoints_are_preemptible(void)
 	return !uname(&name) && strtol(name.release, NULL, 10) >= 7;
 }
 
+/* A raw tracepoint's program and, where it can be preempted, its spares: see aa_event_sys_enter(). */
+static void aa_probes_add_row(struct aa_probes *probes, const char *program, const char *tracepoint)
+{
+	size_t first = probes->count;
+
+	aa_probes_add(probes, program, tracepoint, false);
+	for (int place = 1; aa_tracepoints_are_preemptible() && place <= AA_SPARES; place++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s_%d", program, place);
+		aa_probes_add(probes, name, tracepoint, false);
+		probes->row[probes->count - 1] = first;
+	}
+}
+
 static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_options *options)
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
@@ -198,9 +197,8 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	bpf_object__for_each_program (program, skeleton->obj)
 		bpf_program__set_autoload(program, false);
 	bpf_program__set_autoload(skeleton->progs.aa_list_tasks, true);
-	skeleton->rodata->aa_config.has_spares = aa_tracepoints_are_preemptible() && probes->loops;
-	aa_probes_add_row(probes, "aa_process_fork", "sched_process_fork", false, 3);
-	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit", false, 3);
+	aa_probes_add_row(probes, "aa_process_fork", "sched_process_fork");
+	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit");
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
 		const struct aa_call_info *info = aa_call_info(row);
 		char name[64];
@@ -222,11 +220,15 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 		bpf_program__set_autoload(
 			probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish, true);
 	} else {
-		/* Spares tell by the entry that a return is done. */
-		if (needs_entry || skeleton->rodata->aa_config.has_spares)
-			aa_probes_add_row(probes, "aa_sys_enter", "sys_enter", false, AA_SPARES);
-		aa_probes_add_row(probes, probes->loops ? "aa_sys_exit_loop" : "aa_sys_exit", "sys_exit", true,
-				  AA_SPARES);
+		bool events = aa_tracepoints_are_preemptible();
+
+		if (needs_entry)
+			aa_probes_add(probes, events ? "aa_event_sys_enter" : "aa_sys_enter", "sys_enter", false);
+		aa_probes_add(probes,
+			      events	    ? "aa_event_sys_exit" :
+			      probes->loops ? "aa_sys_exit_loop" :
+					      "aa_sys_exit",
+			      "sys_exit", true);
 		bpf_map__set_autocreate(skeleton->maps.aa_kprobe_tail, false);
 	}
 }
@@ -239,11 +241,12 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	struct aa_error *error = NULL;
 	struct aa_log log;
 	struct stat status;
-	int result;
+	int result, cpus;
 
 	if (!probes)
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
-	probes->counts = -1;
+	probes->counts = MAP_FAILED;
+	probes->tracefs = -1;
 	probes->backend = backend;
 	probes->is_kprobe = !strcmp(backend, "kprobe");
 	if (access("/sys/kernel/btf/vmlinux", F_OK)) {
@@ -283,6 +286,9 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	bpf_map__set_max_entries(probes->skeleton->maps.aa_ring, (uint32_t)options->ring_bytes);
 	if (options->scope == AA_SCOPE_SYSTEM)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_states, 65536);
+	cpus = libbpf_num_possible_cpus();
+	if (cpus > 0)
+		bpf_map__set_max_entries(probes->skeleton->maps.aa_counts, (uint32_t)cpus);
 	result = fileio_bpf__load(probes->skeleton);
 	if (result) {
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
@@ -301,8 +307,14 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	/* A mapping inherited by a fork would keep the map alive. */
 	madvise(probes->skeleton->bss, sizeof(*probes->skeleton->bss), MADV_DONTFORK);
 	madvise(probes->skeleton->rodata, sizeof(*probes->skeleton->rodata), MADV_DONTFORK);
-	probes->cpus = libbpf_num_possible_cpus();
-	probes->counts = bpf_map__fd(probes->skeleton->maps.aa_counts);
+	probes->counts_bytes = bpf_map__max_entries(probes->skeleton->maps.aa_counts) * sizeof(*probes->counts);
+	probes->counts = mmap(NULL, probes->counts_bytes, PROT_READ, MAP_SHARED,
+			      bpf_map__fd(probes->skeleton->maps.aa_counts), 0);
+	if (probes->counts == MAP_FAILED) {
+		error = aa_probe_error(errno, &log, NULL, NULL, "cannot map the counters");
+		goto out;
+	}
+	madvise(probes->counts, probes->counts_bytes, MADV_DONTFORK);
 out:
 	aa_log_end(previous);
 	if (error) {
@@ -401,7 +413,13 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, struct aa_prob
 		aa_target_read(probe, target);
 		return NULL;
 	}
-	if (probe->is_return) {
+	if (type == BPF_PROG_TYPE_TRACEPOINT) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "raw_syscalls/%s", probe->function);
+		fd = aa_tracefs_event_open(probes->tracefs, name);
+		code = fd < 0 ? errno : 0;
+	} else if (probe->is_return) {
 		error = aa_kprobe_lines_add(probes->lines, program, probe->function, &fd, &code);
 		if (error)
 			return aa_error_with_probe(error, program, probe->function);
@@ -409,7 +427,7 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, struct aa_prob
 		fd = aa_kprobe_entry_open(probe->function);
 		code = fd < 0 ? errno : 0;
 	}
-	if (fd < 0 && code == ENOENT) {
+	if (fd < 0 && code == ENOENT && type == BPF_PROG_TYPE_KPROBE) {
 		for (size_t i = 0; i < sizeof(aa_below) / sizeof(aa_below[0]); i++)
 			if (aa_below[i].needed && !strcmp(program, aa_below[i].program))
 				return aa_probe_error(code, log, program, probe->function,
@@ -451,8 +469,13 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 			return error;
 	}
 	previous = aa_log_begin(&log);
+	if (aa_tracepoints_are_preemptible())
+		probes->tracefs = aa_tracefs_open();
 	for (size_t i = 0; i < probes->count && !error; i++)
 		error = aa_probe_attach(probes, &probes->probes[i], &probes->targets[i], &log);
+	if (probes->tracefs >= 0)
+		close(probes->tracefs);
+	probes->tracefs = -1;
 	aa_log_end(previous);
 	if (error)
 		aa_probes_detach(probes, true);
@@ -523,15 +546,16 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 	probes->detached = true;
 	if (wait)
 		aa_programs_wait(probes);
-	aa_probes_counters(probes, &probes->last_counters);
 }
 
 void aa_probes_destroy(struct aa_probes *probes)
 {
 	if (!probes)
 		return;
-	if (probes->skeleton && probes->counts >= 0)
+	if (probes->counts != MAP_FAILED) {
 		aa_probes_detach(probes, true);
+		munmap(probes->counts, probes->counts_bytes);
+	}
 	fileio_bpf__destroy(probes->skeleton);
 	free(probes);
 }
@@ -608,22 +632,12 @@ struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd)
 
 void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counters)
 {
-	struct aa_counters *values;
-	uint32_t zero = 0;
-
-	*ret_counters = probes->last_counters;
-	if (probes->counts < 0 || probes->cpus <= 0)
-		return;
-	values = calloc((size_t)probes->cpus, sizeof(*values));
-	if (values && !bpf_map_lookup_elem(probes->counts, &zero, values)) {
-		memset(ret_counters, 0, sizeof(*ret_counters));
-		for (int cpu = 0; cpu < probes->cpus; cpu++) {
-#define AA_X(name) ret_counters->name += values[cpu].name;
-			AA_COUNTERS(AA_X)
+	memset(ret_counters, 0, sizeof(*ret_counters));
+	for (size_t cpu = 0; cpu < probes->counts_bytes / sizeof(*probes->counts); cpu++) {
+#define AA_X(name) ret_counters->name += __atomic_load_n(&probes->counts[cpu].counters.name, __ATOMIC_RELAXED);
+		AA_COUNTERS(AA_X)
 #undef AA_X
-		}
 	}
-	free(values);
 }
 
 /*
@@ -641,8 +655,8 @@ struct aa_kprobe_link_info {
 
 bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_reason, size_t reason_bytes)
 {
-	uint64_t of_row[8] = { 0 };
-	bool row_is_seen[8] = { false }, exact = true;
+	uint64_t of_row[AA_PROBES_MAX] = { 0 };
+	bool exact = true;
 
 	*ret_missed = 0;
 	ret_reason[0] = '\0';
@@ -664,15 +678,11 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 		 */
 		if (!bpf_obj_get_info_by_fd(bpf_program__fd(probe->program), &info, &length) &&
 		    length >= offsetof(struct bpf_prog_info, recursion_misses) + sizeof(info.recursion_misses)) {
-			unsigned row = probes->row[i];
+			size_t row = probes->row[i];
 
-			if (bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
-				*ret_missed += info.recursion_misses;
-			} else if (!row_is_seen[row] || info.recursion_misses < of_row[row]) {
-				/* What is missed is skipped by all of a row: by no more than by the least. */
+			/* What is missed is skipped by all of a row: by no more than by the least. */
+			if (row == i || info.recursion_misses < of_row[row])
 				of_row[row] = info.recursion_misses;
-				row_is_seen[row] = true;
-			}
 		}
 		if (bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
 			struct aa_kprobe_link_info link = { 0 };
@@ -686,7 +696,7 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 			*ret_missed += link.missed;
 		}
 	}
-	for (unsigned row = 0; row < probes->rows; row++)
+	for (size_t row = 0; row < probes->count; row++)
 		*ret_missed += of_row[row];
 	if (probes->lines) {
 		uint64_t missed;

@@ -336,6 +336,8 @@ void aa_drain_watch(struct aa_drain *drain)
 void aa_drain_detach(struct aa_drain *drain)
 {
 	atomic_store(&drain->detach_asked, true);
+	/* From here on nothing begins; whoever watches its own process must not see the request either. */
+	aa_probes_control(drain->probes)->gate = 0;
 	aa_drain_request(drain);
 }
 

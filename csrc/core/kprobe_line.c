@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
-#include <linux/perf_event.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +15,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "tracefs.h"
 
 #define AA_GROUP_PREFIX "aa_fileio_"
 #define AA_BUSY_MS 5000 /* a line stays busy while its perf event is torn down behind our back */
@@ -67,34 +67,6 @@ static void aa_nap_ms(long ms)
 	struct timespec time = { ms / 1000, ms % 1000 * 1000000 };
 
 	nanosleep(&time, NULL);
-}
-
-/* A tracefs of our own that no path leads to: nothing is mounted where others could see it. */
-static int aa_tracefs_mount(void)
-{
-	int context = (int)syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC), root = -1;
-
-	if (context < 0)
-		return -1;
-	if (!syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
-		root = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
-	close(context);
-	return root;
-}
-
-static int aa_tracefs_open(void)
-{
-	static const char *const places[] = { "/sys/kernel/tracing", "/sys/kernel/debug/tracing" };
-
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		int root = open(places[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		if (root >= 0 && !faccessat(root, "README", F_OK, 0))
-			return root;
-		if (root >= 0)
-			close(root);
-	}
-	return aa_tracefs_mount();
 }
 
 /* Only async-signal-safe calls: the reaper uses it too. 0 when the line is gone. */
@@ -277,37 +249,10 @@ struct aa_error *aa_kprobe_lines_reap(struct aa_kprobe_lines *lines, const char 
 	return aa_reaper_start(lines);
 }
 
-static int aa_perf_event_open(struct perf_event_attr *attribute)
-{
-	/* pid -1, cpu 0: a BPF program hangs on the event itself and runs on every CPU. */
-	return (int)syscall(SYS_perf_event_open, attribute, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
-}
-
-static bool aa_read_number(int directory, const char *path, unsigned long long *ret_number)
-{
-	int fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
-	char text[64];
-	ssize_t bytes;
-
-	if (fd < 0)
-		return false;
-	bytes = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (bytes <= 0)
-		return false;
-	text[bytes] = '\0';
-	*ret_number = strtoull(text, NULL, 10);
-	return true;
-}
-
 struct aa_error *aa_kprobe_lines_add(struct aa_kprobe_lines *lines, const char *event, const char *function,
 				     int *ret_fd, int *ret_errno)
 {
-	struct perf_event_attr attribute = {
-		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attribute), .sample_period = 1, .wakeup_events = 1
-	};
-	unsigned long long id;
-	char line[256], path[192];
+	char line[256], name[128];
 	int length;
 
 	*ret_fd = -1;
@@ -320,13 +265,8 @@ struct aa_error *aa_kprobe_lines_add(struct aa_kprobe_lines *lines, const char *
 		return aa_error_create(AA_ERROR_ATTACH, errno, "tracefs refused the return probe on %s: %s", function,
 				       strerror(errno));
 	}
-	snprintf(path, sizeof(path), "events/%s/%s/id", lines->group, event);
-	if (!aa_read_number(lines->tracefs, path, &id)) {
-		*ret_errno = errno;
-		return aa_error_create(AA_ERROR_ATTACH, errno, "cannot read tracefs' %s: %s", path, strerror(errno));
-	}
-	attribute.config = id;
-	*ret_fd = aa_perf_event_open(&attribute);
+	snprintf(name, sizeof(name), "%s/%s", lines->group, event);
+	*ret_fd = aa_tracefs_event_open(lines->tracefs, name);
 	if (*ret_fd < 0) {
 		*ret_errno = errno;
 		return aa_error_create(errno == EACCES || errno == EPERM ? AA_ERROR_PERMISSION : AA_ERROR_ATTACH, errno,
@@ -371,15 +311,4 @@ bool aa_kprobe_lines_missed(const struct aa_kprobe_lines *lines, uint64_t *ret_m
 pid_t aa_kprobe_lines_reaper(const struct aa_kprobe_lines *lines)
 {
 	return lines ? lines->reaper : 0;
-}
-
-int aa_kprobe_entry_open(const char *function)
-{
-	struct perf_event_attr attribute = { .size = sizeof(attribute), .config1 = (uintptr_t)function };
-	unsigned long long type;
-
-	if (!aa_read_number(AT_FDCWD, "/sys/bus/event_source/devices/kprobe/type", &type))
-		return -1;
-	attribute.type = (unsigned)type;
-	return aa_perf_event_open(&attribute);
 }

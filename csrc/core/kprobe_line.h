@@ -40,7 +40,4 @@ pid_t aa_kprobe_lines_reaper(const struct aa_kprobe_lines *lines);
 /* In a forked child: forget, close, touch nothing in the kernel. */
 void aa_kprobe_lines_abandon(struct aa_kprobe_lines *lines);
 
-/* perf_event_open of an entry kprobe by the kprobe PMU, which goes away with its descriptor. */
-int aa_kprobe_entry_open(const char *function);
-
 #endif

@@ -278,8 +278,7 @@ def check_ledger(stats: Any, backend: str, **expected: int) -> None:
     accounts |= expected
     assert {name: getattr(stats, name) for name in accounts} == accounts, stats
     # The numbers are right all the same; but where the kernel keeps no count of misses, that is said.
-    if backend not in HERE.bounded:
-        assert stats.exact == (backend not in HERE.inexact), stats
+    assert stats.exact == (backend not in HERE.inexact), stats
     assert stats.complete == (stats.exact and accounts["lost"] == 0 and accounts["compat_calls"] == 0), stats
 
 

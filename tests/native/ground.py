@@ -16,8 +16,6 @@ class Ground(NamedTuple):
     kernel: str
     backends: tuple[str, ...]
     inexact: tuple[str, ...] = ()  # backends whose own misses this kernel does not count
-    # Backends that the kernel may skip, and whose spares then do the work: the count is a bound, seldom 0 under load.
-    bounded: tuple[str, ...] = ()
 
 
 EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
@@ -29,9 +27,7 @@ GROUNDS = (
     Ground("bullseye", "5.10", ("kprobe", "tracepoint"), inexact=("kprobe",)),
     Ground("bookworm", "6.1", ("kprobe", "tracepoint"), inexact=("kprobe",)),
     Ground("trixie", "6.12", ("kprobe", "tracepoint")),
-    # From 7.0 on a tracepoint's programs can be preempted, and under load the spares do not always suffice: what is
-    # skipped is counted (the trace is not exact), but not every event comes. `make soak` runs that backend too.
-    Ground("sid", "7.2", ("kprobe", "tracepoint") if EVERYTHING else ("kprobe",), bounded=("tracepoint",)),
+    Ground("sid", "7.2", ("kprobe", "tracepoint")),
 )
 
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING=1) runs all of it. An emulated machine is ten to

@@ -71,8 +71,8 @@ def _run(compiled: Path, area: Path, backend: str, mode: str, swaps: int, x: Pat
             swap.go()
             events = read_to_end(manager)
             assert swap.process.wait(HANG_SECONDS) == 0
-        assert swap.swaps == swaps
-        return events, swap.letters(), manager.stats
+        assert swap.swaps >= swaps
+        return events, swap.letters(), manager.stats, swap.swaps
     finally:
         swap.kill()
 
@@ -87,7 +87,7 @@ def test_reads_are_named_for_what_was_read(backend: str, area: Path, compiled: P
         else:
             os.mkfifo(path)
     swaps = _SWAPS if mode in ("fifo", "file") else _SWAPS // 5
-    events, letters, stats = _run(
+    events, letters, stats, swapped = _run(
         *(compiled, area, backend, mode, swaps, x, y), ops=["read"], kinds=["file", "pipe"], follow=mode != "process"
     )
     truth = {"A": str(x), "B": str(y)}
@@ -120,7 +120,7 @@ def test_reads_are_named_for_what_was_read(backend: str, area: Path, compiled: P
     assert sources["fd_changed"] > 0, sources
     assert sources["file"] > 0, sources
     compat = stats.compat_calls
-    assert compat == (swaps if mode == "compat" and backend == "tracepoint" else 0)
+    assert compat == (swapped if mode == "compat" and backend == "tracepoint" else 0)
     check_ledger(stats, backend, performed=total, delivered=total, compat_calls=compat)
 
 
@@ -129,7 +129,7 @@ def test_opens_are_named_for_what_was_opened(backend: str, area: Path, compiled:
     x, y = area / "X", area / "Y"
     x.write_bytes(b"")
     y.write_bytes(b"")
-    events, letters, stats = _run(compiled, area, backend, "open", _SWAPS, x, y, ops=["open"])
+    events, letters, stats, _ = _run(compiled, area, backend, "open", _SWAPS, x, y, ops=["open"])
     ((tid, log),) = letters.items()
     identities = {str(path): (path.stat().st_dev, path.stat().st_ino) for path in (x, y)}
     sources: Counter[str] = Counter()

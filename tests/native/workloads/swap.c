@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #define READERS 2
+#define READS_MIN 20
 
 struct reader_log {
 	uint32_t tid;
@@ -45,6 +46,7 @@ struct log {
 	uint32_t ready, go, stop, ended;
 	uint64_t swaps;
 	struct reader_log readers[READERS];
+	uint32_t reads[2]; /* of A and of B */
 };
 
 static struct log *log_;
@@ -79,6 +81,8 @@ static void set(uint32_t *flag)
 
 static void note(struct reader_log *reader, char letter)
 {
+	if (letter == 'A' || letter == 'B')
+		__atomic_add_fetch(&log_->reads[letter - 'A'], 1, __ATOMIC_RELAXED);
 	((char *)log_)[reader->at + reader->count] = letter;
 	__atomic_store_n(&reader->count, reader->count + 1, __ATOMIC_RELEASE);
 }
@@ -163,13 +167,19 @@ static void feed(int which)
 		must(errno == EAGAIN, "write");
 }
 
+static bool is_met(int which)
+{
+	return __atomic_load_n(&log_->reads[which], __ATOMIC_RELAXED) >= READS_MIN;
+}
+
 static void swap(const char *mode, uint64_t swaps)
 {
 	uint64_t random = 88172645463325252u, i;
 
 	while (!is_set(&log_->go))
 		nap();
-	for (i = 0; i < swaps; i++) {
+	/* At least so many, and on until readers have met both: on one busy processor they may come late. */
+	for (i = 0; i < swaps || !is_met(0) || !is_met(1); i++) {
 		swap_once(mode, i);
 		random ^= random << 13;
 		random ^= random >> 7;

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* tracefs, and the perf events that BPF programs of kprobes and of classic tracepoints hang on. */
+#ifndef AA_TRACEFS_H
+#define AA_TRACEFS_H
+
+/* Its root directory, where it is mounted or mounted for us alone by fsmount; < 0 with errno. */
+int aa_tracefs_open(void);
+/* Perf event of events/<name> ("group/event"); < 0 with errno. */
+int aa_tracefs_event_open(int tracefs, const char *name);
+/* Perf event of an entry kprobe by the kprobe PMU, which goes away with its descriptor; < 0 with errno. */
+int aa_kprobe_entry_open(const char *function);
+
+#endif
