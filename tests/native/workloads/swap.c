@@ -38,7 +38,7 @@
 struct reader_log {
 	uint32_t tid;
 	uint32_t count; /* of calls, and of letters */
-	uint32_t at;    /* offset of the letters */
+	uint32_t at;	/* offset of the letters */
 	uint32_t room;
 };
 
@@ -51,8 +51,8 @@ struct log {
 
 static struct log *log_;
 static const char *paths[2];
-static int target;	/* the number that is swapped */
-static int sources[2];	/* X and Y, for dup2() */
+static int target;     /* the number that is swapped */
+static int sources[2]; /* X and Y, for dup2() */
 static int feeders[2]; /* for writing into them, where they are FIFOs */
 static bool is_open_mode;
 
@@ -66,7 +66,7 @@ static void must(bool holds, const char *what)
 
 static void nap(void)
 {
-	nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
 static bool is_set(uint32_t *flag)
@@ -129,10 +129,7 @@ static int compat_dup2(int from, int to)
 {
 	int result;
 
-	__asm__ volatile("int $0x80"
-			 : "=a"(result)
-			 : "a"(63), "b"(from), "c"(to)
-			 : "r8", "r9", "r10", "r11", "memory");
+	__asm__ volatile("int $0x80" : "=a"(result) : "a"(63), "b"(from), "c"(to) : "r8", "r9", "r10", "r11", "memory");
 	return result;
 }
 
@@ -190,6 +187,16 @@ static void swap(const char *mode, uint64_t swaps)
 		if (random % 64 == 5)
 			sched_yield();
 		log_->swaps++;
+		/* Now and then for certain: readers wait in one, the other takes its place, and then the first has
+		 * something. */
+		if (i % (swaps / 32 + 1) == 0) {
+			nap();
+			swap_once(mode, ++i);
+			log_->swaps++;
+			feed(0);
+			feed(1);
+			nap();
+		}
 	}
 	set(&log_->stop);
 	while (__atomic_load_n(&log_->ended, __ATOMIC_ACQUIRE) < (is_open_mode ? 1 : READERS)) {
