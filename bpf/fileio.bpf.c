@@ -9,10 +9,15 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /* --- kprobe: entry kprobe and return kretprobe on each __x64_sys_<call>(const struct pt_regs *) --- */
 
-/* The emission is one program that all returns jump to: seven copies would take seven times as long to verify. */
+/*
+ * Each row has its own two programs, which only ask whether the process is watched; the rest is in two that all jump
+ * to: a hundred copies would take a hundred times as long to verify.
+ */
+enum aa_jump { AA_JUMP_BEGIN, AA_JUMP_FINISH, AA_JUMP_COUNT };
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, AA_JUMP_COUNT);
 	__type(key, __u32);
 	__type(value, __u32);
 } aa_kprobe_tail SEC(".maps");
@@ -20,11 +25,31 @@ struct {
 static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct pt_regs *user;
-	__u64 args[6];
+	struct aa_call_state *state;
 
 	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
 		return 0;
+	state = aa_state_make((__u32)pid_tgid);
+	if (state)
+		state->next_call = call;
+	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_BEGIN);
+	return 0;
+}
+
+SEC("kprobe")
+int aa_kprobe_begin(struct pt_regs *ctx)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct aa_call_state *state = aa_state_of(tid);
+	struct pt_regs *user;
+	__u64 args[6];
+
+	if (!state) {
+		/* Which call it is nobody knows any more: every row is taken for asked. */
+		aa_count(performed, 1);
+		aa_count(state_full, 1);
+		return 0;
+	}
 	/* The wrapper's one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER). */
 	user = (void *)ctx->di;
 	args[0] = BPF_CORE_READ(user, di);
@@ -33,7 +58,7 @@ static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 	args[3] = BPF_CORE_READ(user, r10);
 	args[4] = BPF_CORE_READ(user, r8);
 	args[5] = BPF_CORE_READ(user, r9);
-	aa_begin(aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, call, args);
+	aa_begin(state, tid, state->next_call, args);
 	return 0;
 }
 
@@ -61,7 +86,7 @@ static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
 		}
 		return 0;
 	}
-	bpf_tail_call(ctx, &aa_kprobe_tail, 0);
+	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
 	/* Only if the jump was refused. */
 	state->phase = AA_PHASE_IDLE;
 	aa_count(in_flight, -1);
@@ -92,64 +117,191 @@ int aa_kprobe_loop(struct pt_regs *ctx)
 	return aa_kprobe_emit(ctx, true);
 }
 
-#define AA_X(program, call, ...)                                                                                       \
+#define AA_X(program, ...)                                                                                             \
 	SEC("kprobe") int program(struct pt_regs *ctx)                                                                 \
 	{                                                                                                              \
-		return aa_kprobe_enter(ctx, AA_CALL_##call);                                                           \
+		return aa_kprobe_enter(ctx, AA_CALL_OF(__VA_ARGS__));                                                  \
 	}                                                                                                              \
 	SEC("kprobe") int program##_ret(struct pt_regs *ctx)                                                           \
 	{                                                                                                              \
-		return aa_kprobe_return(ctx, AA_CALL_##call);                                                          \
+		return aa_kprobe_return(ctx, AA_CALL_OF(__VA_ARGS__));                                                 \
 	}
+#define AA_CALL_OF(call, ...) AA_CALL_##call
 AA_CALLS(AA_X)
 #undef AA_X
 
-/* Below the calls: the file the kernel works on, which the descriptor may no longer name at the return. */
-static __always_inline int aa_kprobe_used(struct file *file, bool is_open)
+/* --- below the calls: what the kernel works on --- */
+
+/* The state of a watched thread inside a call of our table, or NULL. */
+static __always_inline struct aa_call_state *aa_state_below(void)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
 
 	if (!aa_is_watched(pid_tgid))
-		return 0;
+		return NULL;
 	state = aa_state_of((__u32)pid_tgid);
-	if (!state || state->phase != AA_PHASE_IN_CALL || state->call >= AA_CALL_COUNT)
-		return 0;
-	if (is_open ? aa_specs[state->call].returns_fd : aa_specs[state->call].moves)
-		aa_note_used(state, file);
+	return state && state->phase == AA_PHASE_IN_CALL && state->call < AA_CALL_COUNT ? state : NULL;
+}
+
+/* The file of a call that moves bytes, which the descriptor may no longer name at the return. */
+static __always_inline int aa_below_moves(struct file *file, __u32 side)
+{
+	struct aa_call_state *state = aa_state_below();
+
+	if (state && aa_specs[state->call].moves && state->by_fd[side])
+		aa_note_used(state, side, file);
 	return 0;
 }
 
 SEC("kprobe")
 int aa_used_read(struct pt_regs *ctx) /* vfs_read(file, …) */
 {
-	return aa_kprobe_used((void *)ctx->di, false);
+	return aa_below_moves((void *)ctx->di, 0);
 }
 
 SEC("kprobe")
 int aa_used_write(struct pt_regs *ctx) /* vfs_write(file, …) */
 {
-	return aa_kprobe_used((void *)ctx->di, false);
+	return aa_below_moves((void *)ctx->di, 0);
+}
+
+SEC("kprobe")
+int aa_used_other(struct pt_regs *ctx) /* security_file_permission(file, mask) */
+{
+	/* A copy asks to read the one and to write the other. */
+	struct aa_call_state *state = aa_state_below();
+
+	if (state)
+		aa_below_moves((void *)ctx->di, aa_specs[state->call].fd2 && ctx->si & MAY_WRITE ? 1 : 0);
+	return 0;
 }
 
 SEC("kprobe")
 int aa_used_open(struct pt_regs *ctx) /* fd_install(fd, file) */
 {
-	return aa_kprobe_used((void *)ctx->si, true);
+	struct aa_call_state *state = aa_state_below();
+
+	if (state && aa_specs[state->call].returns_fd)
+		aa_note_used(state, 0, (void *)ctx->si);
+	return 0;
 }
+
+static __always_inline void aa_below_closes(struct file *file)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct aa_call_state *state = aa_state_below();
+
+	if (state && aa_specs[state->call].closes == 1)
+		aa_note_used(state, 0, file);
+	if (aa_is_shared(BPF_CORE_READ(task, files), aa_is_watched(bpf_get_current_pid_tgid())))
+		aa_changed_now(file);
+}
+
+/*
+ * The entry of a directory that a call acts on. The last one counts: a call whose path was stale looks it up anew.
+ * `side` 1 is the second name of a call. A file system that acts on others below itself does so by other functions.
+ */
+static __always_inline void aa_below_acts(__u32 side, __u64 operations, struct path *directory, struct vfsmount *mount,
+					  struct dentry *dentry, bool is_whole)
+{
+	struct aa_call_state *state = aa_state_below();
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct aa_acted_side *acted;
+	struct aa_acted *both;
+	struct dentry *parent;
+	struct inode *inode;
+
+	if (!state || !(operations >> (state->operation & 63) & 1) || state->by_fd[side])
+		return;
+	both = bpf_map_lookup_elem(&aa_acted, &tid);
+	if (!both) {
+		if (bpf_map_update_elem(&aa_acted, &tid, &aa_new_acted, BPF_ANY))
+			return;
+		both = bpf_map_lookup_elem(&aa_acted, &tid);
+		if (!both)
+			return;
+	}
+	/* A value of the map that an earlier call left is emptied before the first side is told. */
+	if (!state->has_acted) {
+		both->side[0].is_set = 0;
+		both->side[1].is_set = 0;
+	}
+	state->has_acted = 1;
+	acted = &both->side[side];
+	parent = is_whole ? BPF_CORE_READ(dentry, d_parent) : BPF_CORE_READ(directory, dentry);
+	inode = BPF_CORE_READ(dentry, d_inode);
+	acted->dentry = (__u64)(long)dentry;
+	acted->directory = (__u64)(long)parent;
+	acted->directory_inode = (__u64)(long)BPF_CORE_READ(parent, d_inode);
+	acted->mount = (__u64)(long)(mount ? mount : BPF_CORE_READ(directory, mnt));
+	acted->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	acted->is_whole = is_whole;
+	aa_fill_object(&acted->facts, inode, inode ? aa_kind_of(inode, (void *)(long)acted->mount) : 0);
+	bpf_probe_read_kernel_str(acted->leaf, sizeof(acted->leaf), BPF_CORE_READ(dentry, d_name.name));
+	acted->is_set = 1;
+}
+
+#define AA_ACTS(name) (1ULL << AA_OPERATION_##name)
+
+/* security_path_<what>(const struct path *directory, struct dentry *dentry, …) */
+#define AA_DEFINE_ACTED(what, operations)                                                                              \
+	SEC("kprobe") int aa_acted_##what(struct pt_regs *ctx)                                                         \
+	{                                                                                                              \
+		aa_below_acts(0, operations, (void *)ctx->di, NULL, (void *)ctx->si, false);                           \
+		return 0;                                                                                              \
+	}
+AA_DEFINE_ACTED(unlink, AA_ACTS(UNLINK))
+AA_DEFINE_ACTED(rmdir, AA_ACTS(RMDIR))
+AA_DEFINE_ACTED(mkdir, AA_ACTS(MKDIR))
+AA_DEFINE_ACTED(mknod, AA_ACTS(MKNOD))
+AA_DEFINE_ACTED(symlink, AA_ACTS(SYMLINK))
+
+SEC("kprobe")
+int aa_acted_link(
+	struct pt_regs *ctx) /* security_path_link(old_dentry, const struct path *new_directory, new_dentry) */
+{
+	struct path *directory = (void *)ctx->si;
+
+	aa_below_acts(0, AA_ACTS(LINK), NULL, BPF_CORE_READ(directory, mnt), (void *)ctx->di, true);
+	aa_below_acts(1, AA_ACTS(LINK), directory, NULL, (void *)ctx->dx, false);
+	return 0;
+}
+
+SEC("kprobe")
+int aa_acted_rename(
+	struct pt_regs *ctx) /* security_path_rename(old_directory, old_dentry, new_directory, new_dentry, …) */
+{
+	aa_below_acts(0, AA_ACTS(RENAME), (void *)ctx->di, NULL, (void *)ctx->si, false);
+	aa_below_acts(1, AA_ACTS(RENAME), (void *)ctx->dx, NULL, (void *)ctx->cx, false);
+	return 0;
+}
+
+/* security_path_<what>(const struct path *path, …): the file itself */
+#define AA_DEFINE_ACTED_WHOLE(what, operations)                                                                        \
+	SEC("kprobe") int aa_acted_##what(struct pt_regs *ctx)                                                         \
+	{                                                                                                              \
+		struct path *path = (void *)ctx->di;                                                                   \
+                                                                                                                       \
+		aa_below_acts(0, operations, NULL, BPF_CORE_READ(path, mnt), BPF_CORE_READ(path, dentry), true);       \
+		return 0;                                                                                              \
+	}
+AA_DEFINE_ACTED_WHOLE(truncate, AA_ACTS(TRUNCATE))
+AA_DEFINE_ACTED_WHOLE(chmod, AA_ACTS(CHMOD))
+AA_DEFINE_ACTED_WHOLE(chown, AA_ACTS(CHOWN))
 
 /* Where a file is taken out of a descriptor table, and where a current directory is set: see aa_changed. */
 SEC("kprobe")
 int aa_changed_close(struct pt_regs *ctx) /* filp_close(file, …) */
 {
-	aa_changed_now((void *)ctx->di);
+	aa_below_closes((void *)ctx->di);
 	return 0;
 }
 
 SEC("kprobe")
 int aa_changed_flush(struct pt_regs *ctx) /* filp_flush(file, …), where close() no longer calls filp_close() */
 {
-	aa_changed_now((void *)ctx->di);
+	aa_below_closes((void *)ctx->di);
 	return 0;
 }
 
@@ -214,6 +366,12 @@ static __always_inline bool aa_is_row_asked(__u32 row)
 	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
 }
 
+/* Taken at the return alone: a descriptor that is still there, and nobody asks how long it took. */
+static __always_inline bool aa_is_exit_only(__u32 row)
+{
+	return aa_config.exit_only && row < AA_CALL_COUNT && aa_specs[row].fd && !aa_specs[row].closes;
+}
+
 static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number)
 {
 	__u8 what;
@@ -255,7 +413,7 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 		return 0;
 	}
 	row = aa_row_of(number);
-	if (!aa_is_row_asked(row) || (aa_config.exit_only && aa_specs[row].fd))
+	if (!aa_is_row_asked(row) || aa_is_exit_only(row))
 		return 0;
 	args[0] = regs->di;
 	args[1] = regs->si;
@@ -287,6 +445,7 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
 	__u64 args[6];
+	bool is_exec;
 
 	if (!aa_is_watched(pid_tgid)) {
 		aa_change_ends(NULL, tid);
@@ -294,13 +453,15 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	}
 	state = aa_state_of(tid);
 	aa_change_ends(state, tid);
-	if (aa_is_compat())
+	is_exec = state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC;
+	/* An execve of a 32-bit program returns as one, with its number there. */
+	if (aa_is_compat() && !is_exec)
 		return 0;
 	if (state && state->phase == AA_PHASE_UNASKED) {
 		state->phase = AA_PHASE_IDLE;
 		return 0;
 	}
-	if (state && state->phase == AA_PHASE_IN_CALL && aa_row_of(regs->orig_ax) != state->call) {
+	if (state && state->phase == AA_PHASE_IN_CALL && !is_exec && aa_row_of(regs->orig_ax) != state->call) {
 		/* Its return was missed, and the entry of the call that returns now. */
 		state->phase = AA_PHASE_IDLE;
 		aa_count(no_exit, 1);
@@ -310,7 +471,7 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 		row = aa_row_of(regs->orig_ax);
 		if (!aa_control.gate || !aa_is_row_asked(row))
 			return 0;
-		if (!aa_config.exit_only || !aa_specs[row].fd)
+		if (!aa_is_exit_only(row))
 			return aa_exit_without_entry(state);
 		args[0] = regs->di;
 		args[1] = regs->si;
@@ -374,10 +535,18 @@ int aa_event_sys_exit(__u64 *ctx) /* common fields, number, result */
  * From 7.0 on several stand in a row at each of these tracepoints, alike but for their place: see aa_event_sys_enter().
  * The first that the kernel does run does the work; the others find it done. Nothing is missed unless all are skipped.
  */
+static __always_inline void aa_fork_task(struct task_struct *parent, struct task_struct *child)
+{
+	/* Before whoever shares the table can run. */
+	if (aa_is_watched((__u64)BPF_CORE_READ(parent, tgid) << 32 | BPF_CORE_READ(parent, pid)))
+		aa_table_add(child);
+	aa_filter_fork(parent, child);
+}
+
 #define AA_DEFINE_FORK(name)                                                                                           \
 	SEC("tp_btf/sched_process_fork") int name(__u64 *ctx)                                                          \
 	{                                                                                                              \
-		aa_filter_fork((void *)ctx[0], (void *)ctx[1]);                                                        \
+		aa_fork_task((void *)ctx[0], (void *)ctx[1]);                                                          \
 		return 0;                                                                                              \
 	}
 AA_DEFINE_FORK(aa_process_fork)
@@ -407,6 +576,42 @@ AA_DEFINE_PROCESS_EXIT(aa_process_exit)
 AA_DEFINE_PROCESS_EXIT(aa_process_exit_1)
 AA_DEFINE_PROCESS_EXIT(aa_process_exit_2)
 AA_DEFINE_PROCESS_EXIT(aa_process_exit_3)
+
+/*
+ * An exec by another thread than the first: that thread takes the first one's number, whose own state went at its exit
+ * (de_thread()). What it has under way goes on under the new number.
+ */
+static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid)
+{
+	__u32 tid = BPF_CORE_READ(task, pid);
+	struct aa_call_state *state;
+
+	if (tid == old_tid)
+		return 0;
+	state = aa_state_of(old_tid);
+	if (!state)
+		return 0;
+	bpf_map_update_elem(&aa_states, &tid, state, BPF_ANY);
+	if (state->name_is_long[0] || state->name_is_long[1]) {
+		struct aa_long_names *names = bpf_map_lookup_elem(&aa_long_names, &old_tid);
+
+		if (names)
+			bpf_map_update_elem(&aa_long_names, &tid, names, BPF_ANY);
+		bpf_map_delete_elem(&aa_long_names, &old_tid);
+	}
+	bpf_map_delete_elem(&aa_states, &old_tid);
+	return 0;
+}
+
+#define AA_DEFINE_PROCESS_EXEC(name)                                                                                   \
+	SEC("tp_btf/sched_process_exec") int name(__u64 *ctx)                                                          \
+	{                                                                                                              \
+		return aa_exec_task((void *)ctx[0], ctx[1]);                                                           \
+	}
+AA_DEFINE_PROCESS_EXEC(aa_process_exec)
+AA_DEFINE_PROCESS_EXEC(aa_process_exec_1)
+AA_DEFINE_PROCESS_EXEC(aa_process_exec_2)
+AA_DEFINE_PROCESS_EXEC(aa_process_exec_3)
 
 /* Read by the core to seed the tree: every task that the reader's pid namespace shows. */
 SEC("iter/task")
@@ -447,6 +652,9 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	numbers = (void *)process + bpf_core_field_offset(struct pid, numbers);
 	bpf_probe_read_kernel(&upid, sizeof(upid), &numbers[level & 31]);
 	entry.reader_tgid = upid.nr;
+	/* Those that have come to be watched by now: the core lists until nothing new is found. */
+	if (aa_is_watched((__u64)entry.tgid << 32 | entry.tid))
+		aa_table_add(task);
 	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
 	return 0;
 }

@@ -25,7 +25,9 @@ typedef int64_t __s64;
 
 /* X(symbol, name, groups). A number is never used twice; names are what Python's Op shows. */
 #define AA_GROUP_DEFAULT 1
-#define AA_GROUP_MODIFY 2 /* all that can change a file or a name; open is one of them (O_CREAT, O_TRUNC) */
+#define AA_GROUP_MODIFY                                                                                                \
+	2 /* all that can change a file or a name: open too (O_CREAT, O_TRUNC), and a shared mapping                   \
+	   */
 #define AA_GROUP_ACCESS 4
 #define AA_OPERATIONS(X)                                                                                               \
 	X(OPEN, open, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_ACCESS)                                            \
@@ -33,7 +35,28 @@ typedef int64_t __s64;
 	X(WRITE, write, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
 	X(UNLINK, unlink, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                          \
 	X(RMDIR, rmdir, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
-	X(RENAME, rename, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)
+	X(RENAME, rename, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                          \
+	X(TRUNCATE, truncate, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                      \
+	X(ALLOCATE, allocate, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                      \
+	X(LINK, link, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                              \
+	X(SYMLINK, symlink, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                        \
+	X(MKDIR, mkdir, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
+	X(MKNOD, mknod, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
+	X(CHMOD, chmod, AA_GROUP_MODIFY)                                                                               \
+	X(CHOWN, chown, AA_GROUP_MODIFY)                                                                               \
+	X(UTIME, utime, AA_GROUP_MODIFY)                                                                               \
+	X(XATTR, xattr, AA_GROUP_MODIFY)                                                                               \
+	X(COPY, copy, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                              \
+	X(MAP, map, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_ACCESS)                                              \
+	X(SYNC, sync, 0)                                                                                               \
+	X(CLOSE, close, 0)                                                                                             \
+	X(DUP, dup, 0)                                                                                                 \
+	X(EXEC, exec, AA_GROUP_DEFAULT | AA_GROUP_ACCESS)                                                              \
+	X(CHDIR, chdir, 0)                                                                                             \
+	X(MEMFD, memfd, 0)                                                                                             \
+	X(MOUNT, mount, AA_GROUP_MODIFY)                                                                               \
+	X(STAT, stat, 0)                                                                                               \
+	X(LIST, list, 0)
 
 enum aa_operation {
 #define AA_X(symbol, name, groups) AA_OPERATION_##symbol,
@@ -79,6 +102,8 @@ enum aa_path_source {
 		AA_PATH_SOURCE_COUNT,
 };
 
+#define AA_KIND_PLACELESS 0x80 /* with a kind, on the wire: of a file system that is mounted nowhere */
+
 #define AA_PATH_TRUNCATED 1u  /* the beginning of the name is missing (or, of a name as passed, its end) */
 #define AA_PATH_UNREADABLE 2u /* the caller's memory could not be read, at entry nor at return */
 #define AA_PATH_DELETED 4u    /* the name was unlinked when the call returned */
@@ -90,7 +115,7 @@ enum aa_path_source {
 #define AA_WALK_STEPS 256	  /* dentries and mount crossings; one million verified instructions are the bound */
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
-#define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + AA_NAME_BYTES)
+#define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + 3 * AA_NAME_BYTES)
 #define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
@@ -98,6 +123,17 @@ enum aa_block {
 	AA_BLOCK_PROCESS = 1u << 0,
 	AA_BLOCK_FILE = 1u << 1,
 	AA_BLOCK_NAMES = 1u << 2,
+	AA_BLOCK_OTHER_FILE = 1u << 3, /* struct aa_file_facts of the second descriptor: after the names, unaligned */
+	/* What a field would say is not known. */
+	AA_MARK_NO_COUNT = 1u << 14,
+	AA_MARK_NO_FLAGS = 1u << 15,
+};
+
+/* What a walk's components name. */
+enum aa_walk {
+	AA_WALK_NONE,
+	AA_WALK_DIRECTORY, /* where the name as passed starts from */
+	AA_WALK_OBJECT,	   /* the file itself */
 };
 
 enum aa_record_type {
@@ -137,7 +173,7 @@ struct aa_file_facts {
 	__u64 inode;
 	__u32 device; /* the kernel's own encoding: major << 20 | minor */
 	__u16 mode;
-	__u8 kind; /* enum aa_kind */
+	__u8 kind; /* enum aa_kind, AA_KIND_PLACELESS */
 	__u8 is_known;
 };
 
@@ -149,7 +185,7 @@ struct aa_name_facts {
 	__u8 source[2]; /* enum aa_path_source */
 	__u8 flags[2];	/* AA_PATH_* */
 	__u8 has_raw[2];
-	__u8 has_walk[2]; /* a walk may be empty: the root directory itself */
+	__u8 has_walk[2]; /* enum aa_walk; a walk may be empty: the root directory itself */
 	__u16 raw_bytes[2];
 	__u16 walk_bytes[2];
 };
@@ -186,11 +222,13 @@ struct aa_counters {
 #undef AA_X
 };
 
-/* A CPU's own cache lines. */
+/* Each CPU has its own cache lines. */
+#define AA_CPU_COUNTERS_BYTES 128
 struct aa_cpu_counters {
 	struct aa_counters counters;
-} __attribute__((aligned(128)));
-AA_ASSERT_SIZE(struct aa_cpu_counters, 128);
+	__u64 reserved[(AA_CPU_COUNTERS_BYTES - sizeof(struct aa_counters)) / sizeof(__u64)];
+};
+AA_ASSERT_SIZE(struct aa_cpu_counters, AA_CPU_COUNTERS_BYTES);
 
 enum aa_scope {
 	AA_SCOPE_SYSTEM, /* every process but one */

@@ -48,7 +48,16 @@ struct hlist_bl_node {
 	struct hlist_bl_node *next, **pprev;
 };
 
+struct seqcount {
+	unsigned int sequence;
+};
+
+struct seqcount_spinlock {
+	struct seqcount seqcount;
+};
+
 struct dentry {
+	struct seqcount_spinlock d_seq; /* odd while a rename changes name and parent, and another one after it */
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
@@ -176,6 +185,16 @@ struct bpf_iter__task {
 #define EFAULT 14
 #define EEXIST 17
 #define ENAMETOOLONG 36
+
+#define MADV_REMOVE 9 /* include/uapi/asm-generic/mman-common.h */
+#define MAP_ANONYMOUS 0x20
+#define AF_UNIX 1
+#define FICLONE 0x40049409 /* include/uapi/linux/fs.h */
+#define FICLONERANGE 0x4020940d
+#define FIDEDUPERANGE 0xc0189436
+#define F_DUPFD 0
+#define MAY_WRITE 2 /* include/linux/fs.h */
+#define F_DUPFD_CLOEXEC 1030
 
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
 #define FMODE_LSEEK 0x4	 /* include/linux/fs.h */

@@ -32,20 +32,27 @@ enum aa_phase {
 struct aa_call_state {
 	__u64 entry_ns;
 	__u64 args[8];
-	struct aa_identity object;	 /* of the descriptor, at the entry */
-	struct aa_identity used;	 /* the file the kernel really worked on, where a probe below the call tells */
-	struct aa_identity directory[2]; /* what relative names start from */
-	__u64 changes[2];		 /* of the descriptor or of those starts, counted before the look at them */
+	/* Of two sides each: what the descriptor names, or the place that the name starts from, at the entry … */
+	struct aa_identity object[2];
+	struct aa_identity used[2]; /* … and the file that the kernel worked on, where a probe below the call tells */
+	__u64 changes[2];	    /* of the descriptor or the start, counted before the look at it */
+	__u64 count;
 	__s64 position;
+	__u64 flags, mode; /* of struct open_how */
 	__u32 call;
+	__u32 next_call; /* row, from an entry program to the one it jumps to */
 	__u8 operation;
 	__u8 phase;	      /* enum aa_phase */
 	__u8 changes_fd;      /* this call may put another file behind a descriptor */
+	__u8 has_no_count;    /* the parts could not be added up */
+	__u8 has_no_flags;    /* struct open_how could not be read */
+	__u8 has_acted;	      /* something in aa_acted */
+	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
 	__u8 name_is_cut[2];
-	__u8 reserved;
+	__s32 fd[2];
 	__u32 changed_slot;
-	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry */
+	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry, or no name at all */
 	char name[2][AA_NAME_BYTES];
 };
 
@@ -68,6 +75,31 @@ struct {
 	__type(value, struct aa_long_names);
 } aa_long_names SEC(".maps");
 
+/*
+ * The directory and the entry in it that the kernel acted on, told by probes on the security functions below the calls:
+ * no symbolic link and no second look at the caller's memory can disguise them. From such a probe to the return.
+ */
+struct aa_acted_side {
+	__u64 dentry, directory, mount, directory_inode, name_hash;
+	struct aa_file_facts facts;
+	__u8 is_set;
+	__u8 is_whole; /* the entry itself names the file; else its name is in `leaf`, and may be another by now */
+	__u8 reserved[6];
+	char leaf[AA_NAME_BYTES];
+};
+
+struct aa_acted {
+	struct aa_acted_side side[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries,
+	       1024); /* threads between such a probe and their return; without a place: the name as passed */
+	__type(key, __u32);
+	__type(value, struct aa_acted);
+} aa_acted SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 16 << 20); /* the loader sets ring_bytes */
@@ -75,15 +107,16 @@ struct {
 
 static const struct aa_call_state aa_new_state = {};
 static const struct aa_long_names aa_new_long_names = {};
+static const struct aa_acted aa_new_acted = {};
 
 /* The table. Read at a number not known before the call, so it stays in .rodata. */
-#define AA_X(program, call, number_, operation_, origin, ...)                                                          \
+#define AA_X(program, call, function, number_, operation_, origin, ...)                                                \
 	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
 static const volatile struct aa_call_spec aa_specs[AA_CALL_COUNT] = { AA_CALLS(AA_X) };
 #undef AA_X
 
 /* Row + 1 of a call by its number; 0: not in the table. */
-#define AA_X(program, call, number, ...) [number] = AA_CALL_##call + 1,
+#define AA_X(program, call, function, number, ...) [number] = AA_CALL_##call + 1,
 static const volatile __u16 aa_call_by_number[AA_NUMBER_LIMIT] = { AA_CALLS(AA_X) };
 #undef AA_X
 
@@ -123,22 +156,20 @@ static __always_inline bool aa_identity_equal(const struct aa_identity *a, const
 	return a->file == b->file && a->dentry == b->dentry && a->mount == b->mount && a->inode == b->inode;
 }
 
-/* The directory a relative name starts from. */
-static __always_inline bool aa_directory_of(struct task_struct *task, __s32 dirfd, struct aa_place *ret_place)
+/* What a descriptor names, or for AT_FDCWD the current directory. */
+static __always_inline void aa_identify_start(struct task_struct *task, __s32 fd, struct aa_identity *ret_identity)
 {
-	struct file *file;
+	struct dentry *dentry;
 
-	if (dirfd == AT_FDCWD) {
-		ret_place->dentry = BPF_CORE_READ(task, fs, pwd.dentry);
-		ret_place->vfsmount = BPF_CORE_READ(task, fs, pwd.mnt);
-		return true;
+	if (fd != AT_FDCWD) {
+		aa_identify(aa_file_of(BPF_CORE_READ(task, files), fd), ret_identity);
+		return;
 	}
-	file = aa_file_of(BPF_CORE_READ(task, files), dirfd);
-	if (!file)
-		return false;
-	ret_place->dentry = BPF_CORE_READ(file, f_path.dentry);
-	ret_place->vfsmount = BPF_CORE_READ(file, f_path.mnt);
-	return true;
+	dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+	ret_identity->file = 0;
+	ret_identity->dentry = (__u64)(long)dentry;
+	ret_identity->mount = (__u64)(long)BPF_CORE_READ(task, fs, pwd.mnt);
+	ret_identity->inode = (__u64)(long)BPF_CORE_READ(dentry, d_inode);
 }
 
 static __always_inline __s32 aa_dirfd(__u8 argument, const __u64 *args)
@@ -210,9 +241,9 @@ static __always_inline bool aa_is_asked(__u8 operation)
  * each change of a shared table or directory is counted in a slot, for the descriptor, the file taken out of a table,
  * or the directory's owner; a name is certain only if nothing was counted there since before the first look, and
  * nothing is under way. (Times would not do: clocks of two CPUs differ by more than such a change takes.) Slots are
- * shared by chance (4,096 of them): that flags too much, never too little.
+ * shared by chance (65,536 of them): that flags too much, never too little.
  */
-#define AA_CHANGED_SLOTS 4096
+#define AA_CHANGED_SLOTS 65536
 
 struct aa_changed {
 	__u64 count;   /* beginnings and ends of changes */
@@ -239,6 +270,34 @@ static __always_inline __u32 aa_slot_of(const void *object, __u32 detail)
 static __always_inline __u32 aa_changed_slot(struct files_struct *files, __s32 fd)
 {
 	return aa_slot_of(files, fd);
+}
+
+/*
+ * Tables of descriptors that a watched process has or had. Whoever is not watched may share one (CLONE_FILES), and its
+ * changes count then; those of all others would only flag names by chance.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, AA_WATCH_MAX);
+	__type(key, __u64);
+	__type(value, __u8);
+} aa_tables SEC(".maps");
+
+static __always_inline void aa_table_add(struct task_struct *task)
+{
+	__u64 files = (__u64)(long)BPF_CORE_READ(task, files);
+	__u8 one = 1;
+
+	if (!bpf_map_lookup_elem(&aa_tables, &files))
+		bpf_map_update_elem(&aa_tables, &files, &one, BPF_ANY);
+}
+
+/* Somebody else than the current thread can see what it does to its table of descriptors. */
+static __always_inline bool aa_is_shared(struct files_struct *files, bool watched)
+{
+	__u64 key = (__u64)(long)files;
+
+	return BPF_CORE_READ(files, count.counter) > 1 && (watched || bpf_map_lookup_elem(&aa_tables, &key));
 }
 
 /* A moment's change, from a probe at the place where it happens. */
@@ -287,7 +346,7 @@ static __always_inline void aa_descriptor_changes(struct aa_call_state *state, _
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct files_struct *files = BPF_CORE_READ(task, files);
 
-	if (BPF_CORE_READ(files, count.counter) > 1)
+	if (aa_is_shared(files, state))
 		aa_change_begins(state, tid, aa_changed_slot(files, fd));
 }
 
@@ -341,37 +400,47 @@ static __always_inline __u64 aa_changes_in(__u32 slot)
 	return changed->count;
 }
 
-/* Of a descriptor, and of the file it names. Other threads must share the table for it to change during a call. */
+#define AA_SHARED (1ULL << 62)
+
+/* Of a descriptor, and of the file it names. */
 static __always_inline __u64 aa_changes_of_descriptor(struct files_struct *files, __s32 fd)
 {
 	__u64 one, all, file;
 	__u32 slot;
 
-	if (BPF_CORE_READ(files, count.counter) < 2)
-		return 0;
 	one = aa_changes_in(aa_changed_slot(files, fd));
 	all = aa_changes_in(aa_changed_slot(files, AA_ALL_DESCRIPTORS));
 	slot = aa_slot_of(aa_file_of(files, fd), 0);
 	file = aa_changes_in(slot);
-	/* Weights, so that what one of them grew is not taken for what another is behind: the file may be another one.
-	 */
+	/* Weights, so that what one of them grew is not taken for what another is behind: the file may be another. */
 	return ((one * 0x9e3779b97f4a7c15ULL + all * 0xc2b2ae3d27d4eb4fULL + file * 0x165667b19e3779f9ULL + slot) &
 		~AA_UNSETTLED) |
-	       ((one | all | file) & AA_UNSETTLED);
+	       AA_SHARED | ((one | all | file) & AA_UNSETTLED);
 }
 
-/* Of the place that a relative name starts from. */
-static __always_inline __u64 aa_changes_of_start(struct task_struct *task, __s32 dirfd)
+/* Of what a name starts from, that others may share. */
+static __always_inline __u64 aa_changes_if_shared(struct task_struct *task, __s32 fd)
 {
-	if (dirfd == AT_FDCWD)
-		return aa_changes_in(aa_slot_of(BPF_CORE_READ(task, fs), 0));
-	return aa_changes_of_descriptor(BPF_CORE_READ(task, files), dirfd);
+	if (fd == AT_FDCWD)
+		return aa_changes_in(aa_slot_of(BPF_CORE_READ(task, fs), 0)) | AA_SHARED;
+	return aa_changes_of_descriptor(BPF_CORE_READ(task, files), fd);
+}
+
+/*
+ * The same at a first look; 0: nobody else has it, and nobody can come to have it while this thread is inside its call.
+ * (The other way round it may well end to be shared meanwhile: a second look asks whether the first one was 0.)
+ */
+static __always_inline __u64 aa_changes_of_start(struct task_struct *task, __s32 fd)
+{
+	if (fd == AT_FDCWD ? BPF_CORE_READ(task, fs, users) < 2 : BPF_CORE_READ(task, files, count.counter) < 2)
+		return 0;
+	return aa_changes_if_shared(task, fd);
 }
 
 /* Nothing changed between two of these. */
 static __always_inline bool aa_is_settled(__u64 before, __u64 after)
 {
-	return before == after && !(after & AA_UNSETTLED);
+	return !before || (before == after && !(after & AA_UNSETTLED));
 }
 
 /* A descriptor that is known only at the return: the times must do. */
@@ -382,13 +451,151 @@ static __always_inline bool aa_changed_since(__u32 slot, __u64 since_ns)
 	return changed && (changed->under_way > 0 || changed->last_ns >= since_ns);
 }
 
+/* Calls that do many things: is this one of the row's kind? */
+static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec, const __u64 *args)
+{
+	__u32 command = args[1];
+	struct {
+		__u16 family;
+		char first;
+	} address = {};
+
+	switch (spec->when) {
+	case AA_WHEN_REMOVE:
+		return args[2] == MADV_REMOVE;
+	case AA_WHEN_UNIX_PATH:
+		return (__u32)args[2] > sizeof(address.family) && !bpf_probe_read_user(&address, 3, (void *)args[1]) &&
+		       address.family == AF_UNIX && address.first;
+	case AA_WHEN_CLONE:
+		return command == FICLONE || command == FICLONERANGE || command == FIDEDUPERANGE;
+	case AA_WHEN_OF_FILE:
+		return !(args[3] & MAP_ANONYMOUS);
+	case AA_WHEN_DUPLICATES:
+		return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+	default:
+		return true;
+	}
+}
+
+static __always_inline __u64 aa_argument(__u8 which, const __u64 *args)
+{
+	return args[(which - 1) & 7];
+}
+
+/* Source and destination: FICLONE has them the other way round, and the others have one in a structure. */
+static __always_inline void aa_clone_descriptors(struct aa_call_state *state)
+{
+	__u64 fd = 0;
+
+	if ((__u32)state->args[1] == FICLONE) {
+		state->fd[0] = (__s32)state->args[2];
+	} else if ((__u32)state->args[1] == FICLONERANGE) {
+		/* struct file_clone_range: src_fd first */
+		state->fd[0] = bpf_probe_read_user(&fd, sizeof(fd), (void *)state->args[2]) ? -1 : (__s32)fd;
+	} else {
+		/* struct file_dedupe_range: 24 bytes, then for each destination dest_fd first */
+		state->fd[0] = (__s32)state->args[0];
+		state->fd[1] = bpf_probe_read_user(&fd, sizeof(fd), (void *)state->args[2] + 24) ? -1 : (__s32)fd;
+		return;
+	}
+	state->fd[1] = (__s32)state->args[0];
+}
+
+#define AA_IOVEC_MAX 16
+
+static __always_inline void aa_count_parts(struct aa_call_state *state, const void *parts, __u64 number)
+{
+	__u64 sum = 0, length;
+	int i;
+
+	state->has_no_count = 1;
+	if (number > AA_IOVEC_MAX)
+		return;
+	for (i = 0; i < AA_IOVEC_MAX; i++) {
+		if ((__u64)i >= number)
+			break;
+		/* struct iovec: base, length */
+		if (bpf_probe_read_user(&length, sizeof(length), parts + i * 16 + 8))
+			return;
+		sum += length;
+	}
+	state->count = sum;
+	state->has_no_count = 0;
+}
+
+/* Counted at one descriptor, and at all: a change by another thread, or our own. */
+static __always_inline __u64 aa_closes_of(struct files_struct *files, __s32 fd)
+{
+	__u32 one = aa_changed_slot(files, fd), all = aa_changed_slot(files, AA_ALL_DESCRIPTORS);
+	struct aa_changed *changed_one = bpf_map_lookup_elem(&aa_changed, &one);
+	struct aa_changed *changed_all = bpf_map_lookup_elem(&aa_changed, &all);
+
+	return (changed_one ? changed_one->count : 0) + ((changed_all ? changed_all->count : 0) << 32);
+}
+
+/* One of the two sides: a descriptor, or a name and where it starts from. */
+static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path, __u8 dirfd)
+{
+	const void *user;
+
+	if (path) {
+		user = (void *)aa_argument(path, state->args);
+		state->fd[i] = aa_dirfd(dirfd, state->args);
+		if (spec->null && !user && dirfd) {
+			state->by_fd[i] = 1;
+		} else {
+			/* struct sockaddr_un: the family, then the name, which need not end in NUL */
+			if (spec->when == AA_WHEN_UNIX_PATH)
+				user += 2;
+			aa_read_name(state, tid, i, user);
+			if (spec->when == AA_WHEN_UNIX_PATH && state->name_bytes[i] > (__s32)state->args[2] - 2)
+				state->name_bytes[i] = (__s32)state->args[2] - 2;
+			if (spec->empty && state->name_bytes[i] == 0 &&
+			    aa_flags_argument(spec, state->args) & AA_AT_EMPTY_PATH)
+				state->by_fd[i] = 1;
+		}
+	} else if (!state->by_fd[i]) {
+		return;
+	}
+	state->changes[i] = spec->closes ? aa_closes_of(BPF_CORE_READ(task, files), state->fd[i]) :
+					   aa_changes_of_start(task, state->fd[i]);
+	aa_identify_start(task, state->fd[i], &state->object[i]);
+}
+
+static __always_inline void aa_begin_position(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
+{
+	struct file *file = (void *)(long)state->object[0].file;
+	void *at;
+
+	state->position = AA_NO_OFFSET;
+	if (spec->offset) {
+		state->position = (__s64)aa_argument(spec->offset, state->args);
+		if (state->position != AA_NO_OFFSET)
+			return;
+		/* preadv2(), pwritev2(): -1 means the descriptor's own */
+	}
+	/* Begun at the return, it has moved on. */
+	if (aa_config.exit_only)
+		return;
+	at = spec->offset_at ? (void *)aa_argument(spec->offset_at, state->args) : NULL;
+	if (at) {
+		bpf_probe_read_user(&state->position, sizeof(state->position), at);
+		return;
+	}
+	if (spec->moves && state->operation != AA_OPERATION_STAT && file &&
+	    (BPF_CORE_READ(file, f_mode) & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK)
+		state->position = BPF_CORE_READ(file, f_pos);
+}
+
 /* At the entry of a call of a watched thread. */
 static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u32 call, const __u64 *args)
 {
 	const volatile struct aa_call_spec *spec;
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct aa_place place = {};
-	struct file *file;
+	struct {
+		__u64 flags, mode;
+	} how = {};
 	__u8 operation;
 
 	if (call >= AA_CALL_COUNT)
@@ -396,8 +603,9 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	spec = &aa_specs[call];
 	operation = aa_operation_of(spec, args);
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
-	if (!aa_is_asked(operation) || (spec->fd && (__s32)args[(spec->fd - 1) & 7] == aa_control.own_fd &&
-					bpf_get_current_pid_tgid() >> 32 == aa_control.own_tgid)) {
+	if (!aa_is_asked(operation) || !aa_is_meant(spec, args) ||
+	    (spec->fd && (__s32)aa_argument(spec->fd, args) == aa_control.own_fd &&
+	     bpf_get_current_pid_tgid() >> 32 == aa_control.own_tgid)) {
 		if (state)
 			state->phase = AA_PHASE_UNASKED;
 		return;
@@ -421,83 +629,81 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	state->args[3] = args[3];
 	state->args[4] = args[4];
 	state->args[5] = args[5];
-	state->used.file = 0;
-	state->position = AA_NO_OFFSET;
-	if (spec->fd) {
-		struct files_struct *files = BPF_CORE_READ(task, files);
-		__s32 fd = (__s32)args[(spec->fd - 1) & 7];
-
-		state->changes[0] = aa_changes_of_start(task, fd);
-		file = aa_file_of(files, fd);
-		aa_identify(file, &state->object);
-		/* Begun at the return, the position has moved on. */
-		if (file && !aa_config.exit_only &&
-		    (BPF_CORE_READ(file, f_mode) & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK)
-			state->position = BPF_CORE_READ(file, f_pos);
-	}
-	if (spec->path) {
-		aa_read_name(state, tid, 0, (void *)args[(spec->path - 1) & 7]);
-		state->changes[0] = aa_changes_of_start(task, aa_dirfd(spec->dirfd, args));
-		if (aa_directory_of(task, aa_dirfd(spec->dirfd, args), &place)) {
-			state->directory[0].dentry = (__u64)(long)place.dentry;
-			state->directory[0].mount = (__u64)(long)place.vfsmount;
-		}
-	}
-	if (spec->path2) {
-		aa_read_name(state, tid, 1, (void *)args[(spec->path2 - 1) & 7]);
-		state->changes[1] = aa_changes_of_start(task, aa_dirfd(spec->dirfd2, args));
-		if (aa_directory_of(task, aa_dirfd(spec->dirfd2, args), &place)) {
-			state->directory[1].dentry = (__u64)(long)place.dentry;
-			state->directory[1].mount = (__u64)(long)place.vfsmount;
-		}
+	state->used[0].file = 0;
+	state->used[1].file = 0;
+	state->object[0].file = 0;
+	state->has_no_count = 0;
+	state->has_no_flags = 0;
+	state->has_acted = 0;
+	state->name_bytes[0] = -1;
+	state->name_bytes[1] = -1;
+	state->by_fd[0] = spec->fd != 0;
+	state->by_fd[1] = spec->fd2 != 0;
+	if (spec->fd)
+		state->fd[0] = (__s32)aa_argument(spec->fd, args);
+	if (spec->fd2)
+		state->fd[1] = (__s32)aa_argument(spec->fd2, args);
+	if (spec->when == AA_WHEN_CLONE)
+		aa_clone_descriptors(state);
+	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
+	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
+	aa_begin_position(state, spec);
+	state->count = spec->count ? aa_argument(spec->count, args) : 0;
+	if (spec->iovec)
+		aa_count_parts(state, (void *)aa_argument(spec->iovec, args), state->count);
+	if (spec->how) {
+		state->has_no_flags = bpf_probe_read_user(&how, sizeof(how), (void *)aa_argument(spec->how, args)) != 0;
+		state->flags = how.flags;
+		state->mode = how.mode;
 	}
 	state->entry_ns = bpf_ktime_get_boot_ns();
 	state->phase = AA_PHASE_IN_CALL;
 }
 
 /* A probe below the call tells which file the kernel works on; the first one counts. */
-static __always_inline void aa_note_used(struct aa_call_state *state, struct file *file)
+static __always_inline void aa_note_used(struct aa_call_state *state, __u32 i, struct file *file)
 {
-	if (!state->used.file)
-		aa_identify(file, &state->used);
+	if (!state->used[i & 1].file)
+		aa_identify(file, &state->used[i & 1]);
 }
 
 static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfsmount)
 {
 	__u16 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
 	unsigned long magic = BPF_CORE_READ(inode, i_sb, s_magic);
-	struct mount *mount;
+	struct mount *mount = aa_real_mount(vfsmount);
+	bool is_placeless = (long)BPF_CORE_READ(mount, mnt_ns) == MNT_NS_INTERNAL;
+	__u8 place = is_placeless ? AA_KIND_PLACELESS : 0;
 	__u32 major;
 
 	if (magic == ANON_INODE_FS_MAGIC)
-		return AA_KIND_ANON;
+		return AA_KIND_ANON | place;
 	switch (type) {
 	case S_IFDIR:
-		return AA_KIND_DIR;
+		return AA_KIND_DIR | place;
 	case S_IFLNK:
-		return AA_KIND_SYMLINK;
+		return AA_KIND_SYMLINK | place;
 	case S_IFSOCK:
-		return AA_KIND_SOCKET;
+		return AA_KIND_SOCKET | place;
 	case S_IFIFO:
-		return AA_KIND_PIPE;
+		return AA_KIND_PIPE | place;
 	case S_IFBLK:
-		return AA_KIND_DEVICE;
+		return AA_KIND_DEVICE | place;
 	case S_IFCHR:
 		/* Documentation/admin-guide/devices.txt: tty, console and ptmx, pty, USB, ACM, AMA, hypervisor */
 		major = BPF_CORE_READ(inode, i_rdev) >> 20;
 		if (major == 4 || major == 5 || (major >= 136 && major <= 143) || major == 188 || major == 166 ||
 		    major == 204 || major == 229)
-			return AA_KIND_TTY;
-		return AA_KIND_DEVICE;
+			return AA_KIND_TTY | place;
+		return AA_KIND_DEVICE | place;
 	case S_IFREG:
 		break;
 	default:
-		return AA_KIND_ANON;
+		return AA_KIND_ANON | place;
 	}
-	mount = aa_real_mount(vfsmount);
-	if ((long)BPF_CORE_READ(mount, mnt_ns) != MNT_NS_INTERNAL)
+	if (!is_placeless)
 		return AA_KIND_FILE;
-	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC ? AA_KIND_MEMFD : AA_KIND_ANON;
+	return (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC ? AA_KIND_MEMFD : AA_KIND_ANON) | place;
 }
 
 static __always_inline bool aa_is_deleted(struct dentry *dentry)
@@ -505,17 +711,20 @@ static __always_inline bool aa_is_deleted(struct dentry *dentry)
 	return BPF_CORE_READ(dentry, d_parent) != dentry && !BPF_CORE_READ(dentry, d_hash.pprev);
 }
 
-/* Notes what name i starts from, before it is looked at. */
-static __always_inline void aa_start_from(struct aa_scratch *scratch, __u32 i, struct task_struct *task, __s32 fd)
+/* Notes what side i starts from, before it is looked at. */
+static __always_inline void aa_start_from(struct aa_scratch *scratch, __u32 i, struct task_struct *task, __s32 fd,
+					  bool was_shared)
 {
 	scratch->start_fd[i] = fd;
-	scratch->changes[i] = aa_changes_of_start(task, fd);
+	scratch->changes[i] = was_shared ? aa_changes_if_shared(task, fd) : aa_changes_of_start(task, fd);
+	scratch->has_start[i] = 1;
 }
 
 /* After the walk: what it began with was held by nothing but the descriptor or the directory's owner. */
 static __always_inline bool aa_start_stayed(const struct aa_scratch *scratch, __u32 i, struct task_struct *task)
 {
-	return aa_is_settled(scratch->changes[i], aa_changes_of_start(task, scratch->start_fd[i]));
+	return !scratch->has_start[i] ||
+	       aa_is_settled(scratch->changes[i], aa_changes_if_shared(task, scratch->start_fd[i]));
 }
 
 static __always_inline void aa_check_start(struct aa_scratch *scratch, __u32 i, struct task_struct *task)
@@ -523,70 +732,163 @@ static __always_inline void aa_check_start(struct aa_scratch *scratch, __u32 i, 
 	if (!scratch->place[i].dentry || aa_start_stayed(scratch, i, task))
 		return;
 	scratch->source[i] = AA_PATH_SOURCE_RACED;
-	if (scratch->inode)
-		scratch->object.is_known = 0;
+	scratch->inode[i] = NULL;
+}
+
+/* An object found: its name will be walked, its facts be told. */
+static __always_inline void aa_take_object(struct aa_scratch *scratch, __u32 i, const struct aa_identity *identity,
+					   __u8 source)
+{
+	/* Not from the file again: closed by another thread, it may be another one by now. */
+	scratch->inode[i] = (void *)(long)identity->inode;
+	scratch->place[i].dentry = (void *)(long)identity->dentry;
+	scratch->place[i].vfsmount = (void *)(long)identity->mount;
+	scratch->source[i] = source;
+	scratch->walk[i] = AA_WALK_OBJECT;
+	scratch->kind[i] = aa_kind_of(scratch->inode[i], scratch->place[i].vfsmount);
+	if (aa_is_deleted(scratch->place[i].dentry))
+		scratch->flags[i] |= AA_PATH_DELETED;
+}
+
+/*
+ * A descriptor that is closed names nothing at the return: what it named at the entry counts, if a probe below the call
+ * says the same or no other thread can have come between. The beginning of this very close is counted before the look
+ * at the entry, its end before this one.
+ */
+static __always_inline void aa_resolve_closed(struct aa_call_state *state, struct task_struct *task,
+					      const volatile struct aa_call_spec *spec, struct aa_scratch *scratch)
+{
+	struct files_struct *files = BPF_CORE_READ(task, files);
+	const struct aa_identity *closed = state->used[0].file ? &state->used[0] : &state->object[0];
+	struct dentry *dentry = (void *)(long)closed->dentry;
+
+	if (spec->closes > 1 || !dentry)
+		return;
+	if ((__u64)(long)BPF_CORE_READ(dentry, d_inode) != closed->inode ||
+	    (!state->used[0].file && BPF_CORE_READ(files, count.counter) > 1 &&
+	     aa_closes_of(files, state->fd[0]) != state->changes[0] + 1)) {
+		scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
+		return;
+	}
+	aa_take_object(scratch, 0, closed, AA_PATH_SOURCE_FILE);
 }
 
 /* The object of a call by descriptor. */
 static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, struct task_struct *task,
-						  const volatile struct aa_call_spec *spec, struct aa_scratch *scratch)
+						  const volatile struct aa_call_spec *spec, __u32 i,
+						  struct aa_scratch *scratch)
 {
-	__s32 fd = spec->fd ? (__s32)state->args[(spec->fd - 1) & 7] : (__s32)scratch->result;
-	struct files_struct *files = BPF_CORE_READ(task, files);
 	struct aa_identity now;
-	struct file *file;
 	__u8 source = AA_PATH_SOURCE_FILE;
 
-	aa_start_from(scratch, 0, task, fd);
-	file = aa_file_of(files, fd);
-	aa_identify(file, &now);
+	if (spec->closes) {
+		aa_resolve_closed(state, task, spec, scratch);
+		return;
+	}
+	aa_start_from(scratch, i, task, state->fd[i], state->changes[i] != 0);
+	aa_identify_start(task, state->fd[i], &now);
 	if (aa_config.exit_only && spec->fd) {
 		source = AA_PATH_SOURCE_FD_AT_RETURN;
-	} else if (state->used.file) {
-		if (!aa_identity_equal(&state->used, &now))
+	} else if (state->used[i].file) {
+		if (!aa_identity_equal(&state->used[i], &now))
 			source = AA_PATH_SOURCE_FD_CHANGED;
-	} else if (spec->fd) {
-		if (!aa_identity_equal(&state->object, &now) || !aa_is_settled(state->changes[0], scratch->changes[0]))
-			source = AA_PATH_SOURCE_FD_CHANGED;
+	} else if (!aa_identity_equal(&state->object[i], &now) ||
+		   !aa_is_settled(state->changes[i], scratch->changes[i])) {
+		source = AA_PATH_SOURCE_FD_CHANGED;
+	}
+	scratch->source[i] = source;
+	if (source == AA_PATH_SOURCE_FD_CHANGED)
+		return;
+	if (!now.dentry) {
+		scratch->source[i] = AA_PATH_SOURCE_NONE;
+		return;
+	}
+	aa_take_object(scratch, i, &now, source);
+}
+
+/* The object behind a new descriptor. */
+static __always_inline void aa_resolve_opened(struct aa_call_state *state, struct task_struct *task,
+					      struct aa_scratch *scratch)
+{
+	struct files_struct *files = BPF_CORE_READ(task, files);
+	__s32 fd = (__s32)scratch->result;
+	__u8 source = AA_PATH_SOURCE_FILE;
+	struct aa_identity now;
+
+	aa_start_from(scratch, 0, task, fd, false);
+	aa_identify_start(task, fd, &now);
+	if (state->used[0].file) {
+		if (!aa_identity_equal(&state->used[0], &now)) {
+			scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
+			return;
+		}
 	} else if (BPF_CORE_READ(files, count.counter) > 1 &&
 		   (aa_changed_since(aa_changed_slot(files, fd), state->entry_ns) ||
 		    aa_changed_since(aa_changed_slot(files, AA_ALL_DESCRIPTORS), state->entry_ns))) {
-		/* An open's new descriptor was often closed a moment ago: likely right, not certain. */
+		/* A new descriptor was often closed a moment ago: likely right, not certain. */
 		source = AA_PATH_SOURCE_RACED;
 	}
-	if (source == AA_PATH_SOURCE_FD_CHANGED) {
-		scratch->source[0] = source;
-		return;
+	if (now.dentry)
+		aa_take_object(scratch, 0, &now, source);
+}
+
+/* A name that the kernel itself told, below the call. */
+static __always_inline bool aa_resolve_acted(const struct aa_acted_side *acted, __u32 i, struct aa_scratch *scratch)
+{
+	struct dentry *directory = (void *)(long)acted->directory, *dentry = (void *)(long)acted->dentry;
+	struct inode *inode;
+
+	if (!acted->is_set)
+		return false;
+	scratch->place[i].vfsmount = (void *)(long)acted->mount;
+	scratch->walk[i] = AA_WALK_OBJECT;
+	scratch->source[i] = AA_PATH_SOURCE_DENTRY;
+	if (acted->is_whole) {
+		scratch->place[i].dentry = dentry;
+	} else {
+		scratch->place[i].dentry = directory;
+		bpf_probe_read_kernel(scratch->leaf[i], AA_NAME_BYTES, acted->leaf);
+		scratch->has_leaf[i] = 1;
 	}
-	if (!file)
-		return;
-	scratch->source[0] = source;
-	/* Not from the file again: closed by another thread, it may be another one by now. */
-	scratch->inode = (void *)(long)now.inode;
-	scratch->place[0].dentry = (void *)(long)now.dentry;
-	scratch->place[0].vfsmount = (void *)(long)now.mount;
-	scratch->kind = aa_kind_of(scratch->inode, scratch->place[0].vfsmount);
-	if (aa_is_deleted(scratch->place[0].dentry))
-		scratch->flags[0] |= AA_PATH_DELETED;
+	/* Nothing holds the directory any more: that it is the same says that the memory was not given to another. */
+	if ((__u64)(long)BPF_CORE_READ(directory, d_inode) != acted->directory_inode)
+		scratch->source[i] = AA_PATH_SOURCE_RACED;
+	scratch->facts[i] = acted->facts;
+	if (acted->facts.is_known)
+		return true;
+	/* Made by this call: its inode was not there before. */
+	inode = BPF_CORE_READ(dentry, d_inode);
+	if (inode && (__u64)(long)BPF_CORE_READ(dentry, d_parent) == acted->directory &&
+	    BPF_CORE_READ(dentry, d_name.hash_len) == acted->name_hash)
+		scratch->inode[i] = inode;
+	return true;
 }
 
 /* A name as passed: the place it starts from when it is relative. */
 static __always_inline void aa_resolve_name(struct aa_call_state *state, struct task_struct *task, __u32 tid, __u32 i,
-					    __u8 argument, __u8 dirfd_argument, bool has_kernel_name,
+					    __u8 argument, const struct aa_acted *acted, bool has_kernel_name,
 					    struct aa_scratch *scratch)
 {
-	struct aa_place place = {};
+	struct aa_identity now;
 	char first = 0;
 
 	if (state->name_bytes[i] < 0)
 		/* Not resident at the entry; the kernel has touched it since. */
-		aa_read_name(state, tid, i, (void *)state->args[(argument - 1) & 7]);
+		aa_read_name(state, tid, i, (void *)aa_argument(argument, state->args));
+	if (has_kernel_name) {
+		if (state->name_bytes[i] < 0)
+			scratch->flags[i] |= AA_PATH_UNREADABLE;
+		return;
+	}
+	if (acted && aa_resolve_acted(&acted->side[i & 1], i, scratch)) {
+		if (state->name_bytes[i] < 0)
+			scratch->flags[i] |= AA_PATH_UNREADABLE;
+		return;
+	}
 	if (state->name_bytes[i] < 0) {
 		scratch->flags[i] |= AA_PATH_UNREADABLE;
 		return;
 	}
-	if (has_kernel_name)
-		return;
 	if (state->name_is_cut[i])
 		scratch->flags[i] |= AA_PATH_TRUNCATED;
 	if (state->name_bytes[i] == 0)
@@ -596,17 +898,28 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 		scratch->source[i] = AA_PATH_SOURCE_AS_PASSED;
 		return;
 	}
-	aa_start_from(scratch, i, task, aa_dirfd(dirfd_argument, state->args));
-	if (!aa_directory_of(task, aa_dirfd(dirfd_argument, state->args), &place))
+	aa_start_from(scratch, i, task, state->fd[i], state->changes[i] != 0);
+	aa_identify_start(task, state->fd[i], &now);
+	scratch->walk[i] = AA_WALK_DIRECTORY;
+	if (!now.dentry && !state->object[i].dentry)
 		return;
-	if ((__u64)(long)place.dentry != state->directory[i].dentry ||
-	    (__u64)(long)place.vfsmount != state->directory[i].mount ||
+	if (now.dentry != state->object[i].dentry || now.mount != state->object[i].mount ||
 	    !aa_is_settled(state->changes[i], scratch->changes[i])) {
 		scratch->source[i] = AA_PATH_SOURCE_RACED;
 		return;
 	}
 	scratch->source[i] = AA_PATH_SOURCE_DIR_AND_NAME;
-	scratch->place[i] = place;
+	scratch->place[i].dentry = (void *)(long)now.dentry;
+	scratch->place[i].vfsmount = (void *)(long)now.mount;
+}
+
+static __always_inline void aa_fill_object(struct aa_file_facts *object, struct inode *inode, __u32 kind)
+{
+	object->inode = inode ? BPF_CORE_READ(inode, i_ino) : 0;
+	object->device = inode ? BPF_CORE_READ(inode, i_sb, s_dev) : 0;
+	object->mode = inode ? BPF_CORE_READ(inode, i_mode) : 0;
+	object->kind = kind;
+	object->is_known = inode != NULL;
 }
 
 static __always_inline void aa_fill_facts(struct aa_call_state *state, struct task_struct *task,
@@ -614,36 +927,32 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, struct ta
 {
 	struct aa_event *event = &scratch->event;
 	struct aa_process_facts *process = &scratch->process;
-	struct aa_file_facts *object = &scratch->object;
-	struct inode *inode = scratch->inode;
 
 	event->version = AA_ABI_VERSION;
 	event->type = AA_RECORD_EVENT;
 	event->operation = state->operation;
 	event->call = state->call;
 	event->blocks = AA_BLOCK_PROCESS | AA_BLOCK_FILE | AA_BLOCK_NAMES;
+	if (state->has_no_count)
+		event->blocks |= AA_MARK_NO_COUNT;
+	if (state->has_no_flags)
+		event->blocks |= AA_MARK_NO_FLAGS;
 	event->timestamp_ns = scratch->now_ns;
 	event->duration_ns = aa_config.no_latency ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
 	event->result = scratch->result;
 	event->pid = aa_process_number(task);
 	event->tid = aa_thread_number(task);
-	event->fd = spec->fd ? (__s32)state->args[(spec->fd - 1) & 7] : -1;
+	event->fd = spec->fd ? state->fd[0] : -1;
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
-	event->count = spec->count ? state->args[(spec->count - 1) & 7] : 0;
+	event->count = state->count;
 	event->offset = state->position;
-	event->flags = aa_flags_argument(spec, state->args);
-	event->mode = spec->mode ? state->args[(spec->mode - 1) & 7] : 0;
+	event->flags = spec->how ? state->flags : aa_flags_argument(spec, state->args) | spec->implied;
+	event->mode = spec->how ? state->mode : spec->mode ? aa_argument(spec->mode, state->args) : 0;
 
 	process->ppid = aa_process_number(BPF_CORE_READ(task, real_parent));
 	process->uid = bpf_get_current_uid_gid();
 	process->cgroup_id = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(process->comm, sizeof(process->comm));
-
-	object->inode = inode ? BPF_CORE_READ(inode, i_ino) : 0;
-	object->device = inode ? BPF_CORE_READ(inode, i_sb, s_dev) : 0;
-	object->mode = inode ? BPF_CORE_READ(inode, i_mode) : 0;
-	object->kind = scratch->kind;
-	object->is_known = inode != NULL;
 }
 
 static __always_inline void aa_fill_raw(struct aa_call_state *state, struct aa_long_names *names, __u32 i,
@@ -679,9 +988,17 @@ static __always_inline __u64 aa_wake_flags(void)
 	return BPF_RB_NO_WAKEUP;
 }
 
-static __always_inline void aa_send(struct aa_scratch *scratch)
+static __always_inline void aa_send(struct aa_scratch *scratch, bool has_other)
 {
-	__u64 bytes = scratch->fill;
+	__u64 bytes, at = scratch->fill;
+
+	if (has_other && at <= AA_DATA_BYTES - sizeof(struct aa_file_facts)) {
+		bpf_probe_read_kernel(scratch->data + at, sizeof(struct aa_file_facts), &scratch->facts[1]);
+		scratch->event.blocks |= AA_BLOCK_OTHER_FILE;
+		scratch->fill = at + sizeof(struct aa_file_facts);
+	}
+	bytes = scratch->fill;
+	scratch->object = scratch->facts[0];
 
 	scratch->names.source[0] = scratch->source[0];
 	scratch->names.source[1] = scratch->source[1];
@@ -698,14 +1015,27 @@ static __always_inline void aa_send(struct aa_scratch *scratch)
 		aa_count(ring_full, 1);
 }
 
+/* Neither side's object is of a kind that was asked for. What was found a moment ago may be gone: then it counts. */
+static __always_inline bool aa_is_filtered(const struct aa_scratch *scratch, struct task_struct *task)
+{
+	if (!scratch->inode[0] || aa_config.kinds >> (scratch->kind[0] & 31) & 1 || !aa_start_stayed(scratch, 0, task))
+		return false;
+	if (scratch->walk[1] == AA_WALK_NONE)
+		return true;
+	return scratch->inode[1] && !(aa_config.kinds >> (scratch->kind[1] & 31) & 1) &&
+	       aa_start_stayed(scratch, 1, task);
+}
+
 /* At the return of a call that began. `loops`: bpf_loop() may be used (a constant). */
 static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __s64 result, bool loops)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_call_spec *spec;
 	struct aa_long_names *names = NULL;
+	struct aa_acted *acted = NULL;
 	struct aa_scratch *scratch;
 	__u32 call = state->call, slot;
+	bool has_opened;
 
 	if (call >= AA_CALL_COUNT)
 		return;
@@ -717,30 +1047,35 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_count(in_flight, -1);
 		return;
 	}
-	scratch->place[0].dentry = NULL;
-	scratch->place[1].dentry = NULL;
-	scratch->inode = NULL;
+	__builtin_memset(&scratch->place, 0, sizeof(scratch->place));
+	__builtin_memset(&scratch->names, 0, sizeof(scratch->names));
+	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
+	scratch->inode[0] = scratch->inode[1] = NULL;
 	scratch->result = result;
 	scratch->now_ns = bpf_ktime_get_boot_ns();
 	scratch->fill = 0;
 	scratch->source[0] = scratch->source[1] = AA_PATH_SOURCE_NONE;
 	scratch->flags[0] = scratch->flags[1] = 0;
-	scratch->kind = 0;
-	__builtin_memset(&scratch->names, 0, sizeof(scratch->names));
-	if (!spec->path)
-		state->name_bytes[0] = -1;
-	if (!spec->path2)
-		state->name_bytes[1] = -1;
-	if (spec->fd || (spec->returns_fd && result >= 0))
-		aa_resolve_descriptor(state, task, spec, scratch);
-	if (scratch->inode && !(aa_config.kinds >> (scratch->kind & 31) & 1) && aa_start_stayed(scratch, 0, task)) {
+	scratch->walk[0] = scratch->walk[1] = AA_WALK_NONE;
+	scratch->has_start[0] = scratch->has_start[1] = 0;
+	scratch->has_leaf[0] = scratch->has_leaf[1] = 0;
+	scratch->kind[0] = scratch->kind[1] = 0;
+	has_opened = spec->returns_fd && result >= 0;
+	if (state->has_acted && result >= 0)
+		acted = bpf_map_lookup_elem(&aa_acted, &tid);
+	if (has_opened)
+		aa_resolve_opened(state, task, scratch);
+	else if (state->by_fd[0])
+		aa_resolve_descriptor(state, task, spec, 0, scratch);
+	if (state->by_fd[1])
+		aa_resolve_descriptor(state, task, spec, 1, scratch);
+	if (aa_is_filtered(scratch, task)) {
 		aa_count(filtered, 1);
 	} else {
-		if (spec->path)
-			aa_resolve_name(state, task, tid, 0, spec->path, spec->dirfd, spec->returns_fd && result >= 0,
-					scratch);
-		if (spec->path2)
-			aa_resolve_name(state, task, tid, 1, spec->path2, spec->dirfd2, false, scratch);
+		if (spec->path && !state->by_fd[0])
+			aa_resolve_name(state, task, tid, 0, spec->path, acted, has_opened, scratch);
+		if (spec->path2 && !state->by_fd[1])
+			aa_resolve_name(state, task, tid, 1, spec->path2, acted, false, scratch);
 		if (state->name_is_long[0] || state->name_is_long[1])
 			names = bpf_map_lookup_elem(&aa_long_names, &tid);
 		aa_fill_facts(state, task, spec, scratch);
@@ -760,13 +1095,21 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		}
 		aa_check_start(scratch, 0, task);
 		aa_check_start(scratch, 1, task);
-		aa_send(scratch);
+		if (!scratch->facts[0].is_known)
+			aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
+		if (state->by_fd[1])
+			aa_fill_object(&scratch->facts[1], scratch->inode[1], scratch->kind[1]);
+		aa_send(scratch, state->by_fd[1]);
 	}
 	aa_scratch_release(scratch);
 	if (state->name_is_long[0] || state->name_is_long[1]) {
 		state->name_is_long[0] = 0;
 		state->name_is_long[1] = 0;
 		bpf_map_delete_elem(&aa_long_names, &tid);
+	}
+	if (state->has_acted) {
+		state->has_acted = 0;
+		bpf_map_delete_elem(&aa_acted, &tid);
 	}
 	aa_count(in_flight, -1);
 }
@@ -785,6 +1128,8 @@ static __always_inline void aa_abandon(__u32 tid)
 	}
 	if (state->name_is_long[0] || state->name_is_long[1])
 		bpf_map_delete_elem(&aa_long_names, &tid);
+	if (state->has_acted)
+		bpf_map_delete_elem(&aa_acted, &tid);
 	bpf_map_delete_elem(&aa_states, &tid);
 }
 

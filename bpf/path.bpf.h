@@ -3,7 +3,8 @@
  * The kernel's own name of a file: from its dentry up to the watched task's root, over mounts.
  *
  * The walk is made twice: first to copy, then to look again. Equal checksums say that both walks met the same dentries
- * with the same names, hence that the name was true between the two; unequal ones, that a rename went on meanwhile.
+ * with the same sequence counts, which each rename raises (d_move()), hence that the name was true between the two;
+ * unequal ones, that a rename went on meanwhile. Names alone would not do: renamed to and fro they are the same again.
  * Components are copied leaf first, so what does not fit is the beginning.
  *
  * Everything the walk remembers lives in the scratch record, a map value: what is read back from a map is unknown to
@@ -31,17 +32,21 @@ struct aa_scratch {
 	struct vfsmount *root_mount;
 	__u64 checksum;
 	__u32 is_done;
+	__u32 is_torn;
 	__u32 start;
-	/* the call */
-	struct inode *inode; /* of the descriptor */
-	__u64 changes[2];    /* of what the names start from */
-	__s32 start_fd[2];
+	__u32 reserved;
+	/* the call, and its two sides */
 	__s64 result;
 	__u64 now_ns;
+	__u64 changes[2]; /* of what the names start from */
+	struct inode *inode[2];
+	struct aa_file_facts facts[2];
+	__s32 start_fd[2];
 	__u32 fill; /* bytes of data */
 	__u8 source[2], flags[2];
-	__u32 kind;
-	__u32 reserved;
+	__u8 kind[2], walk[2]; /* enum aa_kind, enum aa_walk */
+	__u8 has_start[2], has_leaf[2];
+	char leaf[2][AA_NAME_BYTES]; /* the last component, where it is no longer the entry's name */
 	/* the record, contiguous as it is sent */
 	struct aa_event event;
 	struct aa_process_facts process;
@@ -126,8 +131,7 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 	struct dentry *dentry = scratch->dentry, *parent;
 	struct mount *mount = scratch->mount;
 	const unsigned char *name;
-	__u64 hash_and_length;
-	__u32 at;
+	__u32 sequence, at;
 	long copied;
 
 	if (!dentry || (dentry == scratch->root_dentry &&
@@ -135,6 +139,9 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 		scratch->is_done = 1;
 		return true;
 	}
+	sequence = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
+	if (sequence & 1)
+		scratch->is_torn = 1;
 	parent = BPF_CORE_READ(dentry, d_parent);
 	if (dentry == scratch->mount_root || dentry == parent) {
 		struct mount *up = BPF_CORE_READ(mount, mnt_parent);
@@ -151,7 +158,6 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 		}
 		parent = NULL;
 	}
-	hash_and_length = BPF_CORE_READ(dentry, d_name.hash_len);
 	name = BPF_CORE_READ(dentry, d_name.name);
 	if (copies) {
 		at = scratch->fill;
@@ -163,7 +169,7 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 		scratch->fill = at + copied;
 	}
 	scratch->checksum = (scratch->checksum << 7 | scratch->checksum >> 57) * 31 + (__u64)(long)dentry +
-			    hash_and_length + (__u64)(long)name;
+			    sequence * 0x9e3779b97f4a7c15ULL;
 	scratch->dentry = parent;
 	return false;
 }
@@ -192,6 +198,18 @@ static long aa_check_round(__u32 round, void *slot)
 	return !scratch || aa_walk_step(scratch, false);
 }
 
+static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
+{
+	__u32 at = scratch->fill;
+	long copied;
+
+	if (at > AA_DATA_BYTES - AA_NAME_BYTES)
+		return;
+	copied = bpf_probe_read_kernel_str(scratch->data + at, AA_NAME_BYTES, scratch->leaf[i & 1]);
+	if (copied > 0)
+		scratch->fill = at + copied;
+}
+
 /*
  * Global functions of plain numbers: the verifier takes each once, for any argument, instead of once for every state
  * that reaches it (in one piece the walks alone pass its 1,000,000 instructions).
@@ -208,9 +226,12 @@ static long aa_check_round(__u32 round, void *slot)
 		if (!scratch)                                                                                          \
 			return 0;                                                                                      \
 		aa_mask(i, 1);                                                                                         \
+		scratch->is_torn = 0;                                                                                  \
 		aa_walk_start(scratch, i, fs);                                                                         \
+		if (scratch->has_leaf[i])                                                                              \
+			aa_copy_leaf(scratch, i);                                                                      \
 		COPY_ROUNDS;                                                                                           \
-		scratch->names.has_walk[i] = 1;                                                                        \
+		scratch->names.has_walk[i] = scratch->walk[i];                                                         \
 		scratch->names.walk_bytes[i] = scratch->fill - scratch->start;                                         \
 		is_done = scratch->is_done;                                                                            \
 		if (!is_done) {                                                                                        \
@@ -220,7 +241,7 @@ static long aa_check_round(__u32 round, void *slot)
 		checksum = scratch->checksum;                                                                          \
 		aa_walk_start(scratch, i, fs);                                                                         \
 		CHECK_ROUNDS;                                                                                          \
-		if (scratch->checksum != checksum)                                                                     \
+		if (scratch->checksum != checksum || scratch->is_torn)                                                 \
 			scratch->source[i] = AA_PATH_SOURCE_RACED;                                                     \
 		return 0;                                                                                              \
 	}

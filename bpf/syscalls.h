@@ -3,19 +3,29 @@
  * The one table of system calls. A row is a call: it appears in every backend, in SYSCALLS, in `targets` and in the
  * documents' table without a second edit.
  *
- *   AA_CALL(program, call, number, operation, origin, what its arguments are…)
+ *   AA_CALL(program, call, function, number, operation, origin, what its arguments are…)
  *     program    stem of its BPF programs: <program> at entry, <program>_ret at return
- *     call       its name; the kernel function is __x64_sys_<call>
+ *     call       its name, as the manual page has it
+ *     function   the kernel function is __x64_sys_<function>
  *     number     of x86_64 (arch/x86/entry/syscalls/syscall_64.tbl)
  *     operation  of AA_OPERATIONS
  *     origin     1: one of KPROBE_TARGETS, the set this project began with; it never grows
  *
  * Arguments count from 1, as in the manual page; what is not named does not apply.
  *     .fd         descriptor the call works on      .path, .dirfd     first name and the directory it is relative to
- *     .count      bytes asked for                   .path2, .dirfd2   second name
- *     .flags      flags as passed                   .mode             permission bits, where O_CREAT makes them apply
+ *     .fd2        the other one, of a copy          .path2, .dirfd2   second name
+ *     .count      bytes asked for, or a length      .flags            flags as passed
+ *     .offset     the position, as a number         .mode             permission bits, protection, access asked for
+ *     .offset_at  pointer to the position; NULL: that of the descriptor
+ *     .iovec      array of parts, whose lengths add up to the count; .count is their number
+ *     .how        struct open_how: flags and mode
  *     .returns_fd the result is a new descriptor    .moves            the result is a number of bytes
+ *     .implied    flags that the call stands for
  *     .if_flag, .then_operation   with this flag it is another operation
+ *     .empty      AT_EMPTY_PATH among the flags: an empty name means the directory's descriptor itself
+ *     .null       a NULL name means the directory's descriptor itself
+ *     .closes     the descriptor is closed: 1, and those behind it: 2
+ *     .when       taken only when the arguments say so: enum aa_when
  */
 #ifndef AA_SYSCALLS_H
 #define AA_SYSCALLS_H
@@ -23,26 +33,160 @@
 #include "fileio_abi.h"
 
 #define AA_AT_REMOVEDIR 0x200 /* include/uapi/linux/fcntl.h */
+#define AA_AT_EMPTY_PATH 0x1000
+#define AA_CREAT_FLAGS 01101 /* O_CREAT | O_WRONLY | O_TRUNC, as creat(2) says */
+
+/* Calls that do many things: which of them is a file operation. Looked at before anything is counted. */
+enum aa_when {
+	AA_WHEN_ALWAYS,
+	AA_WHEN_REMOVE,	    /* madvise(…, MADV_REMOVE) */
+	AA_WHEN_UNIX_PATH,  /* bind() of an AF_UNIX address that is a path; the name is inside the address */
+	AA_WHEN_CLONE,	    /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE); the other descriptor is in its argument */
+	AA_WHEN_OF_FILE,    /* mmap() without MAP_ANONYMOUS */
+	AA_WHEN_DUPLICATES, /* fcntl(F_DUPFD, F_DUPFD_CLOEXEC) */
+};
 
 /* clang-format off */
 #define AA_CALLS(AA_CALL) \
-	AA_CALL(aa_sys_openat, openat, 257, OPEN, 1, \
+	AA_CALL(aa_sys_openat, openat, openat, 257, OPEN, 1, \
 		.dirfd = 1, .path = 2, .flags = 3, .mode = 4, .returns_fd = 1) \
-	AA_CALL(aa_sys_read, read, 0, READ, 1, .fd = 1, .count = 3, .moves = 1) \
-	AA_CALL(aa_sys_write, write, 1, WRITE, 1, .fd = 1, .count = 3, .moves = 1) \
-	AA_CALL(aa_sys_unlink, unlinkat, 263, UNLINK, 1, .dirfd = 1, .path = 2, .flags = 3, \
-		.if_flag = AA_AT_REMOVEDIR, .then_operation = AA_OPERATION_RMDIR) \
-	AA_CALL(aa_sys_unlink_legacy, unlink, 87, UNLINK, 1, .path = 1) \
-	AA_CALL(aa_sys_rename, renameat2, 316, RENAME, 1, \
+	AA_CALL(aa_sys_read, read, read, 0, READ, 1, .fd = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_write, write, write, 1, WRITE, 1, .fd = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_unlink, unlinkat, unlinkat, 263, UNLINK, 1, \
+		.dirfd = 1, .path = 2, .flags = 3, .if_flag = AA_AT_REMOVEDIR, .then_operation = AA_OPERATION_RMDIR) \
+	AA_CALL(aa_sys_unlink_legacy, unlink, unlink, 87, UNLINK, 1, .path = 1) \
+	AA_CALL(aa_sys_rename, renameat2, renameat2, 316, RENAME, 1, \
 		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5) \
-	AA_CALL(aa_sys_rename_legacy, rename, 82, RENAME, 1, .path = 1, .path2 = 2)
+	AA_CALL(aa_sys_rename_legacy, rename, rename, 82, RENAME, 1, .path = 1, .path2 = 2) \
+	/* opens */ \
+	AA_CALL(aa_sys_open, open, open, 2, OPEN, 0, .path = 1, .flags = 2, .mode = 3, .returns_fd = 1) \
+	AA_CALL(aa_sys_creat, creat, creat, 85, OPEN, 0, .path = 1, .mode = 2, .implied = AA_CREAT_FLAGS, .returns_fd = 1) \
+	AA_CALL(aa_sys_openat2, openat2, openat2, 437, OPEN, 0, .dirfd = 1, .path = 2, .how = 3, .returns_fd = 1) \
+	AA_CALL(aa_sys_open_by_handle_at, open_by_handle_at, open_by_handle_at, 304, OPEN, 0, \
+		.dirfd = 1, .flags = 3, .returns_fd = 1) \
+	AA_CALL(aa_sys_memfd_create, memfd_create, memfd_create, 319, MEMFD, 0, .flags = 2, .returns_fd = 1) \
+	/* reads and writes */ \
+	AA_CALL(aa_sys_pread64, pread64, pread64, 17, READ, 0, .fd = 1, .count = 3, .offset = 4, .moves = 1) \
+	AA_CALL(aa_sys_readv, readv, readv, 19, READ, 0, .fd = 1, .iovec = 2, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_preadv, preadv, preadv, 295, READ, 0, .fd = 1, .iovec = 2, .count = 3, .offset = 4, .moves = 1) \
+	AA_CALL(aa_sys_preadv2, preadv2, preadv2, 327, READ, 0, \
+		.fd = 1, .iovec = 2, .count = 3, .offset = 4, .flags = 6, .moves = 1) \
+	AA_CALL(aa_sys_pwrite64, pwrite64, pwrite64, 18, WRITE, 0, .fd = 1, .count = 3, .offset = 4, .moves = 1) \
+	AA_CALL(aa_sys_writev, writev, writev, 20, WRITE, 0, .fd = 1, .iovec = 2, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_pwritev, pwritev, pwritev, 296, WRITE, 0, .fd = 1, .iovec = 2, .count = 3, .offset = 4, .moves = 1) \
+	AA_CALL(aa_sys_pwritev2, pwritev2, pwritev2, 328, WRITE, 0, \
+		.fd = 1, .iovec = 2, .count = 3, .offset = 4, .flags = 6, .moves = 1) \
+	/* lengths */ \
+	AA_CALL(aa_sys_truncate, truncate, truncate, 76, TRUNCATE, 0, .path = 1, .count = 2) \
+	AA_CALL(aa_sys_ftruncate, ftruncate, ftruncate, 77, TRUNCATE, 0, .fd = 1, .count = 2) \
+	AA_CALL(aa_sys_fallocate, fallocate, fallocate, 285, ALLOCATE, 0, .fd = 1, .flags = 2, .offset = 3, .count = 4) \
+	AA_CALL(aa_sys_madvise, madvise, madvise, 28, ALLOCATE, 0, .count = 2, .flags = 3, .when = AA_WHEN_REMOVE) \
+	/* names */ \
+	AA_CALL(aa_sys_rmdir, rmdir, rmdir, 84, RMDIR, 0, .path = 1) \
+	AA_CALL(aa_sys_renameat, renameat, renameat, 264, RENAME, 0, .dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4) \
+	AA_CALL(aa_sys_link, link, link, 86, LINK, 0, .path = 1, .path2 = 2) \
+	AA_CALL(aa_sys_linkat, linkat, linkat, 265, LINK, 0, \
+		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5, .empty = 1) \
+	AA_CALL(aa_sys_symlink, symlink, symlink, 88, SYMLINK, 0, .path = 2) \
+	AA_CALL(aa_sys_symlinkat, symlinkat, symlinkat, 266, SYMLINK, 0, .dirfd = 2, .path = 3) \
+	AA_CALL(aa_sys_mkdir, mkdir, mkdir, 83, MKDIR, 0, .path = 1, .mode = 2) \
+	AA_CALL(aa_sys_mkdirat, mkdirat, mkdirat, 258, MKDIR, 0, .dirfd = 1, .path = 2, .mode = 3) \
+	AA_CALL(aa_sys_mknod, mknod, mknod, 133, MKNOD, 0, .path = 1, .mode = 2) \
+	AA_CALL(aa_sys_mknodat, mknodat, mknodat, 259, MKNOD, 0, .dirfd = 1, .path = 2, .mode = 3) \
+	AA_CALL(aa_sys_bind, bind, bind, 49, MKNOD, 0, .path = 2, .when = AA_WHEN_UNIX_PATH) \
+	/* attributes */ \
+	AA_CALL(aa_sys_chmod, chmod, chmod, 90, CHMOD, 0, .path = 1, .mode = 2) \
+	AA_CALL(aa_sys_fchmod, fchmod, fchmod, 91, CHMOD, 0, .fd = 1, .mode = 2) \
+	AA_CALL(aa_sys_fchmodat, fchmodat, fchmodat, 268, CHMOD, 0, .dirfd = 1, .path = 2, .mode = 3) \
+	AA_CALL(aa_sys_fchmodat2, fchmodat2, fchmodat2, 452, CHMOD, 0, \
+		.dirfd = 1, .path = 2, .mode = 3, .flags = 4, .empty = 1) \
+	AA_CALL(aa_sys_chown, chown, chown, 92, CHOWN, 0, .path = 1) \
+	AA_CALL(aa_sys_fchown, fchown, fchown, 93, CHOWN, 0, .fd = 1) \
+	AA_CALL(aa_sys_lchown, lchown, lchown, 94, CHOWN, 0, .path = 1) \
+	AA_CALL(aa_sys_fchownat, fchownat, fchownat, 260, CHOWN, 0, .dirfd = 1, .path = 2, .flags = 5, .empty = 1) \
+	AA_CALL(aa_sys_utime, utime, utime, 132, UTIME, 0, .path = 1) \
+	AA_CALL(aa_sys_utimes, utimes, utimes, 235, UTIME, 0, .path = 1) \
+	AA_CALL(aa_sys_futimesat, futimesat, futimesat, 261, UTIME, 0, .dirfd = 1, .path = 2, .null = 1) \
+	AA_CALL(aa_sys_utimensat, utimensat, utimensat, 280, UTIME, 0, \
+		.dirfd = 1, .path = 2, .flags = 4, .empty = 1, .null = 1) \
+	AA_CALL(aa_sys_setxattr, setxattr, setxattr, 188, XATTR, 0, .path = 1, .count = 4, .flags = 5) \
+	AA_CALL(aa_sys_lsetxattr, lsetxattr, lsetxattr, 189, XATTR, 0, .path = 1, .count = 4, .flags = 5) \
+	AA_CALL(aa_sys_fsetxattr, fsetxattr, fsetxattr, 190, XATTR, 0, .fd = 1, .count = 4, .flags = 5) \
+	AA_CALL(aa_sys_setxattrat, setxattrat, setxattrat, 463, XATTR, 0, .dirfd = 1, .path = 2, .flags = 3, .empty = 1) \
+	AA_CALL(aa_sys_removexattr, removexattr, removexattr, 197, XATTR, 0, .path = 1) \
+	AA_CALL(aa_sys_lremovexattr, lremovexattr, lremovexattr, 198, XATTR, 0, .path = 1) \
+	AA_CALL(aa_sys_fremovexattr, fremovexattr, fremovexattr, 199, XATTR, 0, .fd = 1) \
+	AA_CALL(aa_sys_removexattrat, removexattrat, removexattrat, 466, XATTR, 0, \
+		.dirfd = 1, .path = 2, .flags = 3, .empty = 1) \
+	/* from file to file */ \
+	AA_CALL(aa_sys_copy_file_range, copy_file_range, copy_file_range, 326, COPY, 0, \
+		.fd = 1, .offset_at = 2, .fd2 = 3, .count = 5, .flags = 6, .moves = 1) \
+	AA_CALL(aa_sys_sendfile, sendfile, sendfile64, 40, COPY, 0, \
+		.fd = 2, .fd2 = 1, .offset_at = 3, .count = 4, .moves = 1) \
+	AA_CALL(aa_sys_splice, splice, splice, 275, COPY, 0, \
+		.fd = 1, .offset_at = 2, .fd2 = 3, .count = 5, .flags = 6, .moves = 1) \
+	AA_CALL(aa_sys_tee, tee, tee, 276, COPY, 0, .fd = 1, .fd2 = 2, .count = 3, .flags = 4, .moves = 1) \
+	AA_CALL(aa_sys_vmsplice, vmsplice, vmsplice, 278, COPY, 0, \
+		.fd = 1, .iovec = 2, .count = 3, .flags = 4, .moves = 1) \
+	AA_CALL(aa_sys_ioctl, ioctl, ioctl, 16, COPY, 0, .fd = 1, .fd2 = 3, .flags = 2, .when = AA_WHEN_CLONE) \
+	/* memory */ \
+	AA_CALL(aa_sys_mmap, mmap, mmap, 9, MAP, 0, \
+		.count = 2, .mode = 3, .flags = 4, .fd = 5, .offset = 6, .when = AA_WHEN_OF_FILE) \
+	AA_CALL(aa_sys_msync, msync, msync, 26, SYNC, 0, .count = 2, .flags = 3) \
+	/* to the disk */ \
+	AA_CALL(aa_sys_fsync, fsync, fsync, 74, SYNC, 0, .fd = 1) \
+	AA_CALL(aa_sys_fdatasync, fdatasync, fdatasync, 75, SYNC, 0, .fd = 1) \
+	AA_CALL(aa_sys_syncfs, syncfs, syncfs, 306, SYNC, 0, .fd = 1) \
+	AA_CALL(aa_sys_sync_file_range, sync_file_range, sync_file_range, 277, SYNC, 0, \
+		.fd = 1, .offset = 2, .count = 3, .flags = 4) \
+	/* descriptors */ \
+	AA_CALL(aa_sys_close, close, close, 3, CLOSE, 0, .fd = 1, .closes = 1) \
+	AA_CALL(aa_sys_close_range, close_range, close_range, 436, CLOSE, 0, .fd = 1, .flags = 3, .closes = 2) \
+	AA_CALL(aa_sys_dup, dup, dup, 32, DUP, 0, .fd = 1) \
+	AA_CALL(aa_sys_dup2, dup2, dup2, 33, DUP, 0, .fd = 1) \
+	AA_CALL(aa_sys_dup3, dup3, dup3, 292, DUP, 0, .fd = 1, .flags = 3) \
+	AA_CALL(aa_sys_fcntl, fcntl, fcntl, 72, DUP, 0, .fd = 1, .when = AA_WHEN_DUPLICATES) \
+	/* programs and places */ \
+	AA_CALL(aa_sys_execve, execve, execve, 59, EXEC, 0, .path = 1) \
+	AA_CALL(aa_sys_execveat, execveat, execveat, 322, EXEC, 0, .dirfd = 1, .path = 2, .flags = 5, .empty = 1) \
+	AA_CALL(aa_sys_chdir, chdir, chdir, 80, CHDIR, 0, .path = 1) \
+	AA_CALL(aa_sys_fchdir, fchdir, fchdir, 81, CHDIR, 0, .fd = 1) \
+	AA_CALL(aa_sys_chroot, chroot, chroot, 161, CHDIR, 0, .path = 1) \
+	AA_CALL(aa_sys_mount, mount, mount, 165, MOUNT, 0, .path = 2, .flags = 4) \
+	AA_CALL(aa_sys_umount2, umount2, umount, 166, MOUNT, 0, .path = 1, .flags = 2) \
+	AA_CALL(aa_sys_move_mount, move_mount, move_mount, 429, MOUNT, 0, \
+		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5) \
+	AA_CALL(aa_sys_pivot_root, pivot_root, pivot_root, 155, MOUNT, 0, .path = 1, .path2 = 2) \
+	/* looking */ \
+	AA_CALL(aa_sys_stat, stat, newstat, 4, STAT, 0, .path = 1) \
+	AA_CALL(aa_sys_fstat, fstat, newfstat, 5, STAT, 0, .fd = 1) \
+	AA_CALL(aa_sys_lstat, lstat, newlstat, 6, STAT, 0, .path = 1) \
+	AA_CALL(aa_sys_newfstatat, newfstatat, newfstatat, 262, STAT, 0, .dirfd = 1, .path = 2, .flags = 4, .empty = 1) \
+	AA_CALL(aa_sys_statx, statx, statx, 332, STAT, 0, .dirfd = 1, .path = 2, .flags = 3, .empty = 1, .null = 1) \
+	AA_CALL(aa_sys_access, access, access, 21, STAT, 0, .path = 1, .mode = 2) \
+	AA_CALL(aa_sys_faccessat, faccessat, faccessat, 269, STAT, 0, .dirfd = 1, .path = 2, .mode = 3) \
+	AA_CALL(aa_sys_faccessat2, faccessat2, faccessat2, 439, STAT, 0, \
+		.dirfd = 1, .path = 2, .mode = 3, .flags = 4, .empty = 1) \
+	AA_CALL(aa_sys_readlink, readlink, readlink, 89, STAT, 0, .path = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_readlinkat, readlinkat, readlinkat, 267, STAT, 0, .dirfd = 1, .path = 2, .count = 4, .moves = 1) \
+	AA_CALL(aa_sys_getxattr, getxattr, getxattr, 191, STAT, 0, .path = 1, .count = 4, .moves = 1) \
+	AA_CALL(aa_sys_lgetxattr, lgetxattr, lgetxattr, 192, STAT, 0, .path = 1, .count = 4, .moves = 1) \
+	AA_CALL(aa_sys_fgetxattr, fgetxattr, fgetxattr, 193, STAT, 0, .fd = 1, .count = 4, .moves = 1) \
+	AA_CALL(aa_sys_listxattr, listxattr, listxattr, 194, STAT, 0, .path = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_llistxattr, llistxattr, llistxattr, 195, STAT, 0, .path = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_flistxattr, flistxattr, flistxattr, 196, STAT, 0, .fd = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_getdents, getdents, getdents, 78, LIST, 0, .fd = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_getdents64, getdents64, getdents64, 217, LIST, 0, .fd = 1, .count = 3, .moves = 1)
 /* clang-format on */
 
 struct aa_call_spec {
 	__u8 operation;
-	__u8 fd, dirfd, path, dirfd2, path2, flags, mode, count;
+	__u8 fd, dirfd, path, fd2, dirfd2, path2, flags, mode, count;
+	__u8 offset, offset_at, iovec, how;
 	__u8 returns_fd, moves, then_operation;
-	__u32 if_flag;
+	__u8 empty, null, when, closes;
+	__u8 reserved[3];
+	__u32 if_flag, implied;
 };
 
 enum aa_call {

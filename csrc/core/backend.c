@@ -18,12 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../bpf/syscalls.h"
 #include "fileio.skel.h"
 #include "kprobe_line.h"
+#include "syscall_table.h"
 #include "tracefs.h"
 
-#define AA_PROBES_MAX 256
+#define AA_PROBES_MAX 512
 #define AA_GONE_MS 10000 /* far more than any grace period seen (0.6 s in an emulated guest) */
 
 /* libbpf's words during one call. Its print hook is the process's own, so the text goes to the calling thread's log. */
@@ -96,19 +96,30 @@ struct aa_probes {
  * changes hands (aa_changed). Without one that is needed a name could be wrong unseen, so the backend is refused.
  */
 #define AA_OPERATION_BIT(name) (1ULL << AA_OPERATION_##name)
-#define AA_OPERATIONS_BY_NAME                                                                                          \
-	(AA_OPERATION_BIT(OPEN) | AA_OPERATION_BIT(UNLINK) | AA_OPERATION_BIT(RMDIR) | AA_OPERATION_BIT(RENAME))
 static const struct aa_below {
 	const char *program, *function;
 	uint64_t operations;
 	bool needed;
 } aa_below[] = {
-	{ "aa_used_open", "fd_install", AA_OPERATION_BIT(OPEN), true },
+	{ "aa_used_open", "fd_install", AA_OPERATION_BIT(OPEN) | AA_OPERATION_BIT(MEMFD), true },
 	{ "aa_used_read", "vfs_read", AA_OPERATION_BIT(READ), true },
 	{ "aa_used_write", "vfs_write", AA_OPERATION_BIT(WRITE), true },
+	{ "aa_used_other", "security_file_permission",
+	  AA_OPERATION_BIT(READ) | AA_OPERATION_BIT(WRITE) | AA_OPERATION_BIT(COPY) | AA_OPERATION_BIT(LIST), true },
 	{ "aa_changed_close", "filp_close", ~0ULL, true },
 	{ "aa_changed_flush", "filp_flush", ~0ULL, false }, /* 6.8 split it off */
-	{ "aa_changed_pwd", "set_fs_pwd", AA_OPERATIONS_BY_NAME, true },
+	{ "aa_changed_pwd", "set_fs_pwd", ~0ULL, true },
+	/* Without these (CONFIG_SECURITY_PATH) names are as passed, and say so. */
+	{ "aa_acted_unlink", "security_path_unlink", AA_OPERATION_BIT(UNLINK), false },
+	{ "aa_acted_rmdir", "security_path_rmdir", AA_OPERATION_BIT(RMDIR), false },
+	{ "aa_acted_mkdir", "security_path_mkdir", AA_OPERATION_BIT(MKDIR), false },
+	{ "aa_acted_mknod", "security_path_mknod", AA_OPERATION_BIT(MKNOD), false },
+	{ "aa_acted_symlink", "security_path_symlink", AA_OPERATION_BIT(SYMLINK), false },
+	{ "aa_acted_link", "security_path_link", AA_OPERATION_BIT(LINK), false },
+	{ "aa_acted_rename", "security_path_rename", AA_OPERATION_BIT(RENAME), false },
+	{ "aa_acted_truncate", "security_path_truncate", AA_OPERATION_BIT(TRUNCATE), false },
+	{ "aa_acted_chmod", "security_path_chmod", AA_OPERATION_BIT(CHMOD), false },
+	{ "aa_acted_chown", "security_path_chown", AA_OPERATION_BIT(CHOWN), false },
 };
 
 static const char aa_remedy_privileges[] =
@@ -138,13 +149,6 @@ static bool aa_is_row_asked(const struct aa_call_spec *spec, uint64_t operations
 {
 	return (operations >> spec->operation & 1) || (spec->if_flag && operations >> spec->then_operation & 1);
 }
-
-static const struct aa_call_spec aa_specs[] = {
-#define AA_X(program, call, number, operation_, origin, ...)                                                           \
-	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
-	AA_CALLS(AA_X)
-#undef AA_X
-};
 
 static void aa_probes_add(struct aa_probes *probes, const char *program, const char *function, bool is_return)
 {
@@ -199,13 +203,14 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	bpf_program__set_autoload(skeleton->progs.aa_list_tasks, true);
 	aa_probes_add_row(probes, "aa_process_fork", "sched_process_fork");
 	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit");
+	aa_probes_add_row(probes, "aa_process_exec", "sched_process_exec");
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
 		const struct aa_call_info *info = aa_call_info(row);
 		char name[64];
 
-		if (!aa_is_row_asked(&aa_specs[row], options->operations))
+		if (!aa_is_row_asked(&aa_call_specs[row], options->operations))
 			continue;
-		if (!aa_specs[row].fd)
+		if (!aa_call_specs[row].fd || aa_call_specs[row].closes)
 			needs_entry = true;
 		if (!probes->is_kprobe)
 			continue;
@@ -217,6 +222,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 		for (size_t i = 0; i < sizeof(aa_below) / sizeof(aa_below[0]); i++)
 			if (options->operations & aa_below[i].operations)
 				aa_probes_add(probes, aa_below[i].program, aa_below[i].function, false);
+		bpf_program__set_autoload(skeleton->progs.aa_kprobe_begin, true);
 		bpf_program__set_autoload(
 			probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish, true);
 	} else {
@@ -240,6 +246,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
 	struct aa_log log;
+	struct fileio_bpf *skeleton;
 	struct stat status;
 	int result, cpus;
 
@@ -267,7 +274,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
 	log.used = 0;
 	log.text[0] = '\0';
-	probes->skeleton = fileio_bpf__open();
+	skeleton = probes->skeleton = fileio_bpf__open();
 	if (!probes->skeleton) {
 		error = aa_probe_error(errno, &log, NULL, NULL, "libbpf cannot open the probes' object");
 		goto out;
@@ -295,12 +302,18 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 		goto out;
 	}
 	if (probes->is_kprobe) {
-		uint32_t zero = 0;
-		int tail = bpf_program__fd(probes->loops ? probes->skeleton->progs.aa_kprobe_loop :
-							   probes->skeleton->progs.aa_kprobe_finish);
+		struct bpf_program *const jumps[] = { skeleton->progs.aa_kprobe_begin,
+						      probes->loops ? skeleton->progs.aa_kprobe_loop :
+								      skeleton->progs.aa_kprobe_finish };
 
-		if (bpf_map_update_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &zero, &tail, BPF_ANY)) {
-			error = aa_probe_error(errno, &log, "aa_kprobe_finish", NULL, "cannot set the jump to it");
+		/* The order of enum aa_jump. */
+		for (uint32_t jump = 0; jump < sizeof(jumps) / sizeof(jumps[0]); jump++) {
+			int fd = bpf_program__fd(jumps[jump]);
+
+			if (!bpf_map_update_elem(bpf_map__fd(skeleton->maps.aa_kprobe_tail), &jump, &fd, BPF_ANY))
+				continue;
+			error = aa_probe_error(errno, &log, bpf_program__name(jumps[jump]), NULL,
+					       "cannot set the jump to it");
 			goto out;
 		}
 	}
@@ -536,9 +549,9 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 	aa_kprobe_lines_destroy(probes->lines);
 	probes->lines = NULL;
 	if (probes->is_kprobe) {
-		uint32_t zero = 0;
-
-		bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &zero);
+		/* The jumps hold programs, which hold the map. */
+		for (uint32_t jump = 0; jump < bpf_map__max_entries(probes->skeleton->maps.aa_kprobe_tail); jump++)
+			bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &jump);
 	}
 	bpf_object__for_each_program (program, probes->skeleton->obj)
 		if (bpf_program__fd(program) >= 0)

@@ -5,18 +5,11 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "../../bpf/syscalls.h"
+#include "syscall_table.h"
 
 #define AA_O_CREAT 0100		   /* include/uapi/asm-generic/fcntl.h */
 #define AA_O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AA_MKDEV_MINOR_BITS 20	   /* include/linux/kdev_t.h */
-
-static const struct aa_call_spec aa_specs[] = {
-#define AA_X(program, call, number, operation_, origin, ...)                                                           \
-	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
-	AA_CALLS(AA_X)
-#undef AA_X
-};
 
 struct aa_cursor {
 	const unsigned char *at;
@@ -36,9 +29,10 @@ static const void *aa_take(struct aa_cursor *cursor, size_t bytes)
 
 /* A name as the wire carries it. */
 struct aa_wire_name {
-	const char *raw, *walk;
+	const char *raw, *components;
 	size_t raw_bytes, walk_bytes;
-	bool has_raw, has_walk;
+	bool has_raw;
+	uint8_t walk; /* enum aa_walk */
 	uint8_t source, flags;
 };
 
@@ -60,7 +54,7 @@ static bool aa_append(struct aa_writer *writer, const char *text, size_t bytes)
 /* Components come leaf first, each with its NUL: "c\0b\0a\0" is /a/b/c. An empty walk is the root. */
 static bool aa_append_walk(struct aa_writer *writer, const struct aa_wire_name *name)
 {
-	const char *end = name->walk + name->walk_bytes;
+	const char *end = name->components + name->walk_bytes;
 
 	if (name->walk_bytes == 0)
 		return aa_append(writer, "/", 1);
@@ -70,11 +64,11 @@ static bool aa_append_walk(struct aa_writer *writer, const struct aa_wire_name *
 	for (;;) {
 		const char *start = end;
 
-		while (start > name->walk && start[-1] != '\0')
+		while (start > name->components && start[-1] != '\0')
 			start--;
 		if (!aa_append(writer, "/", 1) || !aa_append(writer, start, (size_t)(end - start)))
 			return false;
-		if (start == name->walk)
+		if (start == name->components)
 			return true;
 		end = start - 1;
 	}
@@ -86,16 +80,20 @@ static bool aa_append_walk(struct aa_writer *writer, const struct aa_wire_name *
 static bool aa_append_object(struct aa_writer *writer, const struct aa_wire_name *name,
 			     const struct aa_file_facts *file)
 {
+	uint8_t kind = file->kind & ~AA_KIND_PLACELESS;
 	char text[64];
 	int length;
 
-	if (file->kind == AA_KIND_PIPE && name->walk_bytes <= 1)
+	if (!(file->kind & AA_KIND_PLACELESS) || name->source == AA_PATH_SOURCE_DENTRY)
+		return aa_append_walk(writer, name);
+	if (kind == AA_KIND_PIPE)
 		length = snprintf(text, sizeof(text), "pipe:[%llu]", (unsigned long long)file->inode);
-	else if (file->kind == AA_KIND_SOCKET)
+	else if (kind == AA_KIND_SOCKET)
 		length = snprintf(text, sizeof(text), "socket:[%llu]", (unsigned long long)file->inode);
-	else if (file->kind == AA_KIND_ANON)
+	else if (kind == AA_KIND_ANON)
 		length = snprintf(text, sizeof(text), "anon_inode:%.*s",
-				  name->walk_bytes ? (int)strnlen(name->walk, name->walk_bytes) : 0, name->walk);
+				  name->walk_bytes ? (int)strnlen(name->components, name->walk_bytes) : 0,
+				  name->components);
 	else
 		return aa_append_walk(writer, name);
 	return aa_append(writer, text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
@@ -103,16 +101,14 @@ static bool aa_append_object(struct aa_writer *writer, const struct aa_wire_name
 
 /* The path of one name, if there is one to tell; *ret_length 0 means none. */
 static bool aa_append_path(struct aa_writer *writer, const struct aa_wire_name *name, const struct aa_file_facts *file,
-			   bool is_object, uint16_t *ret_length)
+			   uint16_t *ret_length)
 {
 	const char *start = writer->at;
 
 	*ret_length = 0;
 	if (name->source == AA_PATH_SOURCE_NONE || name->source == AA_PATH_SOURCE_FD_CHANGED)
 		return true;
-	if (is_object) {
-		if (!name->has_walk)
-			return true;
+	if (name->walk == AA_WALK_OBJECT) {
 		if (!aa_append_object(writer, name, file))
 			return false;
 	} else if (name->source == AA_PATH_SOURCE_AS_PASSED) {
@@ -120,7 +116,7 @@ static bool aa_append_path(struct aa_writer *writer, const struct aa_wire_name *
 			return false;
 	} else {
 		/* A directory's name and the name as passed; without the directory (it changed meanwhile) no path. */
-		if (!name->has_walk)
+		if (name->walk != AA_WALK_DIRECTORY)
 			return true;
 		if (!aa_append_walk(writer, name))
 			return false;
@@ -146,12 +142,13 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 	const struct aa_event *wire = aa_take(&cursor, sizeof(*wire));
 	struct aa_writer writer;
 	const struct aa_call_spec *spec;
-	bool is_object, failed;
+	struct aa_file_facts other = { 0 };
+	bool failed;
 	uint8_t source;
 
 	if (!wire || wire->version != AA_ABI_VERSION || wire->type != AA_RECORD_EVENT || wire->call >= AA_CALL_COUNT)
 		return false;
-	spec = &aa_specs[wire->call];
+	spec = &aa_call_specs[wire->call];
 	if (wire->blocks & AA_BLOCK_PROCESS && !(process = aa_take(&cursor, sizeof(*process))))
 		return false;
 	if (wire->blocks & AA_BLOCK_FILE && !(file = aa_take(&cursor, sizeof(*file))))
@@ -165,7 +162,7 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 			names[i].source = facts->source[i];
 			names[i].flags = facts->flags[i];
 			names[i].has_raw = facts->has_raw[i];
-			names[i].has_walk = facts->has_walk[i];
+			names[i].walk = facts->has_walk[i];
 			names[i].raw_bytes = facts->raw_bytes[i];
 			names[i].walk_bytes = facts->walk_bytes[i];
 			if (names[i].source >= AA_PATH_SOURCE_COUNT)
@@ -175,8 +172,16 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 			if (!(names[i].raw = aa_take(&cursor, names[i].raw_bytes)))
 				return false;
 		for (int i = 0; i < 2; i++)
-			if (!(names[i].walk = aa_take(&cursor, names[i].walk_bytes)))
+			if (!(names[i].components = aa_take(&cursor, names[i].walk_bytes)))
 				return false;
+	}
+
+	if (wire->blocks & AA_BLOCK_OTHER_FILE) {
+		const void *facts = aa_take(&cursor, sizeof(other));
+
+		if (!facts)
+			return false;
+		memcpy(&other, facts, sizeof(other));
 	}
 
 	failed = wire->result < 0;
@@ -204,15 +209,16 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 		ret_event->present |= AA_FIELD_DIRFD;
 		ret_event->dirfd = wire->dirfd;
 	}
-	if (spec->flags) {
+	if ((spec->flags || spec->how || spec->implied) && !(wire->blocks & AA_MARK_NO_FLAGS)) {
 		ret_event->present |= AA_FIELD_FLAGS;
 		ret_event->flags = wire->flags;
 	}
-	if (spec->mode && wire->flags & (AA_O_CREAT | AA_O_TMPFILE_BIT)) {
+	if ((spec->mode || spec->how) &&
+	    (wire->operation != AA_OPERATION_OPEN || wire->flags & (AA_O_CREAT | AA_O_TMPFILE_BIT))) {
 		ret_event->present |= AA_FIELD_MODE;
 		ret_event->mode = wire->mode;
 	}
-	if (spec->count) {
+	if (spec->count && !(wire->blocks & AA_MARK_NO_COUNT)) {
 		ret_event->present |= AA_FIELD_COUNT;
 		ret_event->count = wire->count;
 	}
@@ -227,17 +233,16 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 		ret_event->device =
 			makedev(file->device >> AA_MKDEV_MINOR_BITS, file->device & ((1u << AA_MKDEV_MINOR_BITS) - 1));
 		ret_event->inode = file->inode;
-		ret_event->kind = file->kind;
+		ret_event->kind = file->kind & ~AA_KIND_PLACELESS;
 	}
 
 	/* Of two names the less certain source is told; flags of both. */
 	source = names[0].source > names[1].source ? names[0].source : names[1].source;
 	ret_event->path_source = source;
 	ret_event->path_flags = names[0].flags | names[1].flags;
-	is_object = spec->fd || (spec->returns_fd && !failed);
 	writer = (struct aa_writer){ ret_event->strings, AA_EVENT_BYTES_MAX - sizeof(*ret_event) };
-	if (!aa_append_path(&writer, &names[0], file, is_object, &ret_event->path_length) ||
-	    !aa_append_path(&writer, &names[1], file, false, &ret_event->new_path_length))
+	if (!aa_append_path(&writer, &names[0], file, &ret_event->path_length) ||
+	    !aa_append_path(&writer, &names[1], &other, &ret_event->new_path_length))
 		return false;
 	if (ret_event->path_length)
 		ret_event->present |= AA_FIELD_PATH;

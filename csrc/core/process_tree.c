@@ -282,6 +282,8 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 	control->root_tgid = root;
 	if (!follow) {
 		control->watched = 1;
+		/* Once more, now that its table of descriptors is one to look at: see aa_tables. */
+		error = aa_tasks_read(probes, &tasks);
 		goto out;
 	}
 	if (!aa_set_add(&family, root)) {

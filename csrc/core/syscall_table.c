@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: MIT
 /* The names behind the numbers: read from the one table and the one ABI header, on every platform. */
-#include "session.h"
+#include "syscall_table.h"
 
 #include <string.h>
 
-#include "../../bpf/syscalls.h"
+#include "session.h"
+
+const struct aa_call_spec aa_call_specs[AA_CALL_COUNT] = {
+#define AA_X(program, call, function, number_, operation_, origin, ...)                                                \
+	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
+	AA_CALLS(AA_X)
+#undef AA_X
+};
 
 static const struct aa_call_info aa_call_infos[] = {
-#define AA_X(program_, call_, number_, operation_, origin_, ...)                                                       \
+#define AA_X(program_, call_, function_, number_, operation_, origin_, ...)                                            \
 	{ .name = #call_,                                                                                              \
 	  .program = #program_,                                                                                        \
-	  .function = "__x64_sys_" #call_,                                                                             \
+	  .function = "__x64_sys_" #function_,                                                                         \
 	  .number = number_,                                                                                           \
 	  .operation = AA_OPERATION_##operation_,                                                                      \
 	  .origin = origin_ },

@@ -56,7 +56,7 @@ static void test_read_of_a_file(void)
 	record.file =
 		(struct aa_file_facts){ .inode = 99, .device = 8u << 20 | 1, .kind = AA_KIND_FILE, .is_known = 1 };
 	record.names.source[0] = AA_PATH_SOURCE_FILE;
-	record.names.has_walk[0] = 1;
+	record.names.has_walk[0] = AA_WALK_OBJECT;
 	record.names.walk_bytes[0] = 6;
 	end = put(&record, 0, "c\0bb\0a", 7);
 	record.names.walk_bytes[0] = 7;
@@ -82,10 +82,40 @@ static void test_read_of_a_file(void)
 	/* Objects that are nowhere are named as /proc/PID/fd does. */
 	record.names.source[0] = AA_PATH_SOURCE_FILE;
 	record.names.walk_bytes[0] = 0;
-	record.file.kind = AA_KIND_PIPE;
+	record.file.kind = AA_KIND_PIPE | AA_KIND_PLACELESS;
 	CHECK(aa_event_decode(&record, HEAD, room) && !strcmp(aa_file_event_path(room), "pipe:[99]"));
-	record.file.kind = AA_KIND_SOCKET;
+	record.file.kind = AA_KIND_SOCKET | AA_KIND_PLACELESS;
 	CHECK(aa_event_decode(&record, HEAD, room) && !strcmp(aa_file_event_path(room), "socket:[99]"));
+	CHECK(room->kind == AA_KIND_SOCKET);
+	/* One that is somewhere, such as a socket opened with O_PATH, is named by its place. */
+	record.file.kind = AA_KIND_SOCKET;
+	CHECK(aa_event_decode(&record, HEAD, room) && !strcmp(aa_file_event_path(room), "/"));
+}
+
+static void test_copy(void)
+{
+	const struct aa_file_facts pipe = { .inode = 77, .kind = AA_KIND_PIPE | AA_KIND_PLACELESS, .is_known = 1 };
+	struct record record;
+	size_t end;
+
+	begin(&record, AA_CALL_splice);
+	record.event.operation = AA_OPERATION_COPY;
+	record.event.blocks |= AA_BLOCK_OTHER_FILE | AA_MARK_NO_COUNT;
+	record.event.fd = 3;
+	record.event.result = 5;
+	record.file = (struct aa_file_facts){ .inode = 99, .kind = AA_KIND_FILE, .is_known = 1 };
+	record.names.source[0] = record.names.source[1] = AA_PATH_SOURCE_FILE;
+	record.names.has_walk[0] = record.names.has_walk[1] = AA_WALK_OBJECT;
+	record.names.walk_bytes[0] = 3;
+	end = put(&record, 0, "ab", 3);
+	end = put(&record, end, (const char *)&pipe, sizeof(pipe));
+	CHECK(aa_event_decode(&record, HEAD + end, room));
+	CHECK(!strcmp(aa_file_event_path(room), "/ab"));
+	CHECK(!strcmp(aa_file_event_new_path(room), "pipe:[77]"));
+	CHECK(room->inode == 99 && room->kind == AA_KIND_FILE);
+	CHECK(!(room->present & AA_FIELD_COUNT));
+	/* The second file's facts must be there when the record says so. */
+	CHECK(!aa_event_decode(&record, HEAD + end - 1, room));
 }
 
 static void test_names_as_passed(void)
@@ -102,7 +132,7 @@ static void test_names_as_passed(void)
 		.source = { AA_PATH_SOURCE_DIR_AND_NAME, AA_PATH_SOURCE_AS_PASSED },
 		.flags = { 0, AA_PATH_TRUNCATED },
 		.has_raw = { 1, 1 },
-		.has_walk = { 1, 0 },
+		.has_walk = { AA_WALK_DIRECTORY, AA_WALK_NONE },
 		.raw_bytes = { 4, 4 },
 		.walk_bytes = { 4, 0 },
 	};
@@ -124,7 +154,7 @@ static void test_names_as_passed(void)
 
 	/* The directory changed meanwhile: no path, the raw one stays. */
 	record.names.source[0] = AA_PATH_SOURCE_RACED;
-	record.names.has_walk[0] = 0;
+	record.names.has_walk[0] = AA_WALK_NONE;
 	CHECK(aa_event_decode(&record, HEAD + 8, room) && !aa_file_event_path(room) &&
 	      !strcmp(aa_file_event_raw_path(room), "../x") && !strcmp(aa_file_event_new_path(room), "/new"));
 }
@@ -164,7 +194,7 @@ static void test_refusals(void)
 	CHECK(!aa_event_decode(&record, sizeof(record), room));
 	begin(&record, AA_CALL_read);
 	record.names.source[0] = AA_PATH_SOURCE_FILE;
-	record.names.has_walk[0] = 1;
+	record.names.has_walk[0] = AA_WALK_OBJECT;
 	record.names.walk_bytes[0] = 3;
 	memcpy(record.data, "abc", 3); /* no NUL at its end */
 	CHECK(!aa_event_decode(&record, HEAD + 3, room));
@@ -189,7 +219,7 @@ static void test_noise(void)
 		for (int i = 0; i < 2; i++) {
 			record->names.source[i] = (__u8)(rand_r(&seed) % (AA_PATH_SOURCE_COUNT + 1));
 			record->names.has_raw[i] = (__u8)(rand_r(&seed) % 2);
-			record->names.has_walk[i] = (__u8)(rand_r(&seed) % 2);
+			record->names.has_walk[i] = (__u8)(rand_r(&seed) % 4);
 			record->names.raw_bytes[i] = (__u16)(rand_r(&seed) % 100);
 			record->names.walk_bytes[i] = (__u16)(rand_r(&seed) % 100);
 		}
@@ -205,6 +235,7 @@ int main(void)
 {
 	room = malloc(AA_EVENT_BYTES_MAX);
 	test_read_of_a_file();
+	test_copy();
 	test_names_as_passed();
 	test_missing_blocks();
 	test_refusals();

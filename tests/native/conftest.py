@@ -23,6 +23,7 @@ if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
 from tests.native import matrix, outside  # noqa: E402
+from tests.native.expected import CHOSEN  # noqa: E402
 from tests.native.ground import EVERYTHING, GUEST, GUEST_TESTS, HANG_SECONDS, HERE, unable  # noqa: E402
 from tests.native.script import Script  # noqa: E402
 
@@ -100,6 +101,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _script_program(_privileged: None, compiled: Path) -> None:
     Script.program = compiled / "steps"
+
+
+@pytest.fixture(autouse=True)
+def _chosen(request: pytest.FixtureRequest) -> None:
+    CHOSEN["backend"] = request.getfixturevalue("backend") if "backend" in request.fixturenames else ""
 
 
 @pytest.fixture

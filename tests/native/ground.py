@@ -54,6 +54,9 @@ GUEST_TESTS = (
     "test_tree.py::test_tree_from_the_start",
 )
 
+# The operations that most tests are about: attaching the probes of all takes an emulated machine seconds each time.
+FIRST_OPS = ("open", "read", "write", "unlink", "rmdir", "rename")
+
 GUEST = os.environ.get("AA_FILEIO_GUEST", "")
 HERE = next(ground for ground in GROUNDS if ground.name == (GUEST or "native"))
 REQUIRED = os.environ.get("AA_FILEIO_REQUIRE") == "1"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aa_fileio import KprobeManager
 from tests.native.expected import as_passed, check_events, check_ledger, check_results, delivered, file
-from tests.native.ground import HANG_SECONDS
+from tests.native.ground import FIRST_OPS, HANG_SECONDS
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import check_trace, read_to_end
 
@@ -49,7 +49,7 @@ def main() -> None:
 
     script = _script(area, hold=False)
     descriptor = script.write(area)
-    with KprobeManager.spawn([program, "0"], cwd=area, stdin=descriptor, backend=backend) as manager:
+    with KprobeManager.spawn([program, "0"], cwd=area, stdin=descriptor, backend=backend, ops=FIRST_OPS) as manager:
         os.close(descriptor)
         events = read_to_end(manager)
         assert manager.process.wait(HANG_SECONDS) == 0
@@ -62,7 +62,7 @@ def main() -> None:
     # Nobody here has the number that the tracer's parent has outside.
     for pid in (1 << 21, 300):
         try:
-            KprobeManager(pid, backend=backend).attach()
+            KprobeManager(pid, backend=backend, ops=FIRST_OPS).attach()
         except ProcessLookupError:
             continue
         raise AssertionError(f"pid {pid} exists in a namespace of three processes")

@@ -22,7 +22,7 @@ import pytest
 from aa_fileio import BackendUnavailable, KprobeManager, PermissionDenied, ProbeAttachError
 from tests.native import outside
 from tests.native.forked import Forked, forked
-from tests.native.ground import GUEST, HERE, scaled
+from tests.native.ground import FIRST_OPS, GUEST, HERE, scaled
 from tests.native.script import Running, Script
 
 
@@ -47,7 +47,7 @@ def _attached(before: outside.View) -> outside.View:
 def test_after_detach(backend: str, watched: Running) -> None:
     """At once, when detach(wait=True), the end of `with`, or close() return; soon, after detach(wait=False)."""
     before = outside.look()
-    manager = KprobeManager(watched.pid, backend=backend)
+    manager = KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS)
     assert not manager.is_attached
     assert not outside.left_behind(before)
     manager.attach()
@@ -68,7 +68,7 @@ def test_after_detach(backend: str, watched: Running) -> None:
     manager.close()
     assert not manager.is_attached
 
-    manager = KprobeManager(watched.pid, backend=backend)
+    manager = KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS)
     manager.attach()
     manager.detach(wait=False)
     assert not manager.is_attached
@@ -82,7 +82,7 @@ def test_after_detach(backend: str, watched: Running) -> None:
 
 def test_after_the_last_reference_is_dropped(backend: str, watched: Running) -> None:
     before = outside.look()
-    manager = KprobeManager(watched.pid, backend=backend)
+    manager = KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS)
     manager.attach()
     _attached(before)
     with warnings.catch_warnings(record=True) as caught:
@@ -96,7 +96,7 @@ def test_after_the_last_reference_is_dropped(backend: str, watched: Running) -> 
 
 
 def _trace_until_killed(tell: Callable[[Any], None], pid: int, backend: str, has_children: bool) -> None:
-    manager = KprobeManager(pid, backend=backend)
+    manager = KprobeManager(pid, backend=backend, ops=FIRST_OPS)
     manager.attach()
     children = []
     if has_children:
@@ -132,7 +132,7 @@ def test_after_the_tracer_is_killed(backend: str, watched: Running, children: bo
 
 
 def _fork_while_attached(tell: Callable[[Any], None], pid: int, backend: str) -> dict[str, Any]:
-    manager = KprobeManager(pid, backend=backend)
+    manager = KprobeManager(pid, backend=backend, ops=FIRST_OPS)
     manager.attach()
     receive, send = os.pipe()
     release, released = os.pipe()
@@ -219,8 +219,8 @@ def test_after_a_bad_process(backend: str, area: Path) -> None:
             (b"1", TypeError),
         ):
             with pytest.raises(error):
-                KprobeManager(pid, backend=backend).attach()
-            manager = KprobeManager(running.pid, backend=backend)
+                KprobeManager(pid, backend=backend, ops=FIRST_OPS).attach()
+            manager = KprobeManager(running.pid, backend=backend, ops=FIRST_OPS)
             with pytest.raises(error):
                 manager.attach(pid)
             assert not manager.is_attached
@@ -235,7 +235,7 @@ def test_after_a_kernel_thread(backend: str) -> None:
     """It makes no system call, and never exits."""
     assert not Path("/proc/2/cmdline").read_bytes()
     with pytest.raises(ValueError, match="kernel thread"):
-        KprobeManager(2, backend=backend).attach()
+        KprobeManager(2, backend=backend, ops=FIRST_OPS).attach()
 
 
 def test_after_an_impossible_backend(watched: Running) -> None:
@@ -244,7 +244,7 @@ def test_after_an_impossible_backend(watched: Running) -> None:
         KprobeManager(watched.pid, backend="nonsense").attach()
     for backend in {"kprobe", "tracepoint"} - set(HERE.backends):
         with pytest.raises(BackendUnavailable) as caught:
-            KprobeManager(watched.pid, backend=backend).attach()
+            KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS).attach()
         assert isinstance(caught.value, ProbeAttachError)
         assert isinstance(caught.value, OSError)
         assert str(caught.value)
@@ -257,7 +257,7 @@ def _attach_as_nobody(tell: Callable[[Any], None], pid: int, backend: str) -> No
     os.setresuid(65534, 65534, 65534)
     for target in (os.getpid(), pid, None):
         try:
-            KprobeManager(target, backend=backend).attach()
+            KprobeManager(target, backend=backend, ops=FIRST_OPS).attach()
         except PermissionDenied as error:
             tell((isinstance(error, PermissionError), error.errno, error.remedy))
         else:
@@ -287,7 +287,7 @@ def _attach_with_few_descriptors(_tell: Callable[[Any], None], pid: int, backend
     manager, number = None, 0
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
     try:
-        manager = KprobeManager(pid, backend=backend)
+        manager = KprobeManager(pid, backend=backend, ops=FIRST_OPS)
         manager.attach()
     except OSError as error:
         number = error.errno
@@ -302,7 +302,7 @@ def _attach_with_few_descriptors(_tell: Callable[[Any], None], pid: int, backend
             assert not manager.is_attached
             manager.close()
         # What one failure left in the libraries below shows in the next attach.
-        manager = KprobeManager(pid, backend=backend)
+        manager = KprobeManager(pid, backend=backend, ops=FIRST_OPS)
         manager.attach()
     assert manager is not None
     assert manager.is_attached
@@ -327,7 +327,7 @@ def test_many_attachments_leave_nothing(backend: str, watched: Running) -> None:
     """Descriptors, threads and the kernel's lists are back where they were."""
     before = outside.look()
     threads = len(os.listdir("/proc/self/task"))
-    with contextlib.closing(KprobeManager(watched.pid, backend=backend)) as manager:
+    with contextlib.closing(KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS)) as manager:
         manager.attach()
         manager.detach()
         descriptors = len(os.listdir("/proc/self/fd"))

@@ -22,7 +22,7 @@ from tests.native.expected import (
     file,
     performed,
 )
-from tests.native.ground import scaled
+from tests.native.ground import FIRST_OPS, scaled
 from tests.native.script import AT_FDCWD, Address, Script, Stored
 from tests.native.tracing import check_trace, read_to_end, trace
 
@@ -55,7 +55,7 @@ def test_calls_under_way_at_attach(backend: str, area: Path) -> None:
         steps.steps[-1].sees = file(path, of=None)
     with script.start(area) as running:
         running.wait_blocked_in("read", len(blocked))
-        with KprobeManager(running.pid, backend=backend, kinds=["file", "pipe"]) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, kinds=["file", "pipe"]) as manager:
             running.go()
             events = read_to_end(manager)
             running.finish()
@@ -128,7 +128,7 @@ def test_killed_inside_a_call(backend: str, area: Path) -> None:
     opener.call("openat", AT_FDCWD, other, os.O_RDONLY, sees=as_passed(other))
     main.wait_thread(opener)
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend, kinds=["pipe"]) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, kinds=["pipe"]) as manager:
             running.go()
             running.wait_blocked_in("read", len(readers))
             running.wait_blocked_in("openat")
@@ -165,7 +165,7 @@ def test_killed_while_it_works(backend: str, area: Path) -> None:
     body.call("close", fd)
     main.wait_thread(busy[0])
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             running.go()
             events = manager.poll(60)
             while len(events) < scaled(3000, 300):
@@ -269,7 +269,7 @@ def test_interrupted_and_restarted(backend: str, area: Path) -> None:
     steps.hold()
     steps.call("read", fd, script.buffer(4), 4, sees=file(fifo, kind="pipe"))
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend, kinds=["pipe"]) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, kinds=["pipe"]) as manager:
             running.go()
             running.wait_blocked_in("read")
             # A stop and a continue: no handler, so the kernel begins the call again by itself.

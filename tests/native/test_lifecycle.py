@@ -14,7 +14,7 @@ import pytest
 from aa_fileio import KprobeManager
 from tests.native import outside
 from tests.native.expected import as_passed, check_events, check_ledger, file
-from tests.native.ground import HANG_SECONDS, scaled
+from tests.native.ground import FIRST_OPS, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import read_to_end, read_until
 
@@ -35,7 +35,7 @@ def test_attach_detach_attach(backend: str, area: Path, caplog: pytest.LogCaptur
     steps.call("unlink", path, sees=as_passed(path))
     caplog.set_level(logging.DEBUG, "aa_fileio")
     with script.start(area) as running:
-        manager = KprobeManager(running.pid, backend=backend)
+        manager = KprobeManager(running.pid, backend=backend, ops=FIRST_OPS)
         assert manager.pid == running.pid
         with pytest.raises(RuntimeError):
             manager.poll(0)
@@ -106,7 +106,9 @@ def test_spawn(backend: str, area: Path) -> None:
         main.wait_children()
         main.exit(7)
         descriptor = script.write(area)
-        with KprobeManager.spawn([script.program, "0"], cwd=area, stdin=descriptor, backend=backend) as manager:
+        with KprobeManager.spawn(
+            [script.program, "0"], cwd=area, stdin=descriptor, backend=backend, ops=FIRST_OPS
+        ) as manager:
             os.close(descriptor)
             assert manager.is_attached
             events = read_to_end(manager)
@@ -153,6 +155,7 @@ def test_spawned_process(backend: str, area: Path) -> None:
         stderr=subprocess.PIPE,
         start_new_session=True,
         backend=backend,
+        ops=FIRST_OPS,
     ) as manager:
         process = manager.process
         assert os.getsid(process.pid) == process.pid
@@ -181,7 +184,7 @@ def test_detach_with_a_call_under_way(backend: str, area: Path) -> None:
     steps.call("unlink", area / "none", sees=as_passed(area / "none", error=errno.ENOENT))
     steps.call("read", fd, script.buffer(8), 8, sees=file(fifo, kind="pipe"))
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend, kinds=["pipe"]) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, kinds=["pipe"]) as manager:
             running.go()
             read_until(manager, lambda event: event.op == "unlink")
             running.wait_blocked_in("read")

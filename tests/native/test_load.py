@@ -15,7 +15,7 @@ import pytest
 
 from aa_fileio import KprobeManager
 from tests.native.expected import FILTERED, as_passed, check_ledger, file
-from tests.native.ground import HANG_SECONDS, scaled
+from tests.native.ground import FIRST_OPS, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import read_to_end
 
@@ -50,7 +50,7 @@ def test_strangers_blocked_in_read(backend: str, area: Path) -> None:
     script.main.hold()
     script.main.call("read", own, script.buffer(1), 1, repeat=reads, sees=lambda i: file(path, offset=i, moved=1))
     with strangers.start(area) as foreign, script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             # Only now: a call that began before the probes were there does not hold them.
             foreign.go()
             foreign.wait_blocked_in("read", 64)
@@ -75,7 +75,7 @@ def test_many_short_processes(backend: str, area: Path) -> None:
     each.call("unlink", new, sees=as_passed(new))
     main.spawn(each, times)
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             running.go()
             events = read_to_end(manager)
             running.finish()
@@ -113,7 +113,7 @@ def test_a_million_reads_while_nobody_reads(backend: str, area: Path) -> None:
     script = _reader(area, reads)
     path = str(area / "file")
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             running.go()
             time.sleep(2)
             position = 0
@@ -135,7 +135,9 @@ def test_losses_are_counted(backend: str, area: Path, ring_bytes: int, queue_byt
     reads = scaled(300_000, 30_000)
     script = _reader(area, reads)
     with script.start(area) as running:
-        manager = KprobeManager(running.pid, backend=backend, ring_bytes=ring_bytes, queue_bytes=queue_bytes)
+        manager = KprobeManager(
+            running.pid, backend=backend, ops=FIRST_OPS, ring_bytes=ring_bytes, queue_bytes=queue_bytes
+        )
         with manager:
             running.go()
             if queue_bytes == 4096:
@@ -183,7 +185,7 @@ def test_losses_of_many_threads_are_counted(backend: str, area: Path) -> None:
     main.wait_children()
     total = 4 * scaled(3000, 300) * 6
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend, ring_bytes=16384, queue_bytes=16384) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, ring_bytes=16384, queue_bytes=16384) as manager:
             running.go()
             # Reads in bursts, so that both buffers overflow at times and are empty at others.
             count = 0

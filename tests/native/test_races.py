@@ -12,7 +12,7 @@ import pytest
 
 from aa_fileio import KprobeManager
 from tests.native.expected import as_passed, check_ledger, file, nameless, relative
-from tests.native.ground import scaled
+from tests.native.ground import FIRST_OPS, scaled
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import read_to_end
 
@@ -55,7 +55,7 @@ def test_working_directory_is_moved(backend: str, area: Path) -> None:
     steps.call("unlink", b"", sees=nameless(errno.ENOENT))
     mover, stop = _movers(area)
     with mover.start(area) as moving, script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             moving.go()
             running.go()
             events = read_to_end(manager)
@@ -123,7 +123,7 @@ def test_start_of_a_relative_name_is_changed(backend: str, area: Path, start: st
     main.wait_thread(changer)
     inodes = {folder.stat().st_ino: str(folder) for folder in folders}
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             running.go()
             events = read_to_end(manager)
             running.finish()
@@ -173,7 +173,7 @@ def test_names_that_are_overwritten(backend: str, area: Path) -> None:
     main.wait_thread(writer)
     inodes = {(area / each).stat().st_ino: str(area / each) for each in ("aaaaaaaa", "bbbbbbbb")}
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             running.go()
             events = read_to_end(manager)
             running.finish()

@@ -18,7 +18,7 @@ import pytest
 from aa_fileio import Kind, KprobeManager
 from tests.native.expected import check_events, check_ledger, check_script_ledger, file
 from tests.native.forked import Forked, forked
-from tests.native.ground import HANG_SECONDS, scaled
+from tests.native.ground import FIRST_OPS, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Running, Script
 from tests.native.tracing import read_to_end
 
@@ -68,7 +68,7 @@ def dripping(area: Path) -> Iterator[Callable[[int], _Dripping]]:
 def test_poll(backend: str, dripping: Callable[[int], _Dripping]) -> None:
     """At least one event, [] after the time-out, None at the end and ever after."""
     drops = dripping(10)
-    with KprobeManager(drops.running.pid, backend=backend) as manager:
+    with KprobeManager(drops.running.pid, backend=backend, ops=FIRST_OPS) as manager:
         assert manager.poll(0) == []
         started = time.monotonic()
         assert manager.poll(0.2) == []
@@ -97,7 +97,7 @@ def test_poll(backend: str, dripping: Callable[[int], _Dripping]) -> None:
 def test_iteration(backend: str, dripping: Callable[[int], _Dripping]) -> None:
     """for waits, yields each event and ends by itself; leaving the loop loses nothing."""
     drops = dripping(5)
-    with KprobeManager(drops.running.pid, backend=backend) as manager:
+    with KprobeManager(drops.running.pid, backend=backend, ops=FIRST_OPS) as manager:
         assert iter(manager) is manager
         drops.drip(2)
         for event in manager:
@@ -112,7 +112,7 @@ def test_iteration(backend: str, dripping: Callable[[int], _Dripping]) -> None:
 def test_fileno(backend: str, dripping: Callable[[int], _Dripping]) -> None:
     """Readable exactly while poll(0) would return at once: events or the end. Level-triggered."""
     drops = dripping(4)
-    with KprobeManager(drops.running.pid, backend=backend) as manager:
+    with KprobeManager(drops.running.pid, backend=backend, ops=FIRST_OPS) as manager:
 
         def is_readable(timeout: float = 0) -> bool:
             return bool(select.select([manager], [], [], timeout)[0])
@@ -142,7 +142,7 @@ def test_fileno(backend: str, dripping: Callable[[int], _Dripping]) -> None:
 def test_fileno_after_detach(backend: str, dripping: Callable[[int], _Dripping]) -> None:
     """The end that detach brings is one that select tells of."""
     drops = dripping(1)
-    manager = KprobeManager(drops.running.pid, backend=backend)
+    manager = KprobeManager(drops.running.pid, backend=backend, ops=FIRST_OPS)
     manager.attach()
     assert not select.select([manager], [], [], 0)[0]
     manager.detach()
@@ -177,7 +177,7 @@ def test_async_for(backend: str, dripping: Callable[[int], _Dripping]) -> None:
         ticking.cancel()
         return seen
 
-    with KprobeManager(drops.running.pid, backend=backend) as manager:
+    with KprobeManager(drops.running.pid, backend=backend, ops=FIRST_OPS) as manager:
         seen = asyncio.run(main(manager))
     check_events(drops.script, seen)
     check_script_ledger(drops.script, manager.stats, backend)
@@ -186,7 +186,7 @@ def test_async_for(backend: str, dripping: Callable[[int], _Dripping]) -> None:
 def test_one_reader_at_a_time(backend: str, dripping: Callable[[int], _Dripping]) -> None:
     """A second one is refused, and takes nothing from the first."""
     drops = dripping(2)
-    with KprobeManager(drops.running.pid, backend=backend) as manager:
+    with KprobeManager(drops.running.pid, backend=backend, ops=FIRST_OPS) as manager:
         got: list[Any] = []
         thread = threading.Thread(target=lambda: got.append(manager.poll()))
         thread.start()
@@ -217,7 +217,7 @@ def _wait_asleep(thread: threading.Thread) -> None:
 def test_another_thread_ends_the_wait(backend: str, dripping: Callable[[int], _Dripping], action: str) -> None:
     """A reader that waits for ever is woken by detach() and by close() of another thread, and meets the end."""
     drops = dripping(1)
-    manager = KprobeManager(drops.running.pid, backend=backend)
+    manager = KprobeManager(drops.running.pid, backend=backend, ops=FIRST_OPS)
     manager.attach()
     got: list[Any] = []
     readers = [threading.Thread(target=lambda: got.append(manager.poll()))]
@@ -232,7 +232,7 @@ def test_another_thread_ends_the_wait(backend: str, dripping: Callable[[int], _D
 
 def _wait_for_ctrl_c(tell: Callable[[Any], None], pid: int, backend: str, how: str) -> Any:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with KprobeManager(pid, backend=backend) as manager:
+    with KprobeManager(pid, backend=backend, ops=FIRST_OPS) as manager:
         tell("waiting")
         try:
             if how == "iterate":
@@ -276,7 +276,7 @@ def _count_signals(tell: Callable[[Any], None], pid: int, backend: str) -> Any:
         count += 1
 
     signal.signal(signal.SIGALRM, handler)
-    with KprobeManager(pid, backend=backend) as manager:
+    with KprobeManager(pid, backend=backend, ops=FIRST_OPS) as manager:
         signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
         tell("reading")
         events = read_to_end(manager)
@@ -301,7 +301,7 @@ def test_signals_that_do_not_raise(backend: str, dripping: Callable[[int], _Drip
 def _watch_myself(_tell: Callable[[Any], None], area: Path, backend: str) -> Any:
     path, new = area / "mine", area / "renamed"
     before = set(os.listdir("/proc/self/task"))
-    manager = KprobeManager(os.getpid(), backend=backend, kinds=list(Kind))
+    manager = KprobeManager(os.getpid(), backend=backend, ops=FIRST_OPS, kinds=list(Kind))
     manager.attach()
     own_threads = {int(tid) for tid in set(os.listdir("/proc/self/task")) - before}
     assert own_threads

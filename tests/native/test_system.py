@@ -11,7 +11,7 @@ import pytest
 
 from aa_fileio import KprobeManager
 from tests.native.expected import check_events, file, relative
-from tests.native.ground import HANG_SECONDS, HERE
+from tests.native.ground import FIRST_OPS, HANG_SECONDS, HERE
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import read_until
 
@@ -52,7 +52,7 @@ def test_everybody_but_the_tracer(backend: str, area: Path) -> None:
         return {str(area / "early"), str(area / "late")} <= ended
 
     with early.start(area) as first:
-        with KprobeManager(backend=backend) as manager:
+        with KprobeManager(backend=backend, ops=FIRST_OPS) as manager:
             assert manager.pid is None
             with late.start(area) as second:
                 for _ in range(100):

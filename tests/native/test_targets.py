@@ -12,7 +12,7 @@ import pytest
 from aa_fileio import KPROBE_TARGETS, KprobeManager
 from tests.native import outside
 from tests.native.expected import as_passed, check_events, check_ledger, check_results, file
-from tests.native.ground import HERE
+from tests.native.ground import FIRST_OPS, HERE
 from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script
 from tests.native.tracing import read_to_end
 
@@ -46,7 +46,7 @@ def test_every_program_is_attached(backend: str, area: Path) -> None:
     assert sorted(KPROBE_TARGETS) == sorted(KprobeManager.KPROBE_TARGETS) == sorted(ORIGIN)
     before = outside.look()
     with _idle().start(area) as running:
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             assert manager.is_attached
             assert manager.backend == backend
             targets = manager.targets

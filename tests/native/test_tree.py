@@ -19,7 +19,7 @@ from tests.native.expected import (
     file,
     relative,
 )
-from tests.native.ground import HANG_SECONDS, scaled
+from tests.native.ground import FIRST_OPS, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Script, Steps, Stored
 from tests.native.tracing import check_trace, read_to_end, trace
 
@@ -143,7 +143,7 @@ def test_born_during_attach(backend: str, area: Path) -> None:
     with script.start(area) as running:
         script.wait_flag(begun, 3)
         before = script.read_flag(begun)
-        with KprobeManager(running.pid, backend=backend) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             assert script.read_flag(begun) > before + 3
             script.raise_flag(stop)
             events = read_to_end(manager)
@@ -232,7 +232,10 @@ def test_until(backend: str, area: Path, until: str) -> None:
     main.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path))
     child.wait(free, 1)
     child.call("openat", AT_FDCWD, path, os.O_WRONLY, sees=file(path))
-    with script.start(area) as running, KprobeManager(running.pid, backend=backend, until=until) as manager:
+    with (
+        script.start(area) as running,
+        KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, until=until) as manager,
+    ):
         running.go()
         running.finish()
         if until == "root":
@@ -301,7 +304,7 @@ def test_number_that_is_used_again(backend: str, area: Path, follow: bool) -> No
     heir.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path))
     heir.call("unlink", path, sees=as_passed(path))
     with first.start(area) as running, second.start(area) as other:
-        with KprobeManager(running.pid, backend=backend, follow=follow) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, follow=follow) as manager:
             running.go()
             running.finish()
             assert len(read_to_end(manager)) == 1

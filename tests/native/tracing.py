@@ -12,7 +12,7 @@ from typing import Any
 
 from aa_fileio import KprobeManager
 from tests.native.expected import check_events, check_results, check_script_ledger
-from tests.native.ground import HANG_SECONDS
+from tests.native.ground import FIRST_OPS, HANG_SECONDS
 from tests.native.script import Running, Script
 
 
@@ -50,7 +50,7 @@ def read_until(manager: Any, wanted: Callable[[Any], bool]) -> list[Any]:
 def trace(script: Script, area: Path, backend: str, *, status: int = 0, **options: Any) -> Trace:
     """Runs the script under a trace, to the end of both."""
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend, **options) as manager:
+        with KprobeManager(running.pid, backend=backend, **{"ops": FIRST_OPS} | options) as manager:
             assert manager.backend == backend
             started = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             running.go()
