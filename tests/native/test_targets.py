@@ -105,12 +105,24 @@ def test_backend_chosen_for_this_kernel(area: Path) -> None:
         assert all(passed_over.values())
 
 
+# Kernel functions by operation, where they are not called as the system call is.
+_OPENS = {"open", "creat", "openat", "openat2", "open_by_handle_at"}
+_READS = {"read", "pread64", "readv", "preadv", "preadv2"}
+_MAPS = {"mmap"}
 _CALLS = {
-    "read": {"read"},
+    "read": _READS,
     "unlink": {"unlink", "unlinkat"},
-    "rmdir": {"unlinkat"},
-    "modify": {"openat", "write", "unlink", "unlinkat", "rename", "renameat2"},
-    "access": {"openat", "read"},
+    "rmdir": {"unlinkat", "rmdir"},
+    "modify": _OPENS
+    | _MAPS
+    | {"write", "pwrite64", "writev", "pwritev", "pwritev2", "truncate", "ftruncate", "fallocate", "madvise"}
+    | {"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"}
+    | {"mkdir", "mkdirat", "mknod", "mknodat", "bind", "chmod", "fchmod", "fchmodat", "fchmodat2"}
+    | {"chown", "fchown", "lchown", "fchownat", "utime", "utimes", "futimesat", "utimensat"}
+    | {"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr"}
+    | {"removexattrat", "copy_file_range", "sendfile64", "splice", "tee", "vmsplice", "ioctl"}
+    | {"mount", "umount", "move_mount", "pivot_root"},
+    "access": _OPENS | _READS | _MAPS | {"execve", "execveat"},
 }
 _IN_GROUP = {"modify": {"open", "write", "unlink", "rmdir", "rename"}, "access": {"open", "read"}}
 
