@@ -187,6 +187,7 @@ class KprobeManager:
         kinds: Iterable[str] | None = None,
         backend: str | None = None,
         latency: bool = True,
+        multi: bool = True,
         ring_bytes: int = 16777216,
         queue_bytes: int = 8388608,
     ) -> None: ...

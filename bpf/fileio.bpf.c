@@ -3,7 +3,7 @@
  * The ways in, generated from syscalls.h. One object for every kernel: what a kernel lacks is not loaded (the core sets
  * autoload and autocreate), never skipped behind an `if`.
  */
-#include "operation.bpf.h"
+#include "below.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -36,61 +36,89 @@ static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 	return 0;
 }
 
-SEC("kprobe")
-int aa_kprobe_begin(struct pt_regs *ctx)
+/* The wrapper's one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER). */
+static __always_inline void aa_user_arguments(const struct pt_regs *user, __u64 *ret_args)
+{
+	ret_args[0] = BPF_CORE_READ(user, di);
+	ret_args[1] = BPF_CORE_READ(user, si);
+	ret_args[2] = BPF_CORE_READ(user, dx);
+	ret_args[3] = BPF_CORE_READ(user, r10);
+	ret_args[4] = BPF_CORE_READ(user, r8);
+	ret_args[5] = BPF_CORE_READ(user, r9);
+}
+
+static __always_inline void aa_kprobe_arguments(const struct pt_regs *ctx, __u64 *ret_args)
+{
+	aa_user_arguments((void *)ctx->di, ret_args);
+}
+
+static __always_inline void aa_begin_jumped(const struct pt_regs *user)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state = aa_state_of(tid);
-	struct pt_regs *user;
 	__u64 args[6];
 
 	if (!state) {
 		/* Which call it is nobody knows any more: every row is taken for asked. */
 		aa_count(performed, 1);
 		aa_count(state_full, 1);
-		return 0;
+		return;
 	}
-	/* The wrapper's one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER). */
-	user = (void *)ctx->di;
-	args[0] = BPF_CORE_READ(user, di);
-	args[1] = BPF_CORE_READ(user, si);
-	args[2] = BPF_CORE_READ(user, dx);
-	args[3] = BPF_CORE_READ(user, r10);
-	args[4] = BPF_CORE_READ(user, r8);
-	args[5] = BPF_CORE_READ(user, r9);
+	aa_user_arguments(user, args);
 	aa_begin(state, tid, state->next_call, args);
+}
+
+SEC("kprobe")
+int aa_kprobe_begin(struct pt_regs *ctx)
+{
+	aa_begin_jumped((void *)ctx->di);
 	return 0;
 }
 
-static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
+/* At a return: the state of the call that began, or NULL when there is nothing to tell. */
+static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
 
 	if (!aa_is_watched(pid_tgid))
-		return 0;
+		return NULL;
 	state = aa_state_of((__u32)pid_tgid);
 	if (!state) {
 		if (aa_control.gate)
 			aa_count(pre_attach, 1);
-		return 0;
+		return NULL;
 	}
 	if (state->phase == AA_PHASE_UNASKED) {
 		state->phase = AA_PHASE_IDLE;
-		return 0;
+		return NULL;
 	}
 	if (state->phase != AA_PHASE_IN_CALL || state->call != call) {
 		if (aa_control.gate) {
 			aa_count(performed, 1);
 			aa_count(no_entry, 1);
 		}
-		return 0;
+		return NULL;
 	}
-	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
-	/* Only if the jump was refused. */
+	return state;
+}
+
+/* The jump was refused. */
+static __always_inline void aa_return_is_lost(struct aa_call_state *state)
+{
 	state->phase = AA_PHASE_IDLE;
 	aa_count(in_flight, -1);
 	aa_count(no_exit, 1);
+}
+
+static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
+{
+	struct aa_call_state *state = aa_kprobe_returning(call);
+
+	if (!state)
+		return 0;
+	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
+	aa_return_is_lost(state);
 	return 0;
 }
 
@@ -130,187 +158,165 @@ int aa_kprobe_loop(struct pt_regs *ctx)
 AA_CALLS(AA_X)
 #undef AA_X
 
-/* --- below the calls: what the kernel works on --- */
+/* --- kprobe: below the calls --- */
 
-/* The state of a watched thread inside a call of our table, or NULL. */
-static __always_inline struct aa_call_state *aa_state_below(void)
+static __always_inline struct aa_arguments aa_arguments_of(const struct pt_regs *ctx)
+{
+	return (struct aa_arguments){ .at = { ctx->di, ctx->si, ctx->dx, ctx->cx } };
+}
+
+#define AA_X(what, ...)                                                                                                \
+	SEC("kprobe") int aa_below_##what##_probe(struct pt_regs *ctx)                                                 \
+	{                                                                                                              \
+		struct aa_arguments arguments = aa_arguments_of(ctx);                                                  \
+                                                                                                                       \
+		aa_below_##what(&arguments);                                                                           \
+		return 0;                                                                                              \
+	}
+AA_BELOWS(AA_X)
+#undef AA_X
+
+/* --- kprobe.multi: one program and one link for all functions; the cookie says which --- */
+
+SEC("kprobe.multi")
+int aa_multi_enter(struct pt_regs *ctx)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u64 args[6];
+
+	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+		return 0;
+	aa_kprobe_arguments(ctx, args);
+	aa_begin(aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, bpf_get_attach_cookie(ctx), args);
+	return 0;
+}
+
+SEC("kprobe.multi")
+int aa_multi_return(struct pt_regs *ctx)
+{
+	struct aa_call_state *state = aa_kprobe_returning(bpf_get_attach_cookie(ctx));
+
+	if (state)
+		aa_finish(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx->ax, true);
+	return 0;
+}
+
+SEC("kprobe.multi")
+int aa_multi_below(struct pt_regs *ctx)
+{
+	struct aa_arguments arguments = aa_arguments_of(ctx);
+
+	switch (bpf_get_attach_cookie(ctx)) {
+#define AA_X(what, ...)                                                                                                \
+	case AA_BELOW_##what:                                                                                          \
+		aa_below_##what(&arguments);                                                                           \
+		break;
+		AA_BELOWS(AA_X)
+#undef AA_X
+	}
+	return 0;
+}
+
+/* --- fentry: trampolines at the same functions, each with its own programs --- */
+
+/*
+ * A program jumps only to one that is attached alike: at its entry or its return, and to a function of the same type in
+ * the kernel's BTF. Up to 6.12 that has the wrappers' one type twice (seven calls have the second), so all of this is
+ * there twice, and the core chooses for each call.
+ */
+#define AA_DEFINE_FENTRY(suffix)                                                                                       \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY);                                                                 \
+		__uint(max_entries, AA_JUMP_COUNT);                                                                    \
+		__type(key, __u32);                                                                                    \
+		__type(value, __u32);                                                                                  \
+	} aa_fentry_tail##suffix SEC(".maps"), aa_fexit_tail##suffix SEC(".maps");                                     \
+                                                                                                                       \
+	/* Attached nowhere: the core says to which function they are alike. */                                        \
+	SEC("fentry") int aa_fentry_begin##suffix(__u64 *ctx)                                                          \
+	{                                                                                                              \
+		aa_fentry_jumped(ctx);                                                                                 \
+		return 0;                                                                                              \
+	}                                                                                                              \
+	SEC("fexit") int aa_fentry_finish##suffix(__u64 *ctx)                                                          \
+	{                                                                                                              \
+		return aa_fentry_emit(ctx, false);                                                                     \
+	}                                                                                                              \
+	SEC("fexit") int aa_fentry_loop##suffix(__u64 *ctx)                                                            \
+	{                                                                                                              \
+		return aa_fentry_emit(ctx, true);                                                                      \
+	}
+
+static __always_inline bool aa_fentry_enters(__u32 call)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
 
-	if (!aa_is_watched(pid_tgid))
-		return NULL;
-	state = aa_state_of((__u32)pid_tgid);
-	return state && state->phase == AA_PHASE_IN_CALL && state->call < AA_CALL_COUNT ? state : NULL;
+	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+		return false;
+	state = aa_state_make((__u32)pid_tgid);
+	if (state)
+		state->next_call = call;
+	return true;
 }
 
-/* The file of a call that moves bytes, which the descriptor may no longer name at the return. */
-static __always_inline int aa_below_moves(struct file *file, __u32 side)
+static __always_inline int aa_fentry_emit(__u64 *ctx, bool loops)
 {
-	struct aa_call_state *state = aa_state_below();
-
-	if (state && aa_specs[state->call].moves && state->by_fd[side])
-		aa_note_used(state, side, file);
-	return 0;
-}
-
-SEC("kprobe")
-int aa_used_read(struct pt_regs *ctx) /* vfs_read(file, …) */
-{
-	return aa_below_moves((void *)ctx->di, 0);
-}
-
-SEC("kprobe")
-int aa_used_write(struct pt_regs *ctx) /* vfs_write(file, …) */
-{
-	return aa_below_moves((void *)ctx->di, 0);
-}
-
-SEC("kprobe")
-int aa_used_other(struct pt_regs *ctx) /* security_file_permission(file, mask) */
-{
-	/* A copy asks to read the one and to write the other. */
-	struct aa_call_state *state = aa_state_below();
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct aa_call_state *state = aa_state_of(tid);
 
 	if (state)
-		aa_below_moves((void *)ctx->di, aa_specs[state->call].fd2 && ctx->si & MAY_WRITE ? 1 : 0);
+		aa_finish(state, tid, (__s64)ctx[1], loops);
 	return 0;
 }
 
-SEC("kprobe")
-int aa_used_open(struct pt_regs *ctx) /* fd_install(fd, file) */
+/* Copied, an argument is a plain number to the verifier: 5.10 knows one of the types by name only. */
+static __always_inline void aa_fentry_jumped(__u64 *ctx)
 {
-	struct aa_call_state *state = aa_state_below();
+	__u64 user = 0;
 
-	if (state && aa_specs[state->call].returns_fd)
-		aa_note_used(state, 0, (void *)ctx->si);
-	return 0;
+	bpf_probe_read_kernel(&user, sizeof(user), ctx);
+	aa_begin_jumped((void *)user);
 }
 
-static __always_inline void aa_below_closes(struct file *file)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct aa_call_state *state = aa_state_below();
+AA_DEFINE_FENTRY()
+AA_DEFINE_FENTRY(_other)
 
-	if (state && aa_specs[state->call].closes == 1)
-		aa_note_used(state, 0, file);
-	if (aa_is_shared(BPF_CORE_READ(task, files), aa_is_watched(bpf_get_current_pid_tgid())))
-		aa_changed_now(file);
-}
-
-/*
- * The entry of a directory that a call acts on. The last one counts: a call whose path was stale looks it up anew.
- * `side` 1 is the second name of a call. A file system that acts on others below itself does so by other functions.
- */
-static __always_inline void aa_below_acts(__u32 side, __u64 operations, struct path *directory, struct vfsmount *mount,
-					  struct dentry *dentry, bool is_whole)
-{
-	struct aa_call_state *state = aa_state_below();
-	__u32 tid = bpf_get_current_pid_tgid();
-	struct aa_acted_side *acted;
-	struct aa_acted *both;
-	struct dentry *parent;
-	struct inode *inode;
-
-	if (!state || !(operations >> (state->operation & 63) & 1) || state->by_fd[side])
-		return;
-	both = bpf_map_lookup_elem(&aa_acted, &tid);
-	if (!both) {
-		if (bpf_map_update_elem(&aa_acted, &tid, &aa_new_acted, BPF_ANY))
-			return;
-		both = bpf_map_lookup_elem(&aa_acted, &tid);
-		if (!both)
-			return;
-	}
-	/* A value of the map that an earlier call left is emptied before the first side is told. */
-	if (!state->has_acted) {
-		both->side[0].is_set = 0;
-		both->side[1].is_set = 0;
-	}
-	state->has_acted = 1;
-	acted = &both->side[side];
-	parent = is_whole ? BPF_CORE_READ(dentry, d_parent) : BPF_CORE_READ(directory, dentry);
-	inode = BPF_CORE_READ(dentry, d_inode);
-	acted->dentry = (__u64)(long)dentry;
-	acted->directory = (__u64)(long)parent;
-	acted->directory_inode = (__u64)(long)BPF_CORE_READ(parent, d_inode);
-	acted->mount = (__u64)(long)(mount ? mount : BPF_CORE_READ(directory, mnt));
-	acted->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
-	acted->is_whole = is_whole;
-	aa_fill_object(&acted->facts, inode, inode ? aa_kind_of(inode, (void *)(long)acted->mount) : 0);
-	bpf_probe_read_kernel_str(acted->leaf, sizeof(acted->leaf), BPF_CORE_READ(dentry, d_name.name));
-	acted->is_set = 1;
-}
-
-#define AA_ACTS(name) (1ULL << AA_OPERATION_##name)
-
-/* security_path_<what>(const struct path *directory, struct dentry *dentry, …) */
-#define AA_DEFINE_ACTED(what, operations)                                                                              \
-	SEC("kprobe") int aa_acted_##what(struct pt_regs *ctx)                                                         \
+#define AA_DEFINE_FENTRY_CALL(program, call, suffix)                                                                   \
+	SEC("fentry") int program##_fentry##suffix(__u64 *ctx)                                                         \
 	{                                                                                                              \
-		aa_below_acts(0, operations, (void *)ctx->di, NULL, (void *)ctx->si, false);                           \
+		if (aa_fentry_enters(AA_CALL_##call))                                                                  \
+			bpf_tail_call(ctx, &aa_fentry_tail##suffix, AA_JUMP_BEGIN);                                    \
 		return 0;                                                                                              \
-	}
-AA_DEFINE_ACTED(unlink, AA_ACTS(UNLINK))
-AA_DEFINE_ACTED(rmdir, AA_ACTS(RMDIR))
-AA_DEFINE_ACTED(mkdir, AA_ACTS(MKDIR))
-AA_DEFINE_ACTED(mknod, AA_ACTS(MKNOD))
-AA_DEFINE_ACTED(symlink, AA_ACTS(SYMLINK))
-
-SEC("kprobe")
-int aa_acted_link(
-	struct pt_regs *ctx) /* security_path_link(old_dentry, const struct path *new_directory, new_dentry) */
-{
-	struct path *directory = (void *)ctx->si;
-
-	aa_below_acts(0, AA_ACTS(LINK), NULL, BPF_CORE_READ(directory, mnt), (void *)ctx->di, true);
-	aa_below_acts(1, AA_ACTS(LINK), directory, NULL, (void *)ctx->dx, false);
-	return 0;
-}
-
-SEC("kprobe")
-int aa_acted_rename(
-	struct pt_regs *ctx) /* security_path_rename(old_directory, old_dentry, new_directory, new_dentry, …) */
-{
-	aa_below_acts(0, AA_ACTS(RENAME), (void *)ctx->di, NULL, (void *)ctx->si, false);
-	aa_below_acts(1, AA_ACTS(RENAME), (void *)ctx->dx, NULL, (void *)ctx->cx, false);
-	return 0;
-}
-
-/* security_path_<what>(const struct path *path, …): the file itself */
-#define AA_DEFINE_ACTED_WHOLE(what, operations)                                                                        \
-	SEC("kprobe") int aa_acted_##what(struct pt_regs *ctx)                                                         \
+	}                                                                                                              \
+	SEC("fexit") int program##_fexit##suffix(__u64 *ctx)                                                           \
 	{                                                                                                              \
-		struct path *path = (void *)ctx->di;                                                                   \
+		struct aa_call_state *state = aa_kprobe_returning(AA_CALL_##call);                                     \
                                                                                                                        \
-		aa_below_acts(0, operations, NULL, BPF_CORE_READ(path, mnt), BPF_CORE_READ(path, dentry), true);       \
+		if (!state)                                                                                            \
+			return 0;                                                                                      \
+		bpf_tail_call(ctx, &aa_fexit_tail##suffix, AA_JUMP_FINISH);                                            \
+		aa_return_is_lost(state);                                                                              \
 		return 0;                                                                                              \
 	}
-AA_DEFINE_ACTED_WHOLE(truncate, AA_ACTS(TRUNCATE))
-AA_DEFINE_ACTED_WHOLE(chmod, AA_ACTS(CHMOD))
-AA_DEFINE_ACTED_WHOLE(chown, AA_ACTS(CHOWN))
+#define AA_X(program, call, ...)                                                                                       \
+	AA_DEFINE_FENTRY_CALL(program, call, )                                                                         \
+	AA_DEFINE_FENTRY_CALL(program, call, _other)
+AA_CALLS(AA_X)
+#undef AA_X
 
-/* Where a file is taken out of a descriptor table, and where a current directory is set: see aa_changed. */
-SEC("kprobe")
-int aa_changed_close(struct pt_regs *ctx) /* filp_close(file, …) */
-{
-	aa_below_closes((void *)ctx->di);
-	return 0;
-}
-
-SEC("kprobe")
-int aa_changed_flush(struct pt_regs *ctx) /* filp_flush(file, …), where close() no longer calls filp_close() */
-{
-	aa_below_closes((void *)ctx->di);
-	return 0;
-}
-
-SEC("kprobe")
-int aa_changed_pwd(struct pt_regs *ctx) /* set_fs_pwd(fs, …) */
-{
-	aa_changed_now((void *)ctx->di);
-	return 0;
-}
+/* A program may read no more arguments than its function has; copied, they are plain numbers to the verifier. */
+#define AA_X(what, function, arguments_, ...)                                                                          \
+	SEC("fentry/" #function) int aa_below_##what##_fentry(__u64 *ctx)                                              \
+	{                                                                                                              \
+		struct aa_arguments arguments = {};                                                                    \
+                                                                                                                       \
+		bpf_probe_read_kernel(&arguments, arguments_ * sizeof(__u64), ctx);                                    \
+		aa_below_##what(&arguments);                                                                           \
+		return 0;                                                                                              \
+	}
+AA_BELOWS(AA_X)
+#undef AA_X
 
 /* --- tracepoint: sys_enter and sys_exit, dispatched by call number --- */
 

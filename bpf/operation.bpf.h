@@ -51,7 +51,11 @@ struct aa_call_state {
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
 	__u8 name_is_cut[2];
 	__s32 fd[2];
+	__u8 closed_flags; /* AA_PATH_DELETED, at the entry */
 	__u32 changed_slot;
+	__u64 closed_parent,
+		closed_hash; /* of what is closed: its entry in the tree, to be known again at the return */
+	struct aa_file_facts closed;
 	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry, or no name at all */
 	char name[2][AA_NAME_BYTES];
 };
@@ -533,6 +537,85 @@ static __always_inline __u64 aa_closes_of(struct files_struct *files, __s32 fd)
 	return (changed_one ? changed_one->count : 0) + ((changed_all ? changed_all->count : 0) << 32);
 }
 
+static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfsmount)
+{
+	__u16 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+	unsigned long magic = BPF_CORE_READ(inode, i_sb, s_magic);
+	struct mount *mount = aa_real_mount(vfsmount);
+	bool is_placeless = (long)BPF_CORE_READ(mount, mnt_ns) == MNT_NS_INTERNAL;
+	__u8 place = is_placeless ? AA_KIND_PLACELESS : 0;
+	__u32 major;
+
+	if (magic == ANON_INODE_FS_MAGIC)
+		return AA_KIND_ANON | place;
+	switch (type) {
+	case S_IFDIR:
+		return AA_KIND_DIR | place;
+	case S_IFLNK:
+		return AA_KIND_SYMLINK | place;
+	case S_IFSOCK:
+		return AA_KIND_SOCKET | place;
+	case S_IFIFO:
+		return AA_KIND_PIPE | place;
+	case S_IFBLK:
+		return AA_KIND_DEVICE | place;
+	case S_IFCHR:
+		/* Documentation/admin-guide/devices.txt: tty, console and ptmx, pty, USB, ACM, AMA, hypervisor */
+		major = BPF_CORE_READ(inode, i_rdev) >> 20;
+		if (major == 4 || major == 5 || (major >= 136 && major <= 143) || major == 188 || major == 166 ||
+		    major == 204 || major == 229)
+			return AA_KIND_TTY | place;
+		return AA_KIND_DEVICE | place;
+	case S_IFREG:
+		break;
+	default:
+		return AA_KIND_ANON | place;
+	}
+	if (!is_placeless)
+		return AA_KIND_FILE;
+	return (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC ? AA_KIND_MEMFD : AA_KIND_ANON) | place;
+}
+
+static __always_inline bool aa_is_deleted(struct dentry *dentry)
+{
+	return BPF_CORE_READ(dentry, d_parent) != dentry && !BPF_CORE_READ(dentry, d_hash.pprev);
+}
+
+static __always_inline void aa_fill_object(struct aa_file_facts *object, struct inode *inode, __u32 kind)
+{
+	object->inode = inode ? BPF_CORE_READ(inode, i_ino) : 0;
+	object->device = inode ? BPF_CORE_READ(inode, i_sb, s_dev) : 0;
+	object->mode = inode ? BPF_CORE_READ(inode, i_mode) : 0;
+	object->kind = kind;
+	object->is_known = inode != NULL;
+}
+
+/* Changes of a current directory, our own among them. */
+static __always_inline __u64 aa_chdirs_of(struct fs_struct *fs)
+{
+	__u32 slot = aa_slot_of(fs, 0);
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	return changed ? changed->count : 0;
+}
+
+/* What the last close of a file leaves at the return is no more than its name: the rest is noted here. */
+static __always_inline void aa_begin_close(struct aa_call_state *state)
+{
+	struct dentry *dentry = (void *)(long)state->object[0].dentry;
+	struct inode *inode = (void *)(long)state->object[0].inode;
+
+	__builtin_memset(&state->closed, 0, sizeof(state->closed));
+	state->closed_flags = 0;
+	if (!dentry || !inode)
+		return;
+	state->closed_parent = (__u64)(long)BPF_CORE_READ(dentry, d_parent);
+	state->closed_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	if (aa_is_deleted(dentry))
+		state->closed_flags = AA_PATH_DELETED;
+	aa_fill_object(&state->closed, inode, aa_kind_of(inode, (void *)(long)state->object[0].mount));
+}
+
 /* One of the two sides: a descriptor, or a name and where it starts from. */
 static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid, struct task_struct *task,
 					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path, __u8 dirfd)
@@ -558,9 +641,15 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 	} else if (!state->by_fd[i]) {
 		return;
 	}
-	state->changes[i] = spec->closes ? aa_closes_of(BPF_CORE_READ(task, files), state->fd[i]) :
-					   aa_changes_of_start(task, state->fd[i]);
+	if (spec->closes)
+		state->changes[i] = aa_closes_of(BPF_CORE_READ(task, files), state->fd[i]);
+	else if (spec->sets_pwd)
+		state->changes[i] = aa_chdirs_of(BPF_CORE_READ(task, fs));
+	else
+		state->changes[i] = aa_changes_of_start(task, state->fd[i]);
 	aa_identify_start(task, state->fd[i], &state->object[i]);
+	if (spec->closes)
+		aa_begin_close(state);
 }
 
 static __always_inline void aa_begin_position(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
@@ -667,50 +756,6 @@ static __always_inline void aa_note_used(struct aa_call_state *state, __u32 i, s
 		aa_identify(file, &state->used[i & 1]);
 }
 
-static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfsmount)
-{
-	__u16 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
-	unsigned long magic = BPF_CORE_READ(inode, i_sb, s_magic);
-	struct mount *mount = aa_real_mount(vfsmount);
-	bool is_placeless = (long)BPF_CORE_READ(mount, mnt_ns) == MNT_NS_INTERNAL;
-	__u8 place = is_placeless ? AA_KIND_PLACELESS : 0;
-	__u32 major;
-
-	if (magic == ANON_INODE_FS_MAGIC)
-		return AA_KIND_ANON | place;
-	switch (type) {
-	case S_IFDIR:
-		return AA_KIND_DIR | place;
-	case S_IFLNK:
-		return AA_KIND_SYMLINK | place;
-	case S_IFSOCK:
-		return AA_KIND_SOCKET | place;
-	case S_IFIFO:
-		return AA_KIND_PIPE | place;
-	case S_IFBLK:
-		return AA_KIND_DEVICE | place;
-	case S_IFCHR:
-		/* Documentation/admin-guide/devices.txt: tty, console and ptmx, pty, USB, ACM, AMA, hypervisor */
-		major = BPF_CORE_READ(inode, i_rdev) >> 20;
-		if (major == 4 || major == 5 || (major >= 136 && major <= 143) || major == 188 || major == 166 ||
-		    major == 204 || major == 229)
-			return AA_KIND_TTY | place;
-		return AA_KIND_DEVICE | place;
-	case S_IFREG:
-		break;
-	default:
-		return AA_KIND_ANON | place;
-	}
-	if (!is_placeless)
-		return AA_KIND_FILE;
-	return (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC ? AA_KIND_MEMFD : AA_KIND_ANON) | place;
-}
-
-static __always_inline bool aa_is_deleted(struct dentry *dentry)
-{
-	return BPF_CORE_READ(dentry, d_parent) != dentry && !BPF_CORE_READ(dentry, d_hash.pprev);
-}
-
 /* Notes what side i starts from, before it is looked at. */
 static __always_inline void aa_start_from(struct aa_scratch *scratch, __u32 i, struct task_struct *task, __s32 fd,
 					  bool was_shared)
@@ -764,13 +809,52 @@ static __always_inline void aa_resolve_closed(struct aa_call_state *state, struc
 
 	if (spec->closes > 1 || !dentry)
 		return;
-	if ((__u64)(long)BPF_CORE_READ(dentry, d_inode) != closed->inode ||
+	/*
+	 * The last close may have freed the entry: its memory then still tells its name, or that of another one. Another
+	 * one of the same name in the same directory would do no harm.
+	 */
+	if (!aa_identity_equal(closed, &state->object[0]) ||
+	    (__u64)(long)BPF_CORE_READ(dentry, d_parent) != state->closed_parent ||
+	    BPF_CORE_READ(dentry, d_name.hash_len) != state->closed_hash ||
 	    (!state->used[0].file && BPF_CORE_READ(files, count.counter) > 1 &&
 	     aa_closes_of(files, state->fd[0]) != state->changes[0] + 1)) {
 		scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 		return;
 	}
-	aa_take_object(scratch, 0, closed, AA_PATH_SOURCE_FILE);
+	scratch->place[0].dentry = dentry;
+	scratch->place[0].vfsmount = (void *)(long)closed->mount;
+	scratch->source[0] = AA_PATH_SOURCE_FILE;
+	scratch->walk[0] = AA_WALK_OBJECT;
+	scratch->flags[0] |= state->closed_flags;
+	scratch->facts[0] = state->closed;
+	scratch->kind[0] = state->closed.kind;
+}
+
+/* The directory that a call by name has made the current one: what the thread has now, if no other can have set it. */
+static __always_inline void aa_resolve_pwd(struct aa_call_state *state, struct task_struct *task,
+					   struct aa_scratch *scratch)
+{
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct aa_identity now;
+
+	aa_start_from(scratch, 0, task, AT_FDCWD, false);
+	aa_identify_start(task, AT_FDCWD, &now);
+	if (BPF_CORE_READ(fs, users) > 1 && aa_chdirs_of(fs) != state->changes[0] + 1) {
+		scratch->source[0] = AA_PATH_SOURCE_RACED;
+		return;
+	}
+	aa_take_object(scratch, 0, &now, AA_PATH_SOURCE_DENTRY);
+}
+
+/* An exec has closed what was to be closed then; nobody else could have. The entry's look holds if that is still there.
+ */
+static __always_inline void aa_look_after_exec(const struct aa_call_state *state, __u32 i, struct aa_identity *now)
+{
+	struct dentry *dentry = (void *)(long)state->object[i].dentry;
+
+	if (state->operation == AA_OPERATION_EXEC && !now->dentry && dentry &&
+	    (__u64)(long)BPF_CORE_READ(dentry, d_inode) == state->object[i].inode)
+		*now = state->object[i];
 }
 
 /* The object of a call by descriptor. */
@@ -787,6 +871,7 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 	}
 	aa_start_from(scratch, i, task, state->fd[i], state->changes[i] != 0);
 	aa_identify_start(task, state->fd[i], &now);
+	aa_look_after_exec(state, i, &now);
 	if (aa_config.exit_only && spec->fd) {
 		source = AA_PATH_SOURCE_FD_AT_RETURN;
 	} else if (state->used[i].file) {
@@ -859,8 +944,10 @@ static __always_inline bool aa_resolve_acted(const struct aa_acted_side *acted, 
 	/* Made by this call: its inode was not there before. */
 	inode = BPF_CORE_READ(dentry, d_inode);
 	if (inode && (__u64)(long)BPF_CORE_READ(dentry, d_parent) == acted->directory &&
-	    BPF_CORE_READ(dentry, d_name.hash_len) == acted->name_hash)
+	    BPF_CORE_READ(dentry, d_name.hash_len) == acted->name_hash) {
 		scratch->inode[i] = inode;
+		scratch->kind[i] = aa_kind_of(inode, scratch->place[i].vfsmount);
+	}
 	return true;
 }
 
@@ -900,6 +987,7 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 	}
 	aa_start_from(scratch, i, task, state->fd[i], state->changes[i] != 0);
 	aa_identify_start(task, state->fd[i], &now);
+	aa_look_after_exec(state, i, &now);
 	scratch->walk[i] = AA_WALK_DIRECTORY;
 	if (!now.dentry && !state->object[i].dentry)
 		return;
@@ -911,15 +999,6 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 	scratch->source[i] = AA_PATH_SOURCE_DIR_AND_NAME;
 	scratch->place[i].dentry = (void *)(long)now.dentry;
 	scratch->place[i].vfsmount = (void *)(long)now.mount;
-}
-
-static __always_inline void aa_fill_object(struct aa_file_facts *object, struct inode *inode, __u32 kind)
-{
-	object->inode = inode ? BPF_CORE_READ(inode, i_ino) : 0;
-	object->device = inode ? BPF_CORE_READ(inode, i_sb, s_dev) : 0;
-	object->mode = inode ? BPF_CORE_READ(inode, i_mode) : 0;
-	object->kind = kind;
-	object->is_known = inode != NULL;
 }
 
 static __always_inline void aa_fill_facts(struct aa_call_state *state, struct task_struct *task,
@@ -1018,7 +1097,8 @@ static __always_inline void aa_send(struct aa_scratch *scratch, bool has_other)
 /* Neither side's object is of a kind that was asked for. What was found a moment ago may be gone: then it counts. */
 static __always_inline bool aa_is_filtered(const struct aa_scratch *scratch, struct task_struct *task)
 {
-	if (!scratch->inode[0] || aa_config.kinds >> (scratch->kind[0] & 31) & 1 || !aa_start_stayed(scratch, 0, task))
+	if ((!scratch->inode[0] && !scratch->facts[0].is_known) || aa_config.kinds >> (scratch->kind[0] & 31) & 1 ||
+	    !aa_start_stayed(scratch, 0, task))
 		return false;
 	if (scratch->walk[1] == AA_WALK_NONE)
 		return true;
@@ -1073,7 +1153,10 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_count(filtered, 1);
 	} else {
 		if (spec->path && !state->by_fd[0])
-			aa_resolve_name(state, task, tid, 0, spec->path, acted, has_opened, scratch);
+			aa_resolve_name(state, task, tid, 0, spec->path, acted,
+					has_opened || (spec->sets_pwd && result >= 0), scratch);
+		if (spec->sets_pwd && result >= 0)
+			aa_resolve_pwd(state, task, scratch);
 		if (spec->path2 && !state->by_fd[1])
 			aa_resolve_name(state, task, tid, 1, spec->path2, acted, false, scratch);
 		if (state->name_is_long[0] || state->name_is_long[1])

@@ -25,6 +25,7 @@
  *     .empty      AT_EMPTY_PATH among the flags: an empty name means the directory's descriptor itself
  *     .null       a NULL name means the directory's descriptor itself
  *     .closes     the descriptor is closed: 1, and those behind it: 2
+ *     .sets_pwd   what the name led to is the current directory afterwards
  *     .when       taken only when the arguments say so: enum aa_when
  */
 #ifndef AA_SYSCALLS_H
@@ -149,7 +150,7 @@ enum aa_when {
 	/* programs and places */ \
 	AA_CALL(aa_sys_execve, execve, execve, 59, EXEC, 0, .path = 1) \
 	AA_CALL(aa_sys_execveat, execveat, execveat, 322, EXEC, 0, .dirfd = 1, .path = 2, .flags = 5, .empty = 1) \
-	AA_CALL(aa_sys_chdir, chdir, chdir, 80, CHDIR, 0, .path = 1) \
+	AA_CALL(aa_sys_chdir, chdir, chdir, 80, CHDIR, 0, .path = 1, .sets_pwd = 1) \
 	AA_CALL(aa_sys_fchdir, fchdir, fchdir, 81, CHDIR, 0, .fd = 1) \
 	AA_CALL(aa_sys_chroot, chroot, chroot, 161, CHDIR, 0, .path = 1) \
 	AA_CALL(aa_sys_mount, mount, mount, 165, MOUNT, 0, .path = 2, .flags = 4) \
@@ -184,8 +185,8 @@ struct aa_call_spec {
 	__u8 fd, dirfd, path, fd2, dirfd2, path2, flags, mode, count;
 	__u8 offset, offset_at, iovec, how;
 	__u8 returns_fd, moves, then_operation;
-	__u8 empty, null, when, closes;
-	__u8 reserved[3];
+	__u8 empty, null, when, closes, sets_pwd;
+	__u8 reserved[2];
 	__u32 if_flag, implied;
 };
 

@@ -248,29 +248,31 @@ static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uin
 
 int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options)
 {
-	static const char *const keywords[] = { "pid",	   "follow",  "until",	    "ops",	   "kinds",
-						"backend", "latency", "ring_bytes", "queue_bytes", NULL };
+	static const char *const keywords[] = { "pid",	   "follow", "until",	   "ops",	  "kinds", "backend",
+						"latency", "multi",  "ring_bytes", "queue_bytes", NULL };
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
-		 *latency = NULL, *ring_bytes = NULL, *queue_bytes = NULL;
-	bool has_latency = true;
+		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL;
+	bool has_latency = true, has_multi = true;
 	uint64_t kind_mask;
 
 	*options = (struct aa_session_options){ .follow = true,
 						.ring_bytes = AA_RING_BYTES_DEFAULT,
 						.queue_bytes = AA_QUEUE_BYTES_DEFAULT };
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
-					 &until, &ops, &kind_names, &backend, &latency, &ring_bytes, &queue_bytes))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
+					 &until, &ops, &kind_names, &backend, &latency, &multi, &ring_bytes,
+					 &queue_bytes))
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
 	    parse_words(&operations, ops, &options->operations) < 0 ||
 	    parse_words(&kinds, kind_names, &kind_mask) < 0 || parse_backend(backend, &options->backend) < 0 ||
-	    parse_bool("latency", latency, &has_latency) < 0 ||
+	    parse_bool("latency", latency, &has_latency) < 0 || parse_bool("multi", multi, &has_multi) < 0 ||
 	    parse_bytes("ring_bytes", ring_bytes, true, &options->ring_bytes) < 0 ||
 	    parse_bytes("queue_bytes", queue_bytes, false, &options->queue_bytes) < 0)
 		return -1;
 	options->kinds = (uint32_t)kind_mask;
 	options->no_latency = !has_latency;
+	options->no_multi = !has_multi;
 	return 0;
 }
 

@@ -18,7 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../bpf/below.h"
 #include "fileio.skel.h"
+#include "kernel_functions.h"
 #include "kprobe_line.h"
 #include "syscall_table.h"
 #include "tracefs.h"
@@ -61,26 +63,46 @@ static void aa_log_end(libbpf_print_fn_t previous)
 	aa_current_log = NULL;
 }
 
+/* How a program hangs on its function. */
+enum aa_way {
+	AA_WAY_TRACING, /* raw tracepoints, fentry and fexit: the program itself says where */
+	AA_WAY_EVENT,	/* a tracepoint, by perf */
+	AA_WAY_ENTRY,	/* a kprobe */
+	AA_WAY_RETURN,	/* a kretprobe with a pool of our size */
+	AA_WAY_MULTI,	/* kprobe.multi: one program and one link for many functions */
+	AA_WAY_MULTI_RETURN,
+};
+
 /* One program and where it hangs. */
 struct aa_probe {
 	struct bpf_program *program;
-	struct bpf_link *link;
-	const char *function; /* kernel function or tracepoint */
-	bool is_return;
-	int perf_fd; /* number of the perf event, owned by the link */
+	struct bpf_link *link; /* of a multi link, at its first probe */
+	const char *function;  /* kernel function or tracepoint */
+	enum aa_way way;
+	int perf_fd;	 /* number of the perf event, owned by the link */
+	uint64_t cookie; /* of AA_WAY_MULTI: row of the table, or enum aa_below */
+	size_t first;	 /* index of the program that this one is a spare of, or whose link it shares; or its own */
+	bool needed;	 /* a kernel without that function is refused */
 };
+
+enum aa_kind_of_backend { AA_BACKEND_KPROBE, AA_BACKEND_FENTRY, AA_BACKEND_TRACEPOINT };
 
 struct aa_probes {
 	const char *backend;
-	bool is_kprobe;
+	enum aa_kind_of_backend kind;
 	struct fileio_bpf *skeleton;
 	struct aa_kprobe_lines *lines;
 	int tracefs; /* while attaching */
 	struct aa_probe probes[AA_PROBES_MAX];
 	struct aa_target targets[AA_PROBES_MAX];
 	uint32_t program_ids[AA_PROBES_MAX];
-	size_t row[AA_PROBES_MAX]; /* index of the program that this one is a spare of, or its own */
 	size_t count;
+	/* What the kernel's BTF says of the functions, where it was asked. */
+	struct aa_kernel_function functions[AA_PROBES_MAX];
+	size_t function_count;
+	bool multi_entries, multi_returns;
+	uint32_t fentry_types[2]; /* prototypes of the calls' functions, as this kernel's BTF has them */
+	const char *fentry_likes[2];
 	bool loops;
 	bool detached;
 	struct aa_cpu_counters *counts; /* the map, one for each possible CPU */
@@ -91,35 +113,20 @@ struct aa_probes {
 	char last_reason[160];
 };
 
-/*
- * Below the calls, where the kernel tells which file it works on (aa_note_used()) and when a descriptor or a directory
- * changes hands (aa_changed). Without one that is needed a name could be wrong unseen, so the backend is refused.
- */
-#define AA_OPERATION_BIT(name) (1ULL << AA_OPERATION_##name)
-static const struct aa_below {
-	const char *program, *function;
+/* See bpf/below.h. */
+static const struct aa_below_info {
+	const char *probe, *fentry, *function;
 	uint64_t operations;
 	bool needed;
-} aa_below[] = {
-	{ "aa_used_open", "fd_install", AA_OPERATION_BIT(OPEN) | AA_OPERATION_BIT(MEMFD), true },
-	{ "aa_used_read", "vfs_read", AA_OPERATION_BIT(READ), true },
-	{ "aa_used_write", "vfs_write", AA_OPERATION_BIT(WRITE), true },
-	{ "aa_used_other", "security_file_permission",
-	  AA_OPERATION_BIT(READ) | AA_OPERATION_BIT(WRITE) | AA_OPERATION_BIT(COPY) | AA_OPERATION_BIT(LIST), true },
-	{ "aa_changed_close", "filp_close", ~0ULL, true },
-	{ "aa_changed_flush", "filp_flush", ~0ULL, false }, /* 6.8 split it off */
-	{ "aa_changed_pwd", "set_fs_pwd", ~0ULL, true },
-	/* Without these (CONFIG_SECURITY_PATH) names are as passed, and say so. */
-	{ "aa_acted_unlink", "security_path_unlink", AA_OPERATION_BIT(UNLINK), false },
-	{ "aa_acted_rmdir", "security_path_rmdir", AA_OPERATION_BIT(RMDIR), false },
-	{ "aa_acted_mkdir", "security_path_mkdir", AA_OPERATION_BIT(MKDIR), false },
-	{ "aa_acted_mknod", "security_path_mknod", AA_OPERATION_BIT(MKNOD), false },
-	{ "aa_acted_symlink", "security_path_symlink", AA_OPERATION_BIT(SYMLINK), false },
-	{ "aa_acted_link", "security_path_link", AA_OPERATION_BIT(LINK), false },
-	{ "aa_acted_rename", "security_path_rename", AA_OPERATION_BIT(RENAME), false },
-	{ "aa_acted_truncate", "security_path_truncate", AA_OPERATION_BIT(TRUNCATE), false },
-	{ "aa_acted_chmod", "security_path_chmod", AA_OPERATION_BIT(CHMOD), false },
-	{ "aa_acted_chown", "security_path_chown", AA_OPERATION_BIT(CHOWN), false },
+} aa_belows[AA_BELOW_COUNT] = {
+#define AA_X(what, function_, arguments, operations_, needed_)                                                         \
+	[AA_BELOW_##what] = { .probe = "aa_below_" #what "_probe",                                                     \
+			      .fentry = "aa_below_" #what "_fentry",                                                   \
+			      .function = #function_,                                                                  \
+			      .operations = (operations_),                                                             \
+			      .needed = (needed_) },
+	AA_BELOWS(AA_X)
+#undef AA_X
 };
 
 static const char aa_remedy_privileges[] =
@@ -150,20 +157,42 @@ static bool aa_is_row_asked(const struct aa_call_spec *spec, uint64_t operations
 	return (operations >> spec->operation & 1) || (spec->if_flag && operations >> spec->then_operation & 1);
 }
 
-static void aa_probes_add(struct aa_probes *probes, const char *program, const char *function, bool is_return)
+static struct aa_probe *aa_probes_add(struct aa_probes *probes, const char *program, const char *function,
+				      enum aa_way way)
 {
 	struct aa_probe *probe = &probes->probes[probes->count];
-	struct aa_target *target = &probes->targets[probes->count++];
+	struct aa_target *target = &probes->targets[probes->count];
 
 	probe->program = bpf_object__find_program_by_name(probes->skeleton->obj, program);
 	probe->function = function;
-	probe->is_return = is_return;
+	probe->way = way;
 	probe->perf_fd = -1;
-	probes->row[probes->count - 1] = probes->count - 1;
+	probe->first = probes->count++;
 	bpf_program__set_autoload(probe->program, true);
 	snprintf(target->program, sizeof(target->program), "%s", program);
 	snprintf(target->function, sizeof(target->function), "%s", function);
 	snprintf(target->backend, sizeof(target->backend), "%s", probes->backend);
+	return probe;
+}
+
+/* A function more for a program that hangs on many. */
+static struct aa_probe *aa_probes_add_multi(struct aa_probes *probes, const char *program, const char *function,
+					    enum aa_way way, uint64_t cookie)
+{
+	struct aa_probe *probe = aa_probes_add(probes, program, function, way);
+
+	probe->cookie = cookie;
+	for (size_t i = 0; i < probes->count; i++)
+		if (probes->probes[i].program == probe->program) {
+			probe->first = i;
+			break;
+		}
+	return probe;
+}
+
+static bool aa_probe_is_return(const struct aa_probe *probe)
+{
+	return probe->way == AA_WAY_RETURN || probe->way == AA_WAY_MULTI_RETURN;
 }
 
 /*
@@ -182,21 +211,131 @@ static void aa_probes_add_row(struct aa_probes *probes, const char *program, con
 {
 	size_t first = probes->count;
 
-	aa_probes_add(probes, program, tracepoint, false);
+	aa_probes_add(probes, program, tracepoint, AA_WAY_TRACING);
 	for (int place = 1; aa_tracepoints_are_preemptible() && place <= AA_SPARES; place++) {
 		char name[64];
 
 		snprintf(name, sizeof(name), "%s_%d", program, place);
-		aa_probes_add(probes, name, tracepoint, false);
-		probes->row[probes->count - 1] = first;
+		aa_probes_add(probes, name, tracepoint, AA_WAY_TRACING)->first = first;
 	}
+}
+
+/* Whether the kernel has it; what was not asked of its BTF shows when it is attached. */
+static bool aa_function_exists(struct aa_probes *probes, const char *name)
+{
+	struct aa_kernel_function *function;
+
+	if (!probes->function_count)
+		return true;
+	function = aa_kernel_function_of(probes->functions, probes->function_count, name);
+	return function && function->btf_id;
+}
+
+/* The call is in the table, the kernel has none: nothing to lose, and `targets` says so. */
+static void aa_probes_add_absent(struct aa_probes *probes, const char *program, const char *function)
+{
+	struct aa_probe *probe = aa_probes_add(probes, program, function, AA_WAY_TRACING);
+
+	bpf_program__set_autoload(probe->program, false);
+	probe->program = NULL;
+}
+
+/* Which of the two prototypes a call's function has; -1: neither. */
+static int aa_fentry_type_of(struct aa_probes *probes, const char *name)
+{
+	const struct aa_kernel_function *function =
+		aa_kernel_function_of(probes->functions, probes->function_count, name);
+
+	if (!function || !function->btf_id)
+		return -1;
+	return function->type_id == probes->fentry_types[0] ? 0 : function->type_id == probes->fentry_types[1] ? 1 : -1;
+}
+
+/* The two prototypes, each with a function that has it; false when this kernel has a third. */
+static bool aa_fentry_types_find(struct aa_probes *probes)
+{
+	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
+		const char *name = aa_call_info(row)->function;
+		const struct aa_kernel_function *function =
+			aa_kernel_function_of(probes->functions, probes->function_count, name);
+		int i = !probes->fentry_likes[0] ? 0 : 1;
+
+		if (!function->btf_id || aa_fentry_type_of(probes, name) >= 0)
+			continue;
+		if (probes->fentry_likes[i])
+			return false;
+		probes->fentry_types[i] = function->type_id;
+		probes->fentry_likes[i] = name;
+	}
+	return true;
+}
+
+/* The programs that others jump to, attached nowhere, of one prototype. */
+static void aa_fentry_load(const struct aa_probes *probes, int i, struct bpf_program *begin, struct bpf_program *finish)
+{
+	if (!probes->fentry_likes[i])
+		return;
+	bpf_program__set_autoload(begin, true);
+	bpf_program__set_autoload(finish, true);
+	bpf_program__set_attach_target(begin, 0, probes->fentry_likes[i]);
+	bpf_program__set_attach_target(finish, 0, probes->fentry_likes[i]);
+}
+
+static void aa_probes_add_call(struct aa_probes *probes, unsigned row)
+{
+	const struct aa_call_info *info = aa_call_info(row);
+	bool is_fentry = probes->kind == AA_BACKEND_FENTRY;
+	char entry[64], exit[64];
+
+	const char *suffix = is_fentry && aa_fentry_type_of(probes, info->function) == 1 ? "_other" : "";
+
+	snprintf(entry, sizeof(entry), "%s%s%s", info->program, is_fentry ? "_fentry" : "", suffix);
+	snprintf(exit, sizeof(exit), "%s%s%s", info->program, is_fentry ? "_fexit" : "_ret", suffix);
+	if (!aa_function_exists(probes, info->function)) {
+		aa_probes_add_absent(probes, entry, info->function);
+		aa_probes_add_absent(probes, exit, info->function);
+		return;
+	}
+	if (is_fentry) {
+		bpf_program__set_attach_target(aa_probes_add(probes, entry, info->function, AA_WAY_TRACING)->program, 0,
+					       info->function);
+		bpf_program__set_attach_target(aa_probes_add(probes, exit, info->function, AA_WAY_TRACING)->program, 0,
+					       info->function);
+		return;
+	}
+	if (probes->multi_entries)
+		aa_probes_add_multi(probes, "aa_multi_enter", info->function, AA_WAY_MULTI, row);
+	else
+		aa_probes_add(probes, entry, info->function, AA_WAY_ENTRY);
+	if (probes->multi_returns)
+		aa_probes_add_multi(probes, "aa_multi_return", info->function, AA_WAY_MULTI_RETURN, row);
+	else
+		aa_probes_add(probes, exit, info->function, AA_WAY_RETURN);
+}
+
+static void aa_probes_add_below(struct aa_probes *probes, unsigned what)
+{
+	const struct aa_below_info *below = &aa_belows[what];
+	bool is_fentry = probes->kind == AA_BACKEND_FENTRY;
+	const char *program = is_fentry ? below->fentry : below->probe;
+
+	if (!aa_function_exists(probes, below->function))
+		aa_probes_add_absent(probes, program, below->function);
+	else if (is_fentry)
+		aa_probes_add(probes, program, below->function, AA_WAY_TRACING);
+	else if (probes->multi_entries)
+		aa_probes_add_multi(probes, "aa_multi_below", below->function, AA_WAY_MULTI, what);
+	else
+		aa_probes_add(probes, program, below->function, AA_WAY_ENTRY);
+	probes->probes[probes->count - 1].needed = below->needed;
 }
 
 static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_options *options)
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
+	bool is_kprobe = probes->kind == AA_BACKEND_KPROBE, is_fentry = probes->kind == AA_BACKEND_FENTRY;
+	bool needs_entry = !options->no_latency, events = aa_tracepoints_are_preemptible();
 	struct bpf_program *program;
-	bool needs_entry = !options->no_latency;
 
 	bpf_object__for_each_program (program, skeleton->obj)
 		bpf_program__set_autoload(program, false);
@@ -205,38 +344,159 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit");
 	aa_probes_add_row(probes, "aa_process_exec", "sched_process_exec");
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
-		const struct aa_call_info *info = aa_call_info(row);
-		char name[64];
-
 		if (!aa_is_row_asked(&aa_call_specs[row], options->operations))
 			continue;
 		if (!aa_call_specs[row].fd || aa_call_specs[row].closes)
 			needs_entry = true;
-		if (!probes->is_kprobe)
-			continue;
-		aa_probes_add(probes, info->program, info->function, false);
-		snprintf(name, sizeof(name), "%s_ret", info->program);
-		aa_probes_add(probes, name, info->function, true);
+		if (is_kprobe || is_fentry)
+			aa_probes_add_call(probes, row);
 	}
-	if (probes->is_kprobe) {
-		for (size_t i = 0; i < sizeof(aa_below) / sizeof(aa_below[0]); i++)
-			if (options->operations & aa_below[i].operations)
-				aa_probes_add(probes, aa_below[i].program, aa_below[i].function, false);
-		bpf_program__set_autoload(skeleton->progs.aa_kprobe_begin, true);
-		bpf_program__set_autoload(
-			probes->loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish, true);
+	for (unsigned what = 0; (is_kprobe || is_fentry) && what < AA_BELOW_COUNT; what++)
+		if (options->operations & aa_belows[what].operations)
+			aa_probes_add_below(probes, what);
+	if (is_kprobe) {
+		bpf_program__set_autoload(skeleton->progs.aa_kprobe_begin, !probes->multi_entries);
+		bpf_program__set_autoload(probes->loops ? skeleton->progs.aa_kprobe_loop :
+							  skeleton->progs.aa_kprobe_finish,
+					  !probes->multi_returns);
+	} else if (is_fentry) {
+		aa_fentry_load(probes, 0, skeleton->progs.aa_fentry_begin,
+			       probes->loops ? skeleton->progs.aa_fentry_loop : skeleton->progs.aa_fentry_finish);
+		aa_fentry_load(probes, 1, skeleton->progs.aa_fentry_begin_other,
+			       probes->loops ? skeleton->progs.aa_fentry_loop_other :
+					       skeleton->progs.aa_fentry_finish_other);
 	} else {
-		bool events = aa_tracepoints_are_preemptible();
-
 		if (needs_entry)
-			aa_probes_add(probes, events ? "aa_event_sys_enter" : "aa_sys_enter", "sys_enter", false);
+			aa_probes_add(probes, events ? "aa_event_sys_enter" : "aa_sys_enter", "sys_enter",
+				      events ? AA_WAY_EVENT : AA_WAY_TRACING);
 		aa_probes_add(probes,
 			      events	    ? "aa_event_sys_exit" :
 			      probes->loops ? "aa_sys_exit_loop" :
 					      "aa_sys_exit",
-			      "sys_exit", true);
-		bpf_map__set_autocreate(skeleton->maps.aa_kprobe_tail, false);
+			      "sys_exit", events ? AA_WAY_EVENT : AA_WAY_TRACING);
+		bpf_map__set_max_entries(skeleton->maps.aa_acted, 1); /* nothing below the calls fills it */
 	}
+	bpf_map__set_autocreate(skeleton->maps.aa_kprobe_tail, is_kprobe);
+	bpf_map__set_autocreate(skeleton->maps.aa_fentry_tail, is_fentry);
+	bpf_map__set_autocreate(skeleton->maps.aa_fexit_tail, is_fentry);
+	bpf_map__set_autocreate(skeleton->maps.aa_fentry_tail_other, is_fentry);
+	bpf_map__set_autocreate(skeleton->maps.aa_fexit_tail_other, is_fentry);
+}
+
+/* Programs that others jump to: one map for each kind of program. */
+static int aa_jump_set(struct bpf_map *map, uint32_t jump, struct bpf_program *program)
+{
+	int fd = bpf_program__fd(program);
+
+	return fd < 0 || !bpf_map_update_elem(bpf_map__fd(map), &jump, &fd, BPF_ANY) ? 0 : errno;
+}
+
+static int aa_jumps_set(struct aa_probes *probes)
+{
+	struct fileio_bpf *skeleton = probes->skeleton;
+	bool loops = probes->loops;
+	/* At most one of each kind is loaded. The order of enum aa_jump. */
+	const struct {
+		struct bpf_map *map;
+		uint32_t jump;
+		struct bpf_program *program;
+	} jumps[] = {
+		{ skeleton->maps.aa_kprobe_tail, 0, skeleton->progs.aa_kprobe_begin },
+		{ skeleton->maps.aa_kprobe_tail, 1,
+		  loops ? skeleton->progs.aa_kprobe_loop : skeleton->progs.aa_kprobe_finish },
+		{ skeleton->maps.aa_fentry_tail, 0, skeleton->progs.aa_fentry_begin },
+		{ skeleton->maps.aa_fexit_tail, 1,
+		  loops ? skeleton->progs.aa_fentry_loop : skeleton->progs.aa_fentry_finish },
+		{ skeleton->maps.aa_fentry_tail_other, 0, skeleton->progs.aa_fentry_begin_other },
+		{ skeleton->maps.aa_fexit_tail_other, 1,
+		  loops ? skeleton->progs.aa_fentry_loop_other : skeleton->progs.aa_fentry_finish_other },
+	};
+	int code = 0;
+
+	for (size_t i = 0; !code && i < sizeof(jumps) / sizeof(jumps[0]); i++)
+		code = aa_jump_set(jumps[i].map, jumps[i].jump, jumps[i].program);
+	return code;
+}
+
+/* The maps hold the programs, which hold the maps. */
+static void aa_jumps_clear(struct aa_probes *probes)
+{
+	struct bpf_map *const maps[] = { probes->skeleton->maps.aa_kprobe_tail, probes->skeleton->maps.aa_fentry_tail,
+					 probes->skeleton->maps.aa_fexit_tail,
+					 probes->skeleton->maps.aa_fentry_tail_other,
+					 probes->skeleton->maps.aa_fexit_tail_other };
+
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+		for (uint32_t jump = 0; bpf_map__fd(maps[i]) >= 0 && jump < bpf_map__max_entries(maps[i]); jump++)
+			bpf_map_delete_elem(bpf_map__fd(maps[i]), &jump);
+}
+
+/* A kernel may be built without trampolines, or refuse them: asked with the smallest program there is. */
+static int aa_fentry_try(uint32_t btf_id)
+{
+	const struct bpf_insn instructions[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FENTRY, .attach_btf_id = btf_id);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "aa_try", "Dual MIT/GPL", instructions, 2, &options), link, code;
+
+	if (fd < 0)
+		return errno;
+	link = bpf_raw_tracepoint_open(NULL, fd);
+	code = link < 0 ? errno : 0;
+	if (link >= 0)
+		close(link);
+	close(fd);
+	return code;
+}
+
+static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	struct aa_error *error = NULL;
+	int code;
+
+	if (!btf)
+		return aa_error_create(AA_ERROR_UNAVAILABLE, errno, "this kernel's BTF cannot be read: %s",
+				       strerror(errno));
+	/*
+	 * Without a trampoline of its own such a return takes an instance from a pool that the whole host shares, and
+	 * misses calls when it is empty (measured on 6.12: all, with 8 threads that sit in read(2)). From 6.14 on it
+	 * takes the place on the thread's own shadow stack, and struct fprobe has lost that pool (4346ba160409).
+	 */
+	if (probes->kind == AA_BACKEND_KPROBE && !options->no_multi && probes->loops) {
+		probes->multi_entries = aa_kernel_has_struct(btf, "fprobe");
+		probes->multi_returns = probes->multi_entries && !aa_kernel_has_member(btf, "fprobe", "rethook");
+	}
+	if (probes->kind == AA_BACKEND_FENTRY || probes->multi_entries) {
+		for (unsigned row = 0; row < AA_CALL_COUNT; row++)
+			probes->functions[probes->function_count++].name = aa_call_info(row)->function;
+		for (unsigned what = 0; what < AA_BELOW_COUNT; what++)
+			probes->functions[probes->function_count++].name = aa_belows[what].function;
+		aa_kernel_functions_find(btf, probes->functions, probes->function_count);
+	}
+	if (probes->kind == AA_BACKEND_FENTRY) {
+		const struct aa_kernel_function *read =
+			aa_kernel_function_of(probes->functions, probes->function_count, "__x64_sys_read");
+
+		code = read && read->btf_id ? aa_fentry_try(read->btf_id) : ENOENT;
+		if (!code && !aa_fentry_types_find(probes))
+			error = aa_error_create(AA_ERROR_UNAVAILABLE, 0,
+						"this kernel's BTF has more than two types for the calls' functions");
+		if (code)
+			error = aa_error_with_remedy(
+				aa_error_create(AA_ERROR_UNAVAILABLE, code,
+						"this kernel does not let fentry programs be attached: %s",
+						strerror(code)),
+				"a kernel with BPF trampolines (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), as root");
+	}
+	/* 6.1 lets trampolines pass them on (720e6a435194); without, such a function cannot be probed by fentry. */
+	for (size_t i = 0; probes->kind == AA_BACKEND_FENTRY && !error && i < probes->function_count; i++)
+		if (probes->functions[i].takes_struct && aa_fentry_try(probes->functions[i].btf_id))
+			probes->functions[i].btf_id = 0;
+	btf__free(btf);
+	return error;
 }
 
 struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
@@ -246,7 +506,6 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
 	struct aa_log log;
-	struct fileio_bpf *skeleton;
 	struct stat status;
 	int result, cpus;
 
@@ -255,14 +514,16 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->counts = MAP_FAILED;
 	probes->tracefs = -1;
 	probes->backend = backend;
-	probes->is_kprobe = !strcmp(backend, "kprobe");
+	probes->kind = !strcmp(backend, "kprobe") ? AA_BACKEND_KPROBE :
+		       !strcmp(backend, "fentry") ? AA_BACKEND_FENTRY :
+						    AA_BACKEND_TRACEPOINT;
 	if (access("/sys/kernel/btf/vmlinux", F_OK)) {
 		free(probes);
 		return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, errno,
 							    "this kernel has no BTF (/sys/kernel/btf/vmlinux)"),
 					    "a kernel built with CONFIG_DEBUG_INFO_BTF, and /sys mounted");
 	}
-	if (probes->is_kprobe && access("/sys/bus/event_source/devices/kprobe/type", F_OK)) {
+	if (probes->kind == AA_BACKEND_KPROBE && access("/sys/bus/event_source/devices/kprobe/type", F_OK)) {
 		free(probes);
 		return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, errno,
 							    "this kernel has no kprobes (CONFIG_KPROBE_EVENTS; no "
@@ -274,7 +535,12 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
 	log.used = 0;
 	log.text[0] = '\0';
-	skeleton = probes->skeleton = fileio_bpf__open();
+	if (probes->kind != AA_BACKEND_TRACEPOINT) {
+		error = aa_functions_ask(probes, options);
+		if (error)
+			goto out;
+	}
+	probes->skeleton = fileio_bpf__open();
 	if (!probes->skeleton) {
 		error = aa_probe_error(errno, &log, NULL, NULL, "libbpf cannot open the probes' object");
 		goto out;
@@ -284,7 +550,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->skeleton->rodata->aa_config.scope = options->scope;
 	probes->skeleton->rodata->aa_config.no_latency = options->no_latency;
 	/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
-	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && !probes->is_kprobe;
+	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
@@ -301,21 +567,10 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
 		goto out;
 	}
-	if (probes->is_kprobe) {
-		struct bpf_program *const jumps[] = { skeleton->progs.aa_kprobe_begin,
-						      probes->loops ? skeleton->progs.aa_kprobe_loop :
-								      skeleton->progs.aa_kprobe_finish };
-
-		/* The order of enum aa_jump. */
-		for (uint32_t jump = 0; jump < sizeof(jumps) / sizeof(jumps[0]); jump++) {
-			int fd = bpf_program__fd(jumps[jump]);
-
-			if (!bpf_map_update_elem(bpf_map__fd(skeleton->maps.aa_kprobe_tail), &jump, &fd, BPF_ANY))
-				continue;
-			error = aa_probe_error(errno, &log, bpf_program__name(jumps[jump]), NULL,
-					       "cannot set the jump to it");
-			goto out;
-		}
+	result = aa_jumps_set(probes);
+	if (result) {
+		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the jumps between programs");
+		goto out;
 	}
 	/* A mapping inherited by a fork would keep the map alive. */
 	madvise(probes->skeleton->bss, sizeof(*probes->skeleton->bss), MADV_DONTFORK);
@@ -372,8 +627,61 @@ static bool aa_program_name(int fd, char *ret_name, size_t bytes, uint32_t *ret_
 	return name != NULL;
 }
 
+/* struct bpf_link_info of a kprobe.multi link as 6.7 has it; Debian 12's headers are older. */
+struct aa_multi_link_info {
+	uint32_t type, id, program_id, reserved;
+	uint64_t addresses;
+	uint32_t count, flags;
+	uint64_t missed;
+	uint64_t cookies;
+};
+
+#define AA_ENTRY_BYTES 16 /* what may stand before the place of the probe: endbr64, and padding */
+
+/* Whether the kernel's own list of a multi link's places has that function. */
+static bool aa_multi_has(struct aa_probes *probes, const uint64_t *places, uint32_t count, const char *name)
+{
+	const struct aa_kernel_function *function =
+		aa_kernel_function_of(probes->functions, probes->function_count, name);
+
+	for (uint32_t i = 0; function && function->address && i < count; i++)
+		if (places[i] >= function->address && places[i] < function->address + AA_ENTRY_BYTES)
+			return true;
+	return false;
+}
+
+/* All targets of one multi link. */
+static void aa_multi_targets_read(struct aa_probes *probes, size_t first)
+{
+	const struct aa_probe *leader = &probes->probes[first];
+	uint64_t places[AA_PROBES_MAX] = { 0 };
+	struct aa_multi_link_info info = { .addresses = (uintptr_t)places, .count = AA_PROBES_MAX };
+	uint32_t length = sizeof(info), program_id = 0;
+	char program[64] = "";
+	bool has_places, has_program;
+
+	for (size_t i = 0; i < probes->count; i++)
+		if (probes->probes[i].first == first)
+			info.count = i == first ? 1 : info.count + 1;
+	has_places = !bpf_obj_get_info_by_fd(bpf_link__fd(leader->link), (struct bpf_link_info *)&info, &length) &&
+		     length >= offsetof(struct aa_multi_link_info, missed);
+	has_program = aa_program_name(bpf_program__fd(leader->program), program, sizeof(program), &program_id);
+	for (size_t i = first; i < probes->count; i++) {
+		struct aa_target *target = &probes->targets[i];
+
+		if (probes->probes[i].first != first)
+			continue;
+		target->present = true;
+		target->prog_id = program_id;
+		target->link_id = info.id;
+		target->verified = has_places && has_program && info.program_id == program_id &&
+				   !strcmp(program, target->program) &&
+				   aa_multi_has(probes, places, info.count, target->function);
+	}
+}
+
 /* What the kernel says hangs where. */
-static void aa_target_read(const struct aa_probe *probe, struct aa_target *target)
+static void aa_target_read(struct aa_probes *probes, const struct aa_probe *probe, struct aa_target *target)
 {
 	struct bpf_link_info info = { 0 };
 	char program[64] = "", function[64] = "";
@@ -392,6 +700,16 @@ static void aa_target_read(const struct aa_probe *probe, struct aa_target *targe
 		has_function = !bpf_task_fd_query(getpid(), probe->perf_fd, 0, function, &bytes, &id, &type, &offset,
 						  &address) &&
 			       id == program_id;
+	} else if (info.type == BPF_LINK_TYPE_TRACING) {
+		/* 5.13 tells the function's number in the kernel's BTF. */
+		const struct aa_kernel_function *wanted =
+			aa_kernel_function_of(probes->functions, probes->function_count, probe->function);
+
+		has_function = wanted && wanted->btf_id &&
+			       length >= offsetof(struct bpf_link_info, tracing.target_btf_id) + sizeof(uint32_t) &&
+			       info.tracing.target_btf_id == wanted->btf_id && info.prog_id == program_id;
+		if (has_function)
+			snprintf(function, sizeof(function), "%s", wanted->name);
 	} else {
 		memset(&info, 0, sizeof(info));
 		length = sizeof(info);
@@ -399,9 +717,6 @@ static void aa_target_read(const struct aa_probe *probe, struct aa_target *targe
 		info.raw_tracepoint.tp_name_len = sizeof(function);
 		has_function = !bpf_obj_get_info_by_fd(bpf_link__fd(probe->link), &info, &length) &&
 			       info.prog_id == program_id;
-		/* A tp_btf link of newer kernels is of the tracing type and tells no name: the program's own does. */
-		if (has_function && info.type != BPF_LINK_TYPE_RAW_TRACEPOINT)
-			has_function = false;
 	}
 	target->verified =
 		has_program && has_function && !strcmp(program, target->program) && !strcmp(function, target->function);
@@ -411,28 +726,52 @@ static void aa_target_read(const struct aa_probe *probe, struct aa_target *targe
 		snprintf(target->function, sizeof(target->function), "%s", function);
 }
 
-static struct aa_error *aa_probe_attach(struct aa_probes *probes, struct aa_probe *probe, struct aa_target *target,
-					struct aa_log *log)
+/* One link for all functions of a program. */
+static struct aa_error *aa_multi_attach(struct aa_probes *probes, size_t first, struct aa_log *log)
 {
-	enum bpf_prog_type type = bpf_program__type(probe->program);
-	const char *program = bpf_program__name(probe->program);
-	struct aa_error *error;
-	int fd, code = 0;
+	const char *names[AA_PROBES_MAX];
+	__u64 cookies[AA_PROBES_MAX];
+	struct aa_probe *leader = &probes->probes[first];
+	LIBBPF_OPTS(bpf_kprobe_multi_opts, options, .syms = names, .cookies = cookies,
+		    .retprobe = leader->way == AA_WAY_MULTI_RETURN);
 
-	if (type == BPF_PROG_TYPE_TRACING) {
+	for (size_t i = first; i < probes->count; i++) {
+		if (probes->probes[i].first != first)
+			continue;
+		names[options.cnt] = probes->probes[i].function;
+		cookies[options.cnt++] = probes->probes[i].cookie;
+	}
+	leader->link = bpf_program__attach_kprobe_multi_opts(leader->program, NULL, &options);
+	if (!leader->link)
+		return aa_probe_error(
+			errno, log, bpf_program__name(leader->program), NULL,
+			"cannot attach the program to its functions (multi=False attaches them one by one)");
+	return NULL;
+}
+
+static struct aa_error *aa_probe_attach(struct aa_probes *probes, size_t i, struct aa_log *log)
+{
+	struct aa_probe *probe = &probes->probes[i];
+	const char *program = probes->targets[i].program;
+	struct aa_error *error;
+	int fd = -1, code = 0;
+	char name[64];
+
+	if (!probe->program)
+		fd = -1, code = ENOENT;
+	else if (probe->way == AA_WAY_MULTI || probe->way == AA_WAY_MULTI_RETURN)
+		return probe->first == i ? aa_multi_attach(probes, i, log) : NULL;
+	else if (probe->way == AA_WAY_TRACING) {
 		probe->link = bpf_program__attach(probe->program);
 		if (!probe->link)
-			return aa_probe_error(errno, log, program, probe->function, "cannot attach to the tracepoint");
-		aa_target_read(probe, target);
+			return aa_probe_error(errno, log, program, probe->function, "cannot attach the program");
+		aa_target_read(probes, probe, &probes->targets[i]);
 		return NULL;
-	}
-	if (type == BPF_PROG_TYPE_TRACEPOINT) {
-		char name[64];
-
+	} else if (probe->way == AA_WAY_EVENT) {
 		snprintf(name, sizeof(name), "raw_syscalls/%s", probe->function);
 		fd = aa_tracefs_event_open(probes->tracefs, name);
 		code = fd < 0 ? errno : 0;
-	} else if (probe->is_return) {
+	} else if (probe->way == AA_WAY_RETURN) {
 		error = aa_kprobe_lines_add(probes->lines, program, probe->function, &fd, &code);
 		if (error)
 			return aa_error_with_probe(error, program, probe->function);
@@ -440,12 +779,11 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, struct aa_prob
 		fd = aa_kprobe_entry_open(probe->function);
 		code = fd < 0 ? errno : 0;
 	}
-	if (fd < 0 && code == ENOENT && type == BPF_PROG_TYPE_KPROBE) {
-		for (size_t i = 0; i < sizeof(aa_below) / sizeof(aa_below[0]); i++)
-			if (aa_below[i].needed && !strcmp(program, aa_below[i].program))
-				return aa_probe_error(code, log, program, probe->function,
-						      "this kernel has no such function, and without it a "
-						      "descriptor's name cannot be certain");
+	if (fd < 0 && code == ENOENT && probe->way != AA_WAY_EVENT) {
+		if (probe->needed)
+			return aa_probe_error(code, log, program, probe->function,
+					      "this kernel has no such function, and without it a descriptor's name "
+					      "cannot be certain");
 		return NULL; /* no such call in this kernel: nothing to lose */
 	}
 	if (fd < 0)
@@ -457,7 +795,7 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, struct aa_prob
 		return aa_probe_error(code, log, program, probe->function, "cannot attach the program to its probe");
 	}
 	probe->perf_fd = fd;
-	aa_target_read(probe, target);
+	aa_target_read(probes, probe, &probes->targets[i]);
 	return NULL;
 }
 
@@ -465,30 +803,36 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 {
 	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
+	const char *names[AA_LINES_MAX];
+	unsigned count = 0;
 	struct aa_log log;
 
-	if (probes->is_kprobe) {
-		const char *names[AA_LINES_MAX];
-		unsigned count = 0;
-
+	for (size_t i = 0; i < probes->count; i++)
+		if (probes->probes[i].way == AA_WAY_RETURN)
+			names[count++] = probes->targets[i].program;
+	/* Also without lines of our own: those of tracers that died are removed. */
+	if (probes->kind == AA_BACKEND_KPROBE) {
 		error = aa_kprobe_lines_create(&probes->lines);
-		if (error)
-			return error;
-		for (size_t i = 0; i < probes->count; i++)
-			if (probes->probes[i].is_return)
-				names[count++] = bpf_program__name(probes->probes[i].program);
-		error = aa_kprobe_lines_reap(probes->lines, names, count);
+		if (!error && count)
+			error = aa_kprobe_lines_reap(probes->lines, names, count);
 		if (error)
 			return error;
 	}
 	previous = aa_log_begin(&log);
-	if (aa_tracepoints_are_preemptible())
+	if (probes->kind == AA_BACKEND_TRACEPOINT && aa_tracepoints_are_preemptible())
 		probes->tracefs = aa_tracefs_open();
 	for (size_t i = 0; i < probes->count && !error; i++)
-		error = aa_probe_attach(probes, &probes->probes[i], &probes->targets[i], &log);
+		error = aa_probe_attach(probes, i, &log);
 	if (probes->tracefs >= 0)
 		close(probes->tracefs);
 	probes->tracefs = -1;
+	if (!error && probes->multi_entries) {
+		aa_kernel_functions_locate(probes->functions, probes->function_count);
+		for (size_t i = 0; i < probes->count; i++)
+			if (probes->probes[i].link &&
+			    (probes->probes[i].way == AA_WAY_MULTI || probes->probes[i].way == AA_WAY_MULTI_RETURN))
+				aa_multi_targets_read(probes, i);
+	}
 	aa_log_end(previous);
 	if (error)
 		aa_probes_detach(probes, true);
@@ -541,18 +885,14 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 	/* Entries first, so that what has begun can still return. */
 	for (int returns = 0; returns < 2; returns++)
 		for (size_t i = 0; i < probes->count; i++)
-			if (probes->probes[i].is_return == returns) {
+			if (aa_probe_is_return(&probes->probes[i]) == (bool)returns) {
 				bpf_link__destroy(probes->probes[i].link);
 				probes->probes[i].link = NULL;
 				probes->probes[i].perf_fd = -1;
 			}
 	aa_kprobe_lines_destroy(probes->lines);
 	probes->lines = NULL;
-	if (probes->is_kprobe) {
-		/* The jumps hold programs, which hold the map. */
-		for (uint32_t jump = 0; jump < bpf_map__max_entries(probes->skeleton->maps.aa_kprobe_tail); jump++)
-			bpf_map_delete_elem(bpf_map__fd(probes->skeleton->maps.aa_kprobe_tail), &jump);
-	}
+	aa_jumps_clear(probes);
 	bpf_object__for_each_program (program, probes->skeleton->obj)
 		if (bpf_program__fd(program) >= 0)
 			bpf_program__unload(program);
@@ -683,7 +1023,7 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 		uint32_t length = sizeof(info);
 		const struct aa_probe *probe = &probes->probes[i];
 
-		if (!probe->link)
+		if (!probe->program || (!probe->link && probe->first == i))
 			continue;
 		/*
 		 * 5.12 counts a program skipped because it was running on that CPU. Before, a tracepoint's program had
@@ -691,27 +1031,29 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 		 */
 		if (!bpf_obj_get_info_by_fd(bpf_program__fd(probe->program), &info, &length) &&
 		    length >= offsetof(struct bpf_prog_info, recursion_misses) + sizeof(info.recursion_misses)) {
-			size_t row = probes->row[i];
-
 			/* What is missed is skipped by all of a row: by no more than by the least. */
-			if (row == i || info.recursion_misses < of_row[row])
-				of_row[row] = info.recursion_misses;
+			if (probe->first == i || info.recursion_misses < of_row[probe->first])
+				of_row[probe->first] = info.recursion_misses;
 		}
-		if (bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
-			struct aa_kprobe_link_info link = { 0 };
+		if (probe->link && bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
+			bool is_multi = probe->way == AA_WAY_MULTI || probe->way == AA_WAY_MULTI_RETURN;
+			union {
+				struct aa_kprobe_link_info one;
+				struct aa_multi_link_info multi;
+			} link = { 0 };
 
 			length = sizeof(link);
-			if (bpf_obj_get_info_by_fd(bpf_link__fd(probe->link), &link, &length) ||
+			if (bpf_obj_get_info_by_fd(bpf_link__fd(probe->link), (struct bpf_link_info *)&link, &length) ||
 			    length < sizeof(link)) {
 				exact = false;
 				continue;
 			}
-			*ret_missed += link.missed;
+			*ret_missed += is_multi ? link.multi.missed : link.one.missed;
 		}
 	}
 	for (size_t row = 0; row < probes->count; row++)
 		*ret_missed += of_row[row];
-	if (probes->lines) {
+	if (probes->lines && !probes->multi_returns) {
 		uint64_t missed;
 
 		if (!probes->skeleton->bss->aa_control.faults_are_misses &&

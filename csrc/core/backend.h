@@ -21,6 +21,7 @@ struct aa_probe_options {
 	uint32_t kinds;
 	enum aa_scope scope;
 	bool no_latency; /* durations are not told, and entry probes left out where a return has all the data */
+	bool no_multi;	 /* kprobe: one link for each function */
 	uint64_t ring_bytes;
 };
 

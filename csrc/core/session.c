@@ -127,7 +127,8 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 		for (size_t i = 0; aa_backend_name(i); i++)
 			known = known || strcmp(ours->backend, aa_backend_name(i)) == 0;
 		if (!known)
-			return aa_error_create(AA_ERROR_VALUE, 0, "backend=\"%s\": known are kprobe and tracepoint",
+			return aa_error_create(AA_ERROR_VALUE, 0,
+					       "backend=\"%s\": known are kprobe, fentry and tracepoint",
 					       ours->backend);
 		snprintf(session->backend_asked, sizeof(session->backend_asked), "%s", ours->backend);
 		ours->backend = session->backend_asked;
@@ -230,6 +231,7 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 			 options->follow   ? AA_SCOPE_TREE :
 					     AA_SCOPE_SINGLE,
 		.no_latency = options->no_latency,
+		.no_multi = options->no_multi,
 		.ring_bytes = options->ring_bytes,
 	};
 	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };

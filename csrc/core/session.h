@@ -39,6 +39,7 @@ struct aa_session_options {
 	uint32_t kinds;	      /* bit per enum aa_kind; 0 = AA_KINDS_DEFAULT */
 	const char *backend;  /* name, or NULL to choose; copied */
 	bool no_latency;      /* no entry probe where the call's data can be had at its return */
+	bool no_multi;	      /* kprobe: a probe for each function, where one link could serve all */
 	uint64_t ring_bytes;  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 	uint64_t queue_bytes; /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 };

@@ -102,7 +102,7 @@ const char *aa_path_flag_name(unsigned bit)
 	return bit < sizeof(names) / sizeof(names[0]) ? names[bit] : NULL;
 }
 
-static const char *const aa_backend_names[] = { "kprobe", "tracepoint" };
+static const char *const aa_backend_names[] = { "kprobe", "fentry", "tracepoint" };
 
 const char *aa_backend_name(size_t index)
 {

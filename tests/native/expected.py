@@ -37,7 +37,7 @@ _OPERATIONS = {
 
 # What a call that succeeds by a name did is told by the kernel itself, where a backend has probes below the calls.
 _ACTED = {"unlinkat", "unlink", "renameat2", "rename"}
-_HAS_BELOW = {"kprobe"}
+_HAS_BELOW = {"kprobe", "fentry"}
 
 
 class Filtered:

@@ -16,6 +16,8 @@ class Ground(NamedTuple):
     kernel: str
     backends: tuple[str, ...]
     inexact: tuple[str, ...] = ()  # backends whose own misses this kernel does not count
+    multi: tuple[str, ...] = ()  # halves of kprobe that one link serves: entries, and returns where none can be missed
+    unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
 
 
 EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
@@ -24,10 +26,10 @@ EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
 GROUNDS = (
     Ground("native", "this machine's", ("tracepoint",)),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
-    Ground("bullseye", "5.10", ("kprobe", "tracepoint"), inexact=("kprobe",)),
-    Ground("bookworm", "6.1", ("kprobe", "tracepoint"), inexact=("kprobe",)),
-    Ground("trixie", "6.12", ("kprobe", "tracepoint")),
-    Ground("sid", "7.2", ("kprobe", "tracepoint")),
+    Ground("bullseye", "5.10", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",), unnamed=("fentry",)),
+    Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
+    Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),
+    Ground("sid", "7.2", ("kprobe", "fentry", "tracepoint"), multi=("entry", "return")),
 )
 
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING=1) runs all of it. An emulated machine is ten to

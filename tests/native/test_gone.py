@@ -242,7 +242,7 @@ def test_after_an_impossible_backend(watched: Running) -> None:
     before = outside.look()
     with pytest.raises(ValueError, match="backend"):
         KprobeManager(watched.pid, backend="nonsense").attach()
-    for backend in {"kprobe", "tracepoint"} - set(HERE.backends):
+    for backend in {"kprobe", "fentry", "tracepoint"} - set(HERE.backends):
         with pytest.raises(BackendUnavailable) as caught:
             KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS).attach()
         assert isinstance(caught.value, ProbeAttachError)

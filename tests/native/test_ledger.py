@@ -66,7 +66,7 @@ def test_calls_under_way_at_attach(backend: str, area: Path) -> None:
             [("open", steps.tid) for steps in blocked] + [("write", main.tid), ("unlink", main.tid)]
         )
         # A return probe is hung into a call at its entry: kprobes never see the end of what they did not see begin.
-        pre_attach = {"kprobe": 0, "tracepoint": len(blocked)}[backend]
+        pre_attach = {"kprobe": 0, "fentry": 0, "tracepoint": len(blocked)}[backend]
         check_ledger(manager.stats, backend, performed=5, delivered=5, pre_attach=pre_attach)
 
 
@@ -106,7 +106,7 @@ def test_calls_refused_before_they_begin(backend: str, area: Path) -> None:
     assert [(event.op, event.errno) for event in result.events] == [("open", 0), ("unlink", 0)]
     assert (result.events[0].device, result.events[0].inode) == (stat.st_dev, stat.st_ino)
     # A kprobe sits behind seccomp: to it there was no call.
-    denied = {"kprobe": 0, "tracepoint": times}[backend]
+    denied = {"kprobe": 0, "fentry": 0, "tracepoint": times}[backend]
     check_ledger(result.stats, backend, performed=2, delivered=2, denied=denied)
 
 
@@ -221,7 +221,11 @@ def test_calls_by_the_32_bit_table(backend: str, area: Path, latency: bool) -> N
     assert {(event.device, event.inode) for event in result.events[:2]} == {(stat.st_dev, stat.st_ino)}
     # Behind __x64_sys_* there is no 32-bit call to be seen.
     check_ledger(
-        result.stats, backend, performed=3, delivered=3, compat_calls={"kprobe": 0, "tracepoint": count}[backend]
+        result.stats,
+        backend,
+        performed=3,
+        delivered=3,
+        compat_calls={"kprobe": 0, "fentry": 0, "tracepoint": count}[backend],
     )
 
 
@@ -244,7 +248,7 @@ def test_without_latency(backend: str, area: Path) -> None:
     result = trace(script, area, backend, latency=False)
     opened, read, write, bad, renamed = result.events
     assert {event.duration_ns for event in result.events} == {None}
-    by_descriptor = {"kprobe": "file", "tracepoint": "fd_at_return"}[backend]
+    by_descriptor = {"kprobe": "file", "fentry": "file", "tracepoint": "fd_at_return"}[backend]
     assert [str(event.path_source) for event in result.events] == [
         *("file", by_descriptor, by_descriptor, "none", "as_passed")
     ]

@@ -44,44 +44,58 @@ def _idle() -> Script:
 
 def test_every_program_is_attached(backend: str, area: Path) -> None:
     assert sorted(KPROBE_TARGETS) == sorted(KprobeManager.KPROBE_TARGETS) == sorted(ORIGIN)
-    before = outside.look()
-    with _idle().start(area) as running:
-        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
-            assert manager.is_attached
-            assert manager.backend == backend
-            targets = manager.targets
-            seen = outside.look().without(before)
-            held = outside.held_by(os.getpid())
-        outside.check_gone(before)
-    assert targets
     functions = {line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines()}
-    for target in targets:
-        # The one function that not every kernel has: 6.8 split it off filp_close().
-        if target.function == "filp_flush" and "filp_flush" not in functions:
-            assert not target.present, target
-            continue
-        assert target.present, target
-        assert target.verified, target
-        assert target.prog_id in held.programs, target
-        # The kernel keeps 15 letters; a bpftool that reads BTF shows them all.
-        assert seen.programs[target.prog_id] in (target.program, target.program[:15]), target
-        if target.link_id:
-            assert seen.links[target.link_id] == target.prog_id, target
-    assert len({target.prog_id for target in targets}) == len(targets)
-    pairs = {(target.program, target.function) for target in targets}
-    if backend == "kprobe":
-        assert set(ORIGIN) <= pairs
-        _check_probe_list(seen)
-    else:
-        assert {function for _, function in pairs} >= _TRACEPOINTS
-        assert not seen.probes
-        assert not seen.events
-        # These have had ids since tp_btf has links.
-        assert all(target.link_id for target in targets)
-    assert manager.targets == ()
+    for multi in (True, False) if backend == "kprobe" else (True,):
+        before = outside.look()
+        with _idle().start(area) as running:
+            with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, multi=multi) as manager:
+                assert manager.is_attached
+                assert manager.backend == backend
+                targets = manager.targets
+                seen = outside.look().without(before)
+                held = outside.held_by(os.getpid())
+            outside.check_gone(before)
+        assert manager.targets == ()
+        absent = {target.function for target in targets if not target.present}
+        # Functions and calls that not every kernel has: 6.8 split filp_flush() off filp_close().
+        assert not absent & functions
+        assert absent <= {"filp_flush", "__x64_sys_openat2", "security_path_chown"}
+        attached = [target for target in targets if target.present]
+        for target in attached:
+            assert target.verified or backend in HERE.unnamed, target
+            assert target.prog_id in held.programs, target
+            # The kernel keeps 15 letters; a bpftool that reads BTF shows them all.
+            assert seen.programs[target.prog_id] in (target.program, target.program[:15]), target
+            if target.link_id:
+                assert seen.links[target.link_id] == target.prog_id, target
+        pairs = {(target.program, target.function) for target in attached}
+        assert len(pairs) == len(attached)
+        shared = HERE.multi if multi else ()
+        if backend == "kprobe":
+            wanted = {(program, function) for program, function in ORIGIN}
+            if "entry" in shared:
+                wanted = {pair if pair[0].endswith("_ret") else ("aa_multi_enter", pair[1]) for pair in wanted}
+            if "return" in shared:
+                wanted = {("aa_multi_return", pair[1]) if pair[0].endswith("_ret") else pair for pair in wanted}
+            assert wanted <= pairs
+            _check_probe_list(seen, shared)
+        elif backend == "fentry":
+            for program, function in ORIGIN:
+                name = program.removesuffix("_ret")
+                suffix = "_fexit" if program.endswith("_ret") else "_fentry"
+                assert pairs & {(name + suffix, function), (name + suffix + "_other", function)}, program
+        else:
+            assert {function for _, function in pairs} >= _TRACEPOINTS
+        if backend != "kprobe":
+            assert not seen.probes
+            assert not seen.events
+            # Programs of raw tracepoints and trampolines have links with ids since tp_btf has links.
+            assert all(target.link_id for target in attached)
+        if not shared:
+            assert len({target.prog_id for target in attached}) == len(attached)
 
 
-def _check_probe_list(seen: outside.View) -> None:
+def _check_probe_list(seen: outside.View, shared: tuple[str, ...]) -> None:
     """Each function has an entry probe and a return probe, armed, by the kernel's own list."""
     listed = {}
     for line in seen.probes:
@@ -91,9 +105,10 @@ def _check_probe_list(seen: outside.View) -> None:
         assert "[DISABLED]" not in match[3], line
         assert "[GONE]" not in match[3], line
         listed[match[1], match[2]] = match[3]
+    # What one link serves is no kprobe of its own.
     for _, function in ORIGIN:
-        assert ("r", function) in listed, (function, listed)
-        assert ("k", function) in listed, (function, listed)
+        assert (("r", function) in listed) == ("return" not in shared), (function, listed)
+        assert (("k", function) in listed) == ("entry" not in shared), (function, listed)
 
 
 def test_backend_chosen_for_this_kernel(area: Path) -> None:
@@ -153,7 +168,7 @@ def test_only_what_is_asked(backend: str, area: Path, asked: str) -> None:
     with script.start(area) as running:
         with KprobeManager(running.pid, backend=backend, ops=[asked]) as manager:
             functions = {target.function for target in manager.targets if target.function.startswith("__x64_sys_")}
-            if backend == "kprobe":
+            if backend != "tracepoint":
                 assert functions == {f"__x64_sys_{call}" for call in _CALLS[asked]}
             else:
                 assert not functions

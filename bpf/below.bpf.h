@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the probes of below.h do with the arguments of their functions, by whatever backend they came. */
+#ifndef AA_BELOW_BPF_H
+#define AA_BELOW_BPF_H
+
+#include "below.h"
+#include "operation.bpf.h"
+
+/* The first arguments of a kernel function; what below.h does not promise is 0. */
+struct aa_arguments {
+	__u64 at[4];
+};
+
+/* The state of a watched thread inside a call of our table, or NULL. */
+static __always_inline struct aa_call_state *aa_state_below(void)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct aa_call_state *state;
+
+	if (!aa_is_watched(pid_tgid))
+		return NULL;
+	state = aa_state_of((__u32)pid_tgid);
+	return state && state->phase == AA_PHASE_IN_CALL && state->call < AA_CALL_COUNT ? state : NULL;
+}
+
+/* The file of a call that moves bytes, which the descriptor may no longer name at the return. */
+static __always_inline int aa_below_moves(struct file *file, __u32 side)
+{
+	struct aa_call_state *state = aa_state_below();
+
+	if (state && aa_specs[state->call].moves && state->by_fd[side])
+		aa_note_used(state, side, file);
+	return 0;
+}
+
+static __always_inline void aa_below_read(const struct aa_arguments *with) /* vfs_read(file, …) */
+{
+	aa_below_moves((void *)with->at[0], 0);
+}
+
+static __always_inline void aa_below_written(const struct aa_arguments *with) /* vfs_write(file, …) */
+{
+	aa_below_moves((void *)with->at[0], 0);
+}
+
+static __always_inline void aa_below_moved(const struct aa_arguments *with) /* security_file_permission(file, mask) */
+{
+	/* A copy asks to read the one and to write the other. */
+	struct aa_call_state *state = aa_state_below();
+
+	if (state)
+		aa_below_moves((void *)with->at[0], aa_specs[state->call].fd2 && with->at[1] & MAY_WRITE ? 1 : 0);
+}
+
+static __always_inline void aa_below_opened(const struct aa_arguments *with) /* fd_install(fd, file) */
+{
+	struct aa_call_state *state = aa_state_below();
+
+	if (state && aa_specs[state->call].returns_fd)
+		aa_note_used(state, 0, (void *)with->at[1]);
+}
+
+/* Where a file is taken out of a descriptor table: see aa_changed. */
+static __always_inline void aa_below_closed(const struct aa_arguments *with) /* filp_close(file, …) */
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct aa_call_state *state = aa_state_below();
+	struct file *file = (void *)with->at[0];
+
+	if (state && aa_specs[state->call].closes == 1)
+		aa_note_used(state, 0, file);
+	if (aa_is_shared(BPF_CORE_READ(task, files), aa_is_watched(bpf_get_current_pid_tgid())))
+		aa_changed_now(file);
+}
+
+static __always_inline void aa_below_flushed(const struct aa_arguments *with) /* filp_flush(file, …) */
+{
+	aa_below_closed(with);
+}
+
+static __always_inline void aa_below_chdir(const struct aa_arguments *with) /* set_fs_pwd(fs, …) */
+{
+	aa_changed_now((void *)with->at[0]);
+}
+
+/*
+ * The entry of a directory that a call acts on. The last one counts: a call whose path was stale looks it up anew.
+ * `side` 1 is the second name of a call. A file system that acts on others below itself does so by other functions.
+ */
+static __always_inline void aa_below_acts(__u32 side, __u64 operations, struct path *directory, struct vfsmount *mount,
+					  struct dentry *dentry, bool is_whole)
+{
+	struct aa_call_state *state = aa_state_below();
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct aa_acted_side *acted;
+	struct aa_acted *both;
+	struct dentry *parent;
+	struct inode *inode;
+
+	if (!state || !(operations >> (state->operation & 63) & 1) || state->by_fd[side])
+		return;
+	both = bpf_map_lookup_elem(&aa_acted, &tid);
+	if (!both) {
+		if (bpf_map_update_elem(&aa_acted, &tid, &aa_new_acted, BPF_ANY))
+			return;
+		both = bpf_map_lookup_elem(&aa_acted, &tid);
+		if (!both)
+			return;
+	}
+	/* A value of the map that an earlier call left is emptied before the first side is told. */
+	if (!state->has_acted) {
+		both->side[0].is_set = 0;
+		both->side[1].is_set = 0;
+	}
+	state->has_acted = 1;
+	acted = &both->side[side];
+	parent = is_whole ? BPF_CORE_READ(dentry, d_parent) : BPF_CORE_READ(directory, dentry);
+	inode = BPF_CORE_READ(dentry, d_inode);
+	acted->dentry = (__u64)(long)dentry;
+	acted->directory = (__u64)(long)parent;
+	acted->directory_inode = (__u64)(long)BPF_CORE_READ(parent, d_inode);
+	acted->mount = (__u64)(long)(mount ? mount : BPF_CORE_READ(directory, mnt));
+	acted->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	acted->is_whole = is_whole;
+	aa_fill_object(&acted->facts, inode, inode ? aa_kind_of(inode, (void *)(long)acted->mount) : 0);
+	bpf_probe_read_kernel_str(acted->leaf, sizeof(acted->leaf), BPF_CORE_READ(dentry, d_name.name));
+	acted->is_set = 1;
+}
+
+/* security_path_<what>(const struct path *directory, struct dentry *dentry, …) */
+#define AA_DEFINE_ACTED(what, operations)                                                                              \
+	static __always_inline void aa_below_##what(const struct aa_arguments *with)                                   \
+	{                                                                                                              \
+		aa_below_acts(0, operations, (void *)with->at[0], NULL, (void *)with->at[1], false);                   \
+	}
+AA_DEFINE_ACTED(unlink, AA_DOES(UNLINK))
+AA_DEFINE_ACTED(rmdir, AA_DOES(RMDIR))
+AA_DEFINE_ACTED(mkdir, AA_DOES(MKDIR))
+AA_DEFINE_ACTED(mknod, AA_DOES(MKNOD))
+AA_DEFINE_ACTED(symlink, AA_DOES(SYMLINK))
+
+/* security_path_link(old_dentry, const struct path *new_directory, new_dentry) */
+static __always_inline void aa_below_link(const struct aa_arguments *with)
+{
+	struct path *directory = (void *)with->at[1];
+
+	aa_below_acts(0, AA_DOES(LINK), NULL, BPF_CORE_READ(directory, mnt), (void *)with->at[0], true);
+	aa_below_acts(1, AA_DOES(LINK), directory, NULL, (void *)with->at[2], false);
+}
+
+/* security_path_rename(old_directory, old_dentry, new_directory, new_dentry, …) */
+static __always_inline void aa_below_rename(const struct aa_arguments *with)
+{
+	aa_below_acts(0, AA_DOES(RENAME), (void *)with->at[0], NULL, (void *)with->at[1], false);
+	aa_below_acts(1, AA_DOES(RENAME), (void *)with->at[2], NULL, (void *)with->at[3], false);
+}
+
+/* security_path_<what>(const struct path *path, …): the file itself */
+#define AA_DEFINE_ACTED_WHOLE(what, operations)                                                                        \
+	static __always_inline void aa_below_##what(const struct aa_arguments *with)                                   \
+	{                                                                                                              \
+		struct path *path = (void *)with->at[0];                                                               \
+                                                                                                                       \
+		aa_below_acts(0, operations, NULL, BPF_CORE_READ(path, mnt), BPF_CORE_READ(path, dentry), true);       \
+	}
+AA_DEFINE_ACTED_WHOLE(truncate, AA_DOES(TRUNCATE))
+AA_DEFINE_ACTED_WHOLE(chmod, AA_DOES(CHMOD))
+AA_DEFINE_ACTED_WHOLE(chown, AA_DOES(CHOWN))
+
+#endif

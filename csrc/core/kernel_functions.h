@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* What this kernel has, by its BTF and its symbol table: one pass through each for all that is asked. */
+#ifndef AA_KERNEL_FUNCTIONS_H
+#define AA_KERNEL_FUNCTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct btf;
+
+/* One function; `name` is the asker's and outlives this. */
+struct aa_kernel_function {
+	const char *name;
+	uint32_t btf_id;   /* 0: the kernel has no such function, or none that can be probed */
+	uint32_t type_id;  /* of its prototype */
+	bool takes_struct; /* by value */
+	uint64_t address;  /* 0: not told (kptr_restrict, or not asked for) */
+};
+
+/* Fills btf_id and type_id; sorts by name. */
+void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *functions, size_t count);
+/* Fills address from /proc/kallsyms; sorts by name. */
+void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count);
+/* The one of that name in a sorted array, or NULL. */
+struct aa_kernel_function *aa_kernel_function_of(struct aa_kernel_function *functions, size_t count, const char *name);
+/* Whether a structure of that name exists, and whether it has that member. */
+bool aa_kernel_has_struct(const struct btf *btf, const char *name);
+bool aa_kernel_has_member(const struct btf *btf, const char *name, const char *member);
+
+#endif
