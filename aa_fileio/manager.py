@@ -75,7 +75,7 @@ class KprobeManager(_native.KprobeManager):
     kinds        kinds of object a descriptor may name; None: file, dir, symlink, memfd, device. Others are filtered
     backend      None: the best this kernel allows; a name: that one or an error
     latency      False: no entry probe where the call's data can be had at its return; duration_ns is None then
-    multi        kprobe: one link for many functions, where this kernel has that and it misses nothing; False: one probe each
+    multi        kprobe: one link for many functions, where the kernel misses nothing by that; False: one probe for each
     ring_bytes   room between kernel and core, a power of two
     queue_bytes  room between core and Python
 
