@@ -37,7 +37,7 @@ static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 }
 
 /* The wrapper's one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER). */
-static __always_inline void aa_user_arguments(const struct pt_regs *user, __u64 *ret_args)
+static __always_inline void aa_user_arguments(struct pt_regs *user, __u64 *ret_args)
 {
 	ret_args[0] = BPF_CORE_READ(user, di);
 	ret_args[1] = BPF_CORE_READ(user, si);
@@ -52,7 +52,7 @@ static __always_inline void aa_kprobe_arguments(const struct pt_regs *ctx, __u64
 	aa_user_arguments((void *)ctx->di, ret_args);
 }
 
-static __always_inline void aa_begin_jumped(const struct pt_regs *user)
+static __always_inline void aa_begin_jumped(struct pt_regs *user)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state = aa_state_of(tid);

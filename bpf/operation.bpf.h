@@ -810,8 +810,8 @@ static __always_inline void aa_resolve_closed(struct aa_call_state *state, struc
 	if (spec->closes > 1 || !dentry)
 		return;
 	/*
-	 * The last close may have freed the entry: its memory then still tells its name, or that of another one. Another
-	 * one of the same name in the same directory would do no harm.
+	 * The last close may have freed the entry: its memory then still tells its name, or that of another one.
+	 * Another one of the same name in the same directory would do no harm.
 	 */
 	if (!aa_identity_equal(closed, &state->object[0]) ||
 	    (__u64)(long)BPF_CORE_READ(dentry, d_parent) != state->closed_parent ||
