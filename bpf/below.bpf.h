@@ -11,8 +11,8 @@ struct aa_arguments {
 	__u64 at[4];
 };
 
-/* The state of a watched thread inside a call of our table, or NULL. */
-static __always_inline struct aa_call_state *aa_state_below(void)
+/* The state of a watched thread inside a call of our table, and the row; or NULL. */
+static __always_inline struct aa_call_state *aa_state_below(const volatile struct aa_call_spec **ret_spec)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
@@ -20,15 +20,19 @@ static __always_inline struct aa_call_state *aa_state_below(void)
 	if (!aa_is_watched(pid_tgid))
 		return NULL;
 	state = aa_state_of((__u32)pid_tgid);
-	return state && state->phase == AA_PHASE_IN_CALL && state->call < AA_CALL_COUNT ? state : NULL;
+	if (!state || state->phase != AA_PHASE_IN_CALL)
+		return NULL;
+	*ret_spec = aa_spec_of(state->call);
+	return *ret_spec ? state : NULL;
 }
 
 /* The file of a call that moves bytes, which the descriptor may no longer name at the return. */
 static __always_inline int aa_below_moves(struct file *file, __u32 side)
 {
-	struct aa_call_state *state = aa_state_below();
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
 
-	if (state && aa_specs[state->call].moves && state->by_fd[side])
+	if (state && spec->moves && state->by_fd[side])
 		aa_note_used(state, side, file);
 	return 0;
 }
@@ -46,17 +50,19 @@ static __always_inline void aa_below_written(const struct aa_arguments *with) /*
 static __always_inline void aa_below_moved(const struct aa_arguments *with) /* security_file_permission(file, mask) */
 {
 	/* A copy asks to read the one and to write the other. */
-	struct aa_call_state *state = aa_state_below();
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
 
 	if (state)
-		aa_below_moves((void *)with->at[0], aa_specs[state->call].fd2 && with->at[1] & MAY_WRITE ? 1 : 0);
+		aa_below_moves((void *)with->at[0], spec->fd2 && with->at[1] & MAY_WRITE ? 1 : 0);
 }
 
 static __always_inline void aa_below_opened(const struct aa_arguments *with) /* fd_install(fd, file) */
 {
-	struct aa_call_state *state = aa_state_below();
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
 
-	if (state && aa_specs[state->call].returns_fd)
+	if (state && spec->returns_fd)
 		aa_note_used(state, 0, (void *)with->at[1]);
 }
 
@@ -64,10 +70,11 @@ static __always_inline void aa_below_opened(const struct aa_arguments *with) /* 
 static __always_inline void aa_below_closed(const struct aa_arguments *with) /* filp_close(file, …) */
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct aa_call_state *state = aa_state_below();
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
 	struct file *file = (void *)with->at[0];
 
-	if (state && aa_specs[state->call].closes == 1)
+	if (state && spec->closes == 1)
 		aa_note_used(state, 0, file);
 	if (aa_is_shared(BPF_CORE_READ(task, files), aa_is_watched(bpf_get_current_pid_tgid())))
 		aa_changed_now(file);
@@ -90,7 +97,8 @@ static __always_inline void aa_below_chdir(const struct aa_arguments *with) /* s
 static __always_inline void aa_below_acts(__u32 side, __u64 operations, struct path *directory, struct vfsmount *mount,
 					  struct dentry *dentry, bool is_whole)
 {
-	struct aa_call_state *state = aa_state_below();
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct aa_acted_side *acted;
 	struct aa_acted *both;

@@ -366,16 +366,18 @@ static __always_inline bool aa_is_row_asked(__u32 row)
 {
 	const volatile struct aa_call_spec *spec;
 
-	if (row >= AA_CALL_COUNT)
+	spec = aa_spec_of(row);
+	if (!spec)
 		return false;
-	spec = &aa_specs[row];
 	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
 }
 
 /* Taken at the return alone: a descriptor that is still there, and nobody asks how long it took. */
 static __always_inline bool aa_is_exit_only(__u32 row)
 {
-	return aa_config.exit_only && row < AA_CALL_COUNT && aa_specs[row].fd && !aa_specs[row].closes;
+	const volatile struct aa_call_spec *spec = aa_spec_of(row);
+
+	return aa_config.exit_only && spec && spec->fd && !spec->closes;
 }
 
 static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number)

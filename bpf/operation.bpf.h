@@ -119,6 +119,21 @@ static const struct aa_acted aa_new_acted = {};
 static const volatile struct aa_call_spec aa_specs[AA_CALL_COUNT] = { AA_CALLS(AA_X) };
 #undef AA_X
 
+/*
+ * A row, or NULL. The pointer is made here and now: left to itself the compiler may spill the row's number and make the
+ * pointer later, and 5.10's verifier has forgotten the bound of a spilled number by then.
+ */
+static __always_inline const volatile struct aa_call_spec *aa_spec_of(__u32 call)
+{
+	const volatile struct aa_call_spec *spec;
+
+	if (call >= AA_CALL_COUNT)
+		return NULL;
+	spec = &aa_specs[call];
+	asm volatile("" : "+r"(spec));
+	return spec;
+}
+
 /* Row + 1 of a call by its number; 0: not in the table. */
 #define AA_X(program, call, function, number, ...) [number] = AA_CALL_##call + 1,
 static const volatile __u16 aa_call_by_number[AA_NUMBER_LIMIT] = { AA_CALLS(AA_X) };
@@ -687,9 +702,9 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	} how = {};
 	__u8 operation;
 
-	if (call >= AA_CALL_COUNT)
+	spec = aa_spec_of(call);
+	if (!spec)
 		return;
-	spec = &aa_specs[call];
 	operation = aa_operation_of(spec, args);
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
 	if (!aa_is_asked(operation) || !aa_is_meant(spec, args) ||
@@ -1117,9 +1132,9 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	__u32 call = state->call, slot;
 	bool has_opened;
 
-	if (call >= AA_CALL_COUNT)
+	spec = aa_spec_of(call);
+	if (!spec)
 		return;
-	spec = &aa_specs[call];
 	state->phase = AA_PHASE_IDLE;
 	scratch = aa_scratch_claim(&slot);
 	if (!scratch) {

@@ -38,14 +38,24 @@ static _Thread_local struct aa_log *aa_current_log;
 static int aa_log_print(enum libbpf_print_level level, const char *format, va_list arguments)
 {
 	struct aa_log *log = aa_current_log;
+	const size_t room = sizeof(log->text) - 1;
+	char *words = NULL;
 	int length;
+	size_t bytes, kept;
 
 	if (!log || level == LIBBPF_DEBUG)
 		return 0;
-	length = vsnprintf(log->text + log->used, sizeof(log->text) - log->used, format, arguments);
-	if (length > 0)
-		log->used += (size_t)length < sizeof(log->text) - log->used ? (size_t)length :
-									      sizeof(log->text) - log->used - 1;
+	length = vasprintf(&words, format, arguments);
+	if (length < 0)
+		return 0;
+	/* The end is what matters: a verifier's complaint comes after all that it looked at. */
+	bytes = (size_t)length < room ? (size_t)length : room;
+	kept = log->used < room - bytes ? log->used : room - bytes;
+	memmove(log->text, log->text + log->used - kept, kept);
+	memcpy(log->text + kept, words + length - bytes, bytes);
+	log->used = kept + bytes;
+	log->text[log->used] = '\0';
+	free(words);
 	return 0;
 }
 
