@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from aa_fileio.integrations.argument_words import argument_words
 from aa_fileio.integrations.json_lines import flag_names
 
 if TYPE_CHECKING:
@@ -69,9 +69,18 @@ def _result(event: FileEvent) -> str:
         # The kernel's own restart codes (-512 …) have no name outside it.
         return errno.errorcode.get(event.errno, str(event.return_code))
     if event.bytes is not None:
-        return f"{event.bytes} of {event.count}" if event.count is not None else str(event.bytes)
-    if event.op == "open":
-        return f"fd {event.return_code}"
+        if event.count is None:
+            return str(event.bytes)
+        if event.op == "stat" and event.count == 0:  # how long it is was all that was asked
+            return f"size {event.bytes}"
+        return f"{event.bytes} of {event.count}"
+    match str(event.op):
+        case "open" | "memfd":
+            return f"fd {event.return_code}"
+        case "dup":
+            return f"fd {event.fd} -> {event.return_code}"
+        case "close" if event.syscall != "close_range":
+            return f"fd {event.fd}"
     return "ok"
 
 
@@ -91,8 +100,7 @@ def _names(event: FileEvent) -> str:
     parts = [shown(event.path) if event.path is not None else _nameless(event)]
     if event.new_path is not None:
         parts += ["->", shown(event.new_path)]
-    if event.op == "open" and event.flags is not None:
-        parts.append(_open_flags(event.flags))
+    parts += argument_words(event)
     remarks = flag_names(event.path_flags)
     source = str(event.path_source)
     if source not in ("file", "dentry", "none"):
@@ -103,20 +111,7 @@ def _names(event: FileEvent) -> str:
 
 
 def _nameless(event: FileEvent) -> str:
+    if event.syscall == "close_range":
+        return f"<from fd {event.fd} on>"
     what = str(event.kind) if event.kind is not None else "no name"
     return f"<fd {event.fd}: {what}>" if event.fd is not None else f"<{what}>"
-
-
-_ACCESS = {os.O_RDONLY: "O_RDONLY", os.O_WRONLY: "O_WRONLY", os.O_RDWR: "O_RDWR"}
-# Those that say what the open may do to the file. O_CLOEXEC stands on nearly every line and says nothing about it.
-_SHOWN_FLAGS = ("O_CREAT", "O_EXCL", "O_TRUNC", "O_APPEND", "O_DIRECTORY", "O_NOFOLLOW", "O_PATH")
-
-
-@lru_cache(maxsize=256)
-def _open_flags(flags: int) -> str:
-    names = [_ACCESS.get(flags & os.O_ACCMODE, "O_ACCMODE")]
-    names += [name for name in _SHOWN_FLAGS if (bit := getattr(os, name, 0)) and flags & bit == bit]
-    if flags & os.O_TMPFILE == os.O_TMPFILE:
-        names.append("O_TMPFILE")
-        names.remove("O_DIRECTORY")
-    return "|".join(names)
