@@ -56,7 +56,7 @@ _FLAGS: dict[str, _Bits] = {
 def argument_words(event: FileEvent) -> list[str]:
     """What stands behind the names: mode, flags, and the bytes that are meant."""
     op = str(event.op)
-    words = []
+    words: list[str] = []
     if event.mode is not None:
         words += _mode_words(op, event.mode)
     if event.flags is not None:

@@ -403,8 +403,8 @@ def _add_trace_options(parser: _Parser, standard: str) -> None:
     add = parser.add_argument
     add("--json", action="store_true", help="one JSON object a line; the last one is the summary")
     add("-o", "--output", metavar="FILE", help=f"write the trace to FILE instead of {standard}")
-    add("--ops", type=_names, metavar="A,B", help="only these operations (or the groups modify, access)")
-    add("--kinds", type=_names, metavar="A,B", help="only calls on these kinds of object: file, dir, pipe, socket, …")
+    add("--ops", type=_names, metavar="A,B", help=_ops_help())
+    add("--kinds", type=_names, metavar="A,B", help=_kinds_help())
     add("--backend", metavar="NAME", help="this backend or none (`aa-fileio doctor` lists them)")
     add(
         "--no-latency",
@@ -415,6 +415,32 @@ def _add_trace_options(parser: _Parser, standard: str) -> None:
     )
     add("--ring-bytes", type=_size, metavar="N", help="size of the kernel's buffer, as 16M")
     add("--queue-bytes", type=_size, metavar="N", help="size of the queue behind it, as 8M")
+
+
+# What is left out when nothing is asked for; a contract test holds them equal to the tables of the C core.
+OPS_NOT_BY_DEFAULT = frozenset(
+    ("chmod", "chown", "utime", "xattr", "sync", "close", "dup", "chdir", "memfd", "mount", "stat", "list")
+)
+KINDS_NOT_BY_DEFAULT = frozenset(("tty", "pipe", "socket", "anon"))
+
+
+def _ops_help() -> str:
+    from aa_fileio import Op
+
+    usual = ", ".join(op for op in Op if op not in OPS_NOT_BY_DEFAULT)
+    others = ", ".join(op for op in Op if op in OPS_NOT_BY_DEFAULT)
+    return (
+        f"only these operations; without it: {usual}. Also: {others}; and the groups modify (all that can change a "
+        "file or a name) and access (open, read, map, exec)"
+    )
+
+
+def _kinds_help() -> str:
+    from aa_fileio import Kind
+
+    usual = ", ".join(kind for kind in Kind if kind not in KINDS_NOT_BY_DEFAULT)
+    others = ", ".join(kind for kind in Kind if kind in KINDS_NOT_BY_DEFAULT)
+    return f"only calls on these kinds of object; without it: {usual}. Also: {others}"
 
 
 def _names(text: str) -> list[str]:

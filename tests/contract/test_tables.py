@@ -13,6 +13,7 @@ import pytest
 
 import aa_fileio
 from aa_fileio import FileEvent, Kind, KprobeManager, Op, PathFlag, PathSource, Stats, Target, _native
+from aa_fileio.integrations.command_line import KINDS_NOT_BY_DEFAULT, OPS_NOT_BY_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
 ABI = ROOT / "bpf/fileio_abi.h"
@@ -52,6 +53,21 @@ def test_kinds() -> None:
     assert known_names("kinds") == [str(kind) for kind in Kind]
     for kind in Kind:
         assert FileEvent(op="open", kind=kind).kind is kind
+
+
+def groups(macro: str) -> dict[str, str]:
+    """Of each name in the X-macro table, what stands behind it."""
+    table = re.search(rf"#define {macro}\(X\)(.*?[^\\])\n", ABI.read_text(), re.DOTALL)
+    assert table
+    return dict(re.findall(r"X\(\w+,\s*(\w+),\s*([^)]*)\)", table[1]))
+
+
+def test_the_help_says_what_is_left_out_by_default() -> None:
+    operations, kinds = groups("AA_OPERATIONS"), groups("AA_KINDS")
+    assert list(operations) == [str(op) for op in Op]
+    assert {name for name, text in operations.items() if "AA_GROUP_DEFAULT" not in text} == OPS_NOT_BY_DEFAULT
+    assert {name for name, text in kinds.items() if text.strip() == "0"} == KINDS_NOT_BY_DEFAULT
+    assert {name for name, text in operations.items() if "AA_GROUP_ACCESS" in text} == {"open", "read", "map", "exec"}
 
 
 def test_path_sources() -> None:

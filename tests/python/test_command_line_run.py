@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from command_line_fakes import FakeManager, make_event
 
 import aa_fileio
+from aa_fileio import Kind, Op
 from aa_fileio.integrations.command_line import main, split_command
 from aa_fileio.integrations.signal_relay import SignalRelay
 
@@ -49,6 +51,39 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
         return asked
 
     return set_up
+
+
+# --- what may be asked for
+
+
+@pytest.mark.parametrize(("option", "words"), [("--ops", [*Op, "modify", "access"]), ("--kinds", list(Kind))])
+def test_help_names_all_that_may_be_asked_for(
+    option: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")
+    for command in ("run", "attach"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        line = next(line for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith(f"{option} "))
+        assert set(words) <= set(re.findall(r"\w+", line))
+
+
+@pytest.mark.parametrize(
+    ("option", "known"), [("--ops", [*map(str, Op), "modify", "access"]), ("--kinds", list(map(str, Kind)))]
+)
+@pytest.mark.parametrize("given", ["rread", "read,opne", "READ", "file,opne"])
+def test_an_unknown_name_is_refused_with_the_known_ones(
+    option: str, known: list[str], given: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """By the real manager, and before anything is run: the command would leave a mark."""
+    for words in (["run", option, given, "--", "touch", str(tmp_path / "ran")], ["attach", option, given, "-p", "1"]):
+        assert main(words) == 125
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1
+        wrong = next(name for name in given.split(",") if name not in known)
+        assert repr(wrong) in message
+        assert message.split("known are: ")[1].strip().split(", ") == known
+    assert not list(tmp_path.iterdir())
 
 
 # --- which words are ours
