@@ -36,6 +36,7 @@ GROUNDS = (
 # twenty times slower, and four of them have half an hour on two cores.
 GUEST_TESTS = (
     "test_calls.py",
+    "test_coverage.py",
     "test_command_line.py::test_the_whole_system_is_seen_but_not_the_tracer",
     "test_gone.py::test_after_a_kernel_thread",
     "test_gone.py::test_after_detach",

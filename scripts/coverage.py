@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: MIT
+"""docs/coverage.md: what is traced, what each call is reported with, and which kernels have it.
+
+    python -m scripts.coverage --write             make the document anew
+    python -m scripts.coverage --check             it is what --write would make
+    python -m scripts.coverage --record KERNEL     note the calls of a kernel, from its /proc/kallsyms on stdin
+
+The rows and where their names come from are read from bpf/ and csrc/, the kernels from docs/kernels.json, which has
+every system call of each, so that a new row finds its kernels there. A test holds that file to the kernels themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = Path("docs/coverage.md")
+KERNELS = Path("docs/kernels.json")
+_CALL = re.compile(r"AA_CALL\((\w+),\s*(\w+),\s*(\w+),\s*(\d+),\s*(\w+),\s*([01]),\s*([^()]*)\)")
+
+FILE = "file"
+DENTRY = "dentry"
+PASSED = "dir_and_name, as_passed"
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Operation:
+    name: str
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of bpf/syscalls.h."""
+
+    name: str
+    function: str
+    number: int
+    operation: str
+    arguments: dict[str, str]
+    """As the table has them: {"fd": "1", "when": "AA_WHEN_CLONE"}."""
+    condition: str
+    """Which of its calls are meant, in words; '' for all."""
+
+    def argument(self, what: str) -> int:
+        return int(self.arguments.get(what, "0"))
+
+
+@dataclass(frozen=True)
+class Table:
+    operations: list[Operation]
+    rows: list[Row]
+    told_below: frozenset[str]
+    """Operations whose entry of a directory kprobe learns below the call."""
+
+
+def read_table(root: Path = ROOT) -> Table:
+    """Both tables, and the list of probes below the calls, from the C sources."""
+    calls = (root / "bpf/syscalls.h").read_text()
+    abi = (root / "bpf/fileio_abi.h").read_text()
+    backend = (root / "csrc/core/backend.c").read_text()
+    conditions = dict(re.findall(r"(AA_WHEN_\w+),\s*/\* (.*?) \*/", calls))
+    return Table(
+        [
+            Operation(name, frozenset(re.findall(r"AA_GROUP_(\w+)", groups)))
+            for name, groups in _entries(abi, "AA_OPERATIONS")
+        ],
+        [
+            _row(match, conditions)
+            for match in _CALL.findall(calls.partition("#define AA_CALLS")[2].replace("\\\n", " "))
+        ],
+        frozenset(
+            operation.lower()
+            for operations in re.findall(r'\{ "aa_acted_\w+", "\w+",([^"]*?), \w+ \}', backend)
+            for operation in re.findall(r"AA_OPERATION_BIT\((\w+)\)", operations)
+        ),
+    )
+
+
+def _entries(text: str, macro: str) -> list[tuple[str, str]]:
+    body = re.search(rf"#define {macro}\(X\)(.*?[^\\])\n", text, re.DOTALL)
+    if body is None:
+        raise ValueError(f"{macro} not found")
+    return re.findall(r"X\(\w+,\s*(\w+),\s*([^)]*)\)", body[1])
+
+
+def _row(fields: tuple[str, ...], conditions: dict[str, str]) -> Row:
+    _program, name, function, number, operation, _origin, rest = fields
+    arguments = dict(re.findall(r"\.(\w+)\s*=\s*(\w+)", rest))
+    condition = conditions[arguments["when"]] if "when" in arguments else ""
+    return Row(name, function, int(number), operation.lower(), arguments, condition)
+
+
+# --- what a row means, in words
+
+
+def argument_words(row: Row) -> str:
+    """Which argument is what, in the order of the arguments."""
+    two_files = "fd2" in row.arguments
+    two_names = "path2" in row.arguments
+    words = {
+        "fd": "source" if two_files else "first descriptor" if row.argument("closes") > 1 else "descriptor",
+        "fd2": "destination",
+        "dirfd": "directory" if "path" in row.arguments else "mount",
+        "path": "address" if "UNIX_PATH" in row.arguments.get("when", "") else "name",
+        "dirfd2": "second directory",
+        "path2": "second name",
+        "flags": {"ioctl": "request", "madvise": "advice"}.get(row.name, "flags"),
+        "mode": {"map": "protection", "stat": "access"}.get(row.operation, "mode"),
+        "count": "parts" if "iovec" in row.arguments else "length" if row.operation == "truncate" else "count",
+        "offset": "position",
+        "offset_at": "pointer to the position",
+        "iovec": "iovec",
+        "how": "struct open_how",
+    }
+    if row.arguments.get("when") == "AA_WHEN_CLONE":
+        words |= {"fd": "descriptor", "fd2": "descriptor or structure"}
+    if two_names:
+        words |= {"path": "first name", "dirfd": "first directory"}
+    found = sorted((row.argument(what), word) for what, word in words.items() if what in row.arguments)
+    text = ", ".join(f"{number} {word}" for number, word in found)
+    if "then_operation" in row.arguments:
+        text += f"; with {row.arguments['if_flag'].removeprefix('AA_')} it is {_operation(row)}"
+    if row.condition:
+        text += f"; only {row.condition}"
+    return text
+
+
+def _operation(row: Row) -> str:
+    return row.arguments["then_operation"].removeprefix("AA_OPERATION_").lower()
+
+
+def names_told(row: Row, *, below: Iterable[str] = ()) -> str:
+    """`path_source` of a call that succeeds. below: operations whose entry a probe below the call tells."""
+    if row.argument("closes") > 1:
+        return NONE
+    if "returns_fd" in row.arguments:
+        return FILE
+    if "path" not in row.arguments:
+        return FILE if "fd" in row.arguments else NONE
+    told = DENTRY if row.operation in below else PASSED
+    if "path2" in row.arguments:  # of two names the less certain source is told
+        return told
+    by_descriptor = [word for word in ("empty", "null") if word in row.arguments]
+    if by_descriptor:
+        names = " or ".join({"empty": "an empty", "null": "no"}[word] for word in by_descriptor)
+        told += f"; {FILE} with {names} name"
+    return told
+
+
+# --- the kernels
+
+
+def read_kernels(root: Path = ROOT) -> dict[str, list[str]]:
+    """Function → kernels that have it, oldest first; "" → all kernels."""
+    return json.loads((root / KERNELS).read_text())  # type: ignore[no-any-return]
+
+
+def calls_of(kallsyms: str) -> set[str]:
+    """The system calls a kernel implements. A weak function only stands in for one that was left out (COND_SYSCALL)."""
+    return set(re.findall(r" [tT] __x64_sys_(\w+)$", kallsyms, re.MULTILINE)) - {"ni_syscall"}
+
+
+def _record(kernel: str, kallsyms: str) -> None:
+    known = read_kernels() if (ROOT / KERNELS).exists() else {"": []}
+    have = calls_of(kallsyms)
+    kernels = sorted({*known[""], kernel}, key=lambda name: [int(part) for part in name.split(".")])
+    record = {"": kernels}
+    for function in sorted({*known, *have} - {""}):
+        found = [name for name in kernels if (function in have if name == kernel else name in known.get(function, []))]
+        if found:
+            record[function] = found
+    lines = ",\n".join(f"{json.dumps(function)}: {json.dumps(names)}" for function, names in record.items())
+    (ROOT / KERNELS).write_text(f"{{\n{lines}\n}}\n")
+
+
+# --- the document
+
+_HEAD = """\
+# What is traced
+
+Made by `python -m scripts.coverage --write` from `bpf/syscalls.h`; do not edit.
+
+{calls} system calls of 64-bit programs on x86_64 do {operations} operations. What is not in this table is not seen;
+the README tells what that means.
+
+## Operations
+
+An operation is what `ops` and `--ops` take, and so are the groups. `default`: traced when nothing is asked for.
+
+{operation_table}
+## Calls
+
+Arguments count from 1. The columns *by kprobe* and *by tracepoint* tell the `path_source` of a call that succeeds:
+
+- `file`: the kernel's own name of the open file. With `latency=False` the tracepoint backend looks at a descriptor when
+  the call returns only, and says so: `fd_at_return`.
+- `dentry`: the kernel's own name of the directory and the entry that it acted on, told by a probe on its security
+  functions below the call (where the kernel has CONFIG_SECURITY_PATH; else as by tracepoint).
+- `dir_and_name`: the kernel's name of the directory, and the name as passed: of a relative name.
+- `as_passed`: an absolute name as passed; symbolic links in it were not followed.
+- `none`: no name.
+
+A call by name that fails is told as passed by both. Of two names the less certain source is told. `raced` and
+`fd_changed` stand where a name or a descriptor was changed during the call.
+
+Kernels: Debian's 5.10, 6.1, 6.12 and 7.2, and a 6.18 without kprobes. ✓: the kernel has the call; –: it has not, so
+that nothing is missed.
+
+{call_table}"""
+
+
+def document(table: Table, kernels: dict[str, list[str]]) -> str:
+    """The whole page."""
+    return _HEAD.format(
+        calls=len(table.rows),
+        operations=len(table.operations),
+        operation_table=_operation_table(table),
+        call_table=_call_table(table, kernels),
+    )
+
+
+def _operation_table(table: Table) -> str:
+    lines = ["| operation | default | modify | access | calls |", "|---|---|---|---|---|"]
+    for operation in table.operations:
+        groups = " | ".join("✓" if group in operation.groups else "" for group in ("DEFAULT", "MODIFY", "ACCESS"))
+        calls = [f"`{row.name}`" for row in table.rows if row.operation == operation.name]
+        calls += [
+            f"`{row.name}`"
+            for row in table.rows
+            if "then_operation" in row.arguments and _operation(row) == operation.name
+        ]
+        lines.append(f"| {operation.name} | {groups} | {', '.join(calls)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _call_table(table: Table, kernels: dict[str, list[str]]) -> str:
+    names = kernels[""]
+    default = {operation.name for operation in table.operations if "DEFAULT" in operation.groups}
+    order = [operation.name for operation in table.operations]
+    lines = [
+        f"| call | number | operation | default | arguments | by kprobe | by tracepoint | {' | '.join(names)} |",
+        "|---|---|---|---|---|---|---|" + "---|" * len(names),
+    ]
+    for row in sorted(table.rows, key=lambda row: order.index(row.operation)):
+        has = kernels.get(row.function, [])
+        cells = (
+            f"`{row.name}`",
+            str(row.number),
+            row.operation,
+            "✓" if row.operation in default else "",
+            argument_words(row),
+            names_told(row, below=table.told_below),
+            names_told(row),
+            *("✓" if name in has else "–" for name in names),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.coverage", description=(__doc__ or "").split("\n")[0])
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--write", action="store_true")
+    action.add_argument("--check", action="store_true")
+    action.add_argument("--record", metavar="KERNEL", help="as 6.12")
+    options = parser.parse_args(arguments)
+    if options.record:
+        _record(options.record, sys.stdin.read())
+        return 0
+    text = document(read_table(), read_kernels())
+    if options.write:
+        (ROOT / DOCUMENT).write_text(text)
+        return 0
+    if (ROOT / DOCUMENT).read_text() == text:
+        return 0
+    print(f"{DOCUMENT} is out of date: python -m scripts.coverage --write", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
