@@ -5,7 +5,7 @@
     python -m scripts.coverage --check             it is what --write would make
     python -m scripts.coverage --record KERNEL     note the calls of a kernel, from its /proc/kallsyms on stdin
 
-The rows and where their names come from are read from bpf/ and csrc/, the kernels from docs/kernels.json, which has
+The rows and where their names come from are read from bpf/, the kernels from docs/kernels.json, which has
 every system call of each, so that a new row finds its kernels there. A test holds that file to the kernels themselves.
 """
 
@@ -58,14 +58,14 @@ class Table:
     operations: list[Operation]
     rows: list[Row]
     told_below: frozenset[str]
-    """Operations whose entry of a directory kprobe learns below the call."""
+    """Operations whose entry of a directory is told below the call, to those that can probe functions."""
 
 
 def read_table(root: Path = ROOT) -> Table:
-    """Both tables, and the list of probes below the calls, from the C sources."""
+    """The tables of operations, of calls, and of the functions below them, from bpf/."""
     calls = (root / "bpf/syscalls.h").read_text()
     abi = (root / "bpf/fileio_abi.h").read_text()
-    backend = (root / "csrc/core/backend.c").read_text()
+    below = (root / "bpf/below.h").read_text()
     conditions = dict(re.findall(r"(AA_WHEN_\w+),\s*/\* (.*?) \*/", calls))
     return Table(
         [
@@ -78,8 +78,8 @@ def read_table(root: Path = ROOT) -> Table:
         ],
         frozenset(
             operation.lower()
-            for operations in re.findall(r'\{ "aa_acted_\w+", "\w+",([^"]*?), \w+ \}', backend)
-            for operation in re.findall(r"AA_OPERATION_BIT\((\w+)\)", operations)
+            for operations in re.findall(r"X\(\w+, security_path_\w+, \d,(.*?), \d\)", below)
+            for operation in re.findall(r"AA_DOES\((\w+)\)", operations)
         ),
     )
 
@@ -143,6 +143,8 @@ def names_told(row: Row, *, below: Iterable[str] = ()) -> str:
         return NONE
     if "returns_fd" in row.arguments:
         return FILE
+    if "sets_pwd" in row.arguments:
+        return DENTRY
     if "path" not in row.arguments:
         return FILE if "fd" in row.arguments else NONE
     told = DENTRY if row.operation in below else PASSED
@@ -198,12 +200,13 @@ An operation is what `ops` and `--ops` take, and so are the groups. `default`: t
 {operation_table}
 ## Calls
 
-Arguments count from 1. The columns *by kprobe* and *by tracepoint* tell the `path_source` of a call that succeeds:
+Arguments count from 1. The columns *by …* tell the `path_source` of a call that succeeds:
 
 - `file`: the kernel's own name of the open file. With `latency=False` the tracepoint backend looks at a descriptor when
   the call returns only, and says so: `fd_at_return`.
 - `dentry`: the kernel's own name of the directory and the entry that it acted on, told by a probe on its security
-  functions below the call (where the kernel has CONFIG_SECURITY_PATH; else as by tracepoint).
+  functions below the call (where the kernel has CONFIG_SECURITY_PATH; else as by tracepoint); of chdir, the kernel's
+  own name of the new current directory.
 - `dir_and_name`: the kernel's name of the directory, and the name as passed: of a relative name.
 - `as_passed`: an absolute name as passed; symbolic links in it were not followed.
 - `none`: no name.
@@ -246,7 +249,7 @@ def _call_table(table: Table, kernels: dict[str, list[str]]) -> str:
     default = {operation.name for operation in table.operations if "DEFAULT" in operation.groups}
     order = [operation.name for operation in table.operations]
     lines = [
-        f"| call | number | operation | default | arguments | by kprobe | by tracepoint | {' | '.join(names)} |",
+        f"| call | number | operation | default | arguments | by kprobe, fentry | by tracepoint | {' | '.join(names)} |",
         "|---|---|---|---|---|---|---|" + "---|" * len(names),
     ]
     for row in sorted(table.rows, key=lambda row: order.index(row.operation)):
