@@ -9,6 +9,9 @@ if [ "${1-}" = job ]; then
     sed -i s/line/word/ draft.txt         # written anew beside it, then renamed over it
     mv draft.txt final.txt
     sort -r final.txt
+    mkdir kept
+    cp final.txt kept/copy.txt            # bytes go from file to file without a read or a write
+    truncate -s 6 kept/copy.txt
     cat missing.txt 2>/dev/null || true   # a failure is an event, too
     rm final.txt
     exit

@@ -19,6 +19,8 @@ HEADER = f"{'TIME':<15} {'PID':>7} {'COMMAND':<15} {'CALL':<9} {'RESULT':<15} {'
 
 # Taken as they are; everything else is quoted, so that no name can pass for two columns, for " -> " or for a remark.
 _PLAIN = re.compile(r"[^\s\"\\\[\]]+")
+# cp asks for the largest number there is, and means the whole file.
+_ALL = 1 << 62
 _NAMED_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 
 
@@ -73,6 +75,8 @@ def _result(event: FileEvent) -> str:
             return str(event.bytes)
         if event.op == "stat" and event.count == 0:  # how long it is was all that was asked
             return f"size {event.bytes}"
+        if event.op == "copy" and event.count >= _ALL:
+            return f"{event.bytes} of all"
         return f"{event.bytes} of {event.count}"
     match str(event.op):
         case "open" | "memfd":

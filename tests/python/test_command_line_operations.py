@@ -98,6 +98,8 @@ LINES: list[tuple[str, dict[str, Any], str, str]] = [
         "EXDEV",
         "/a -> /b",
     ),
+    # As cp does it.
+    ("copy", {"fd": 3, "new_path": "/b", "count": 9223372035781033984, "bytes": 27}, "27 of all", "/a -> /b"),
     (
         "copy",
         {"syscall": "splice", "fd": 3, "kind": "file", "new_path": "pipe:[7]", "count": 9, "bytes": 9, "flags": 5},
