@@ -40,17 +40,20 @@ def test_this_kernel_is_told_as_it_is() -> None:
 
 def test_every_row_is_there_or_not_as_the_document_says(backend: str, area: Path) -> None:
     committed, listed = _committed(), _listed()
-    script = Script()
-    script.main.hold()
-    with script.start(area) as running, KprobeManager(running.pid, backend=backend, ops=list(Op)) as manager:
-        targets = manager.targets
     for call in SYSCALLS:
-        assert call.function.startswith(_PREFIX)
         function = call.function.removeprefix(_PREFIX)
         # Nor may a row be of a call that is there by name only: its probe would see what does nothing.
-        assert listed.get(function, "absent") in ("t", "T") if function in committed else function not in listed
-        if backend == "kprobe":
-            found = {target.program: target.present for target in targets if target.function == call.function}
-            assert found == dict.fromkeys((call.program, f"{call.program}_ret"), function in committed)
-    if backend == "tracepoint":
-        assert not [target for target in targets if target.function.startswith(_PREFIX)]
+        assert listed.get(function) in (("t", "T") if function in committed else (None,)), function
+    script = Script()
+    script.main.hold()
+    for multi in (True, False) if backend == "kprobe" else (True,):
+        with script.start(area) as running:
+            with KprobeManager(running.pid, backend=backend, ops=list(Op), multi=multi) as manager:
+                targets = manager.targets
+        found: dict[str, list[bool]] = {}
+        for target in targets:
+            if target.function.startswith(_PREFIX):
+                found.setdefault(target.function.removeprefix(_PREFIX), []).append(target.present)
+        # At the entry and at the return.
+        expected = {call.function.removeprefix(_PREFIX) for call in SYSCALLS} if backend != "tracepoint" else set()
+        assert found == {function: [function in committed] * 2 for function in expected}
