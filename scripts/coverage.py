@@ -249,8 +249,10 @@ def _call_table(table: Table, kernels: dict[str, list[str]]) -> str:
     default = {operation.name for operation in table.operations if "DEFAULT" in operation.groups}
     order = [operation.name for operation in table.operations]
     lines = [
-        "| call | number | operation | default | arguments | by kprobe, fentry | by tracepoint | "
-        f"{' | '.join(names)} |",
+        (
+            "| call | number | operation | default | arguments | by kprobe, fentry | by tracepoint | "
+            f"{' | '.join(names)} |"
+        ),
         "|---|---|---|---|---|---|---|" + "---|" * len(names),
     ]
     for row in sorted(table.rows, key=lambda row: order.index(row.operation)):

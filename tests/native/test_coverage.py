@@ -47,9 +47,9 @@ def test_every_row_is_there_or_not_as_the_document_says(backend: str, area: Path
     script = Script()
     script.main.hold()
     for multi in (True, False) if backend == "kprobe" else (True,):
-        with script.start(area) as running:
-            with KprobeManager(running.pid, backend=backend, ops=list(Op), multi=multi) as manager:
-                targets = manager.targets
+        options = {"backend": backend, "ops": list(Op), "multi": multi}
+        with script.start(area) as running, KprobeManager(running.pid, **options) as manager:
+            targets = manager.targets
         found: dict[str, list[bool]] = {}
         for target in targets:
             if target.function.startswith(_PREFIX):
