@@ -59,6 +59,11 @@ check() {
         test)
             need_command make make
             need_command strace strace
+            # What the oracle runs under strace, beside gcc and Python.
+            need_command git git
+            need_command tar tar
+            need_command gzip gzip
+            need_command find findutils
             ;;
         kernels)
             need_command qemu-system-x86_64 qemu-system-x86
