@@ -12,31 +12,164 @@ from pathlib import Path
 from typing import Any
 
 from tests.native.ground import HERE
-from tests.native.script import AT_REMOVEDIR, NUMBERS, TRACED, Address, Script, Step, Steps, Stored
+from tests.native.script import AT_REMOVEDIR, NUMBERS, Address, Script, Step, Steps, Stored
 
 # Which argument of a call is what: by the manual pages.
-_ARGUMENTS = {
+_ARGUMENTS: dict[str, dict[str, int]] = {
     "openat": {"dirfd": 0, "raw_path": 1, "flags": 2, "mode": 3},
+    "open": {"raw_path": 0, "flags": 1, "mode": 2},
+    "creat": {"raw_path": 0, "mode": 1},
+    "openat2": {"dirfd": 0, "raw_path": 1},
+    "open_by_handle_at": {"dirfd": 0, "flags": 2},
+    "memfd_create": {"flags": 1},
     "read": {"fd": 0, "count": 2},
     "write": {"fd": 0, "count": 2},
+    "pread64": {"fd": 0, "count": 2, "offset": 3},
+    "pwrite64": {"fd": 0, "count": 2, "offset": 3},
+    "readv": {"fd": 0},
+    "writev": {"fd": 0},
+    "preadv": {"fd": 0, "offset": 3},
+    "pwritev": {"fd": 0, "offset": 3},
+    "preadv2": {"fd": 0, "offset": 3, "flags": 5},
+    "pwritev2": {"fd": 0, "offset": 3, "flags": 5},
+    "truncate": {"raw_path": 0, "count": 1},
+    "ftruncate": {"fd": 0, "count": 1},
+    "fallocate": {"fd": 0, "flags": 1, "offset": 2, "count": 3},
+    "madvise": {"count": 1, "flags": 2},
     "unlinkat": {"dirfd": 0, "raw_path": 1, "flags": 2},
     "unlink": {"raw_path": 0},
+    "rmdir": {"raw_path": 0},
     "renameat2": {"dirfd": 0, "raw_path": 1, "flags": 4},
+    "renameat": {"dirfd": 0, "raw_path": 1},
     "rename": {"raw_path": 0},
+    "link": {"raw_path": 0},
+    "linkat": {"dirfd": 0, "raw_path": 1, "flags": 4},
+    "symlink": {"raw_path": 1},
+    "symlinkat": {"dirfd": 1, "raw_path": 2},
+    "mkdir": {"raw_path": 0, "mode": 1},
+    "mkdirat": {"dirfd": 0, "raw_path": 1, "mode": 2},
+    "mknod": {"raw_path": 0, "mode": 1},
+    "mknodat": {"dirfd": 0, "raw_path": 1, "mode": 2},
+    "bind": {},
+    "chmod": {"raw_path": 0, "mode": 1},
+    "fchmod": {"fd": 0, "mode": 1},
+    "fchmodat": {"dirfd": 0, "raw_path": 1, "mode": 2},
+    "fchmodat2": {"dirfd": 0, "raw_path": 1, "mode": 2, "flags": 3},
+    "chown": {"raw_path": 0},
+    "fchown": {"fd": 0},
+    "lchown": {"raw_path": 0},
+    "fchownat": {"dirfd": 0, "raw_path": 1, "flags": 4},
+    "utime": {"raw_path": 0},
+    "utimes": {"raw_path": 0},
+    "futimesat": {"dirfd": 0, "raw_path": 1},
+    "utimensat": {"dirfd": 0, "raw_path": 1, "flags": 3},
+    "setxattr": {"raw_path": 0, "count": 3, "flags": 4},
+    "lsetxattr": {"raw_path": 0, "count": 3, "flags": 4},
+    "fsetxattr": {"fd": 0, "count": 3, "flags": 4},
+    "setxattrat": {"dirfd": 0, "raw_path": 1, "flags": 2},
+    "removexattr": {"raw_path": 0},
+    "lremovexattr": {"raw_path": 0},
+    "fremovexattr": {"fd": 0},
+    "removexattrat": {"dirfd": 0, "raw_path": 1, "flags": 2},
+    "copy_file_range": {"fd": 0, "count": 4, "flags": 5},
+    "sendfile": {"fd": 1, "count": 3},
+    "splice": {"fd": 0, "count": 4, "flags": 5},
+    "tee": {"fd": 0, "count": 2, "flags": 3},
+    "vmsplice": {"fd": 0, "flags": 3},
+    "ioctl": {"flags": 1},
+    "mmap": {"count": 1, "mode": 2, "flags": 3, "fd": 4, "offset": 5},
+    "msync": {"count": 1, "flags": 2},
+    "fsync": {"fd": 0},
+    "fdatasync": {"fd": 0},
+    "syncfs": {"fd": 0},
+    "sync_file_range": {"fd": 0, "offset": 1, "count": 2, "flags": 3},
+    "close": {"fd": 0},
+    "close_range": {"fd": 0, "flags": 2},
+    "dup": {"fd": 0},
+    "dup2": {"fd": 0},
+    "dup3": {"fd": 0, "flags": 2},
+    "fcntl": {"fd": 0},
+    "execve": {"raw_path": 0},
+    "execveat": {"dirfd": 0, "raw_path": 1, "flags": 4},
+    "chdir": {"raw_path": 0},
+    "fchdir": {"fd": 0},
+    "chroot": {"raw_path": 0},
+    "mount": {"raw_path": 1, "flags": 3},
+    "umount2": {"raw_path": 0, "flags": 1},
+    "move_mount": {"dirfd": 0, "raw_path": 1, "flags": 4},
+    "pivot_root": {"raw_path": 0},
+    "stat": {"raw_path": 0},
+    "fstat": {"fd": 0},
+    "lstat": {"raw_path": 0},
+    "newfstatat": {"dirfd": 0, "raw_path": 1, "flags": 3},
+    "statx": {"dirfd": 0, "raw_path": 1, "flags": 2},
+    "access": {"raw_path": 0, "mode": 1},
+    "faccessat": {"dirfd": 0, "raw_path": 1, "mode": 2},
+    "faccessat2": {"dirfd": 0, "raw_path": 1, "mode": 2, "flags": 3},
+    "readlink": {"raw_path": 0, "count": 2},
+    "readlinkat": {"dirfd": 0, "raw_path": 1, "count": 3},
+    "getxattr": {"raw_path": 0, "count": 3},
+    "lgetxattr": {"raw_path": 0, "count": 3},
+    "fgetxattr": {"fd": 0, "count": 3},
+    "listxattr": {"raw_path": 0, "count": 2},
+    "llistxattr": {"raw_path": 0, "count": 2},
+    "flistxattr": {"fd": 0, "count": 2},
+    "getdents": {"fd": 0, "count": 2},
+    "getdents64": {"fd": 0, "count": 2},
 }
 _OPERATIONS = {
-    "openat": "open",
-    "read": "read",
-    "write": "write",
-    "unlinkat": "unlink",
-    "unlink": "unlink",
-    "renameat2": "rename",
-    "rename": "rename",
+    call: operation
+    for operation, calls in {
+        "open": "openat open creat openat2 open_by_handle_at",
+        "memfd": "memfd_create",
+        "read": "read pread64 readv preadv preadv2",
+        "write": "write pwrite64 writev pwritev pwritev2",
+        "truncate": "truncate ftruncate",
+        "allocate": "fallocate madvise",
+        "unlink": "unlinkat unlink",
+        "rmdir": "rmdir",
+        "rename": "renameat2 renameat rename",
+        "link": "link linkat",
+        "symlink": "symlink symlinkat",
+        "mkdir": "mkdir mkdirat",
+        "mknod": "mknod mknodat bind",
+        "chmod": "chmod fchmod fchmodat fchmodat2",
+        "chown": "chown fchown lchown fchownat",
+        "utime": "utime utimes futimesat utimensat",
+        "xattr": "setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat",
+        "copy": "copy_file_range sendfile splice tee vmsplice ioctl",
+        "map": "mmap",
+        "sync": "msync fsync fdatasync syncfs sync_file_range",
+        "close": "close close_range",
+        "dup": "dup dup2 dup3 fcntl",
+        "exec": "execve execveat",
+        "chdir": "chdir fchdir chroot",
+        "mount": "mount umount2 move_mount pivot_root",
+        "stat": (
+            "stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getxattr "
+            "lgetxattr fgetxattr listxattr llistxattr flistxattr"
+        ),
+        "list": "getdents getdents64",
+    }.items()
+    for call in calls.split()
 }
 
+# Of these the result is a new descriptor, and of those a number of bytes.
+_RETURNS_FD = {"openat", "open", "creat", "openat2", "open_by_handle_at", "memfd_create"}
+_MOVES = {
+    *("read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2"),
+    *("copy_file_range", "sendfile", "splice", "tee", "vmsplice", "readlink", "readlinkat", "getdents", "getdents64"),
+    *("getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr"),
+}
+_CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC  # creat(2)
+FICLONE, FICLONERANGE, FIDEDUPERANGE = 0x40049409, 0x4020940D, 0xC0189436
 
 # What a call that succeeds by a name did is told by the kernel itself, where a backend has probes below the calls.
-_ACTED = {"unlinkat", "unlink", "renameat2", "rename"}
+_ACTED = {
+    *("unlinkat", "unlink", "rmdir", "renameat2", "renameat", "rename", "link", "linkat", "symlink", "symlinkat"),
+    *("mkdir", "mkdirat", "mknod", "mknodat", "bind"),
+    *("truncate", "chmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchownat"),
+}
 _HAS_BELOW = {"kprobe", "fentry"}
 
 
@@ -45,6 +178,14 @@ class Filtered:
 
 
 FILTERED = Filtered()
+
+
+class Unseen:
+    """A call that does many things, and here nothing to a file: neither seen nor counted."""
+
+
+UNSEEN = Unseen()
+Identity = tuple[int, int]
 
 
 class Something:
@@ -68,16 +209,21 @@ class Seen:
     path: str | None = None
     new_path: str | None = None
     error: int = 0
-    moved: int | None = None  # bytes, of a read or write that succeeded
-    offset: int | None = None
+    moved: int | None = None  # bytes, of a call that succeeded and moves them
+    offset: int | None = None  # where the call's arguments do not say it
+    count: int | None = None  # of a call with several parts
     kind: str | None = None
-    of: Path | Step | None = None  # whose device and inode: a path, or an fstat step
+    of: Path | Step | Identity | None = None  # whose device and inode: a path, or an fstat step
     path_flags: frozenset[str] = frozenset()
     raw_path: str | None = None  # unlike the argument
     raw_is_unreadable: bool = False
     uid: int | None = None
     comm: str | None = None
     acted: Callable[[str], str] = os.path.normpath  # from the name as passed to the entry that the kernel acted on
+    entry: tuple[str | None, str | None] | None = None  # these entries (path, new path), where that does not tell
+    entry_of: Path | Identity | Callable[[], Identity] | None = None  # device and inode of what was acted on
+    entry_kind: str | None = None
+    otherwise: Seen | None = None  # it may also be seen so
 
 
 def file(path: os.PathLike[str] | str, **more: Any) -> Seen:
@@ -108,6 +254,8 @@ def unreadable(error: int, **more: Any) -> Seen:
 
 
 def _text(argument: Any) -> str | None:
+    if argument is None or argument == 0:
+        return None
     if isinstance(argument, Address):
         argument = argument.read().split(b"\0")[0]
     return os.fsdecode(argument)
@@ -127,34 +275,70 @@ def _argument(step: Step, field: str) -> Any:
     return argument.value if isinstance(argument, Stored) else argument
 
 
-def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
-    """Every field of the event that is fixed by the call and by what the test says of it."""
-    asked = {field: _argument(step, field) for field in ("dirfd", "flags", "mode", "fd", "count", "raw_path")}
+def _clone_source(step: Step) -> int:
+    """FICLONE is asked of the destination; the ranges are described in a structure."""
+    request = step.arguments[1]
+    if request == FICLONERANGE:
+        return struct.unpack_from("=q", step.arguments[2].read())[0]
+    source = step.arguments[2 if request == FICLONE else 0]
+    return source.result if isinstance(source, Step) else source
+
+
+def _asked(step: Step, seen: Seen) -> dict[str, Any]:
+    """What the call's own arguments say."""
+    fields = ("dirfd", "flags", "mode", "fd", "count", "offset", "raw_path")
+    asked = {field: _argument(step, field) for field in fields}
+    if step.name == "creat":
+        asked["flags"] = _CREAT_FLAGS
+    if step.name == "openat2" and isinstance(how := step.arguments[2], Address):
+        asked["flags"], asked["mode"] = struct.unpack_from("=QQ", how.read())
+    if step.name == "ioctl":
+        asked["fd"] = _clone_source(step)
     for field in ("dirfd", "fd"):
         if asked[field] is not None:
             asked[field] = _signed(asked[field])
+    if seen.count is not None:
+        asked["count"] = seen.count
     if asked["count"] is not None:
         asked["count"] &= (1 << 64) - 1
+    # Those two take it for none: then the descriptor's own counts, if it has one.
+    if seen.offset is not None or (step.name in ("preadv2", "pwritev2") and asked["offset"] == -1):
+        asked["offset"] = seen.offset
+    return asked
+
+
+def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
+    """Every field of the event that is fixed by the call and by what the test says of it."""
+    asked = _asked(step, seen)
     raw = None
-    if not seen.raw_is_unreadable and step.name not in ("read", "write"):
+    if not seen.raw_is_unreadable:
         raw = seen.raw_path if seen.raw_path is not None else _text(asked["raw_path"])
     operation = _OPERATIONS[step.name]
     if step.name == "unlinkat" and asked["flags"] & AT_REMOVEDIR:
         operation = "rmdir"
-    if step.name == "openat":
-        if not asked["flags"] & (os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY):
-            asked["mode"] = None
+    if operation == "open" and not (asked["flags"] or 0) & (os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY):
+        asked["mode"] = None
+    if step.name in _RETURNS_FD:
         asked["fd"] = None if seen.error else step.result
     moved = None
-    if operation in ("read", "write"):
+    if step.name in _MOVES:
         moved = 0 if seen.error else seen.moved
     device, inode = identity(seen.of) if seen.of is not None else (None, None)
     kind, path, new_path, source, flags = seen.kind, seen.path, seen.new_path, seen.source, seen.path_flags
-    if CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and not seen.error:
+    by_name = source in ("as_passed", "dir_and_name")
+    if CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and not seen.error and by_name:
         # Where it was, whatever way the caller's name took to it; what it was, too.
         source = "dentry"
-        path, new_path = (None if name is None else seen.acted(name) for name in (path, new_path))
-        device = inode = kind = SOMETHING
+        if seen.entry is not None:
+            path, new_path = seen.entry
+        else:
+            path, new_path = (None if name is None else seen.acted(name) for name in (path, new_path))
+        if seen.entry_of is not None:
+            device, inode = identity(seen.entry_of)
+            kind = seen.entry_kind
+        elif seen.of is None:
+            device = inode = kind = SOMETHING
+    thread = step.returns_to or step.steps
     return {
         "op": operation,
         "syscall": step.name,
@@ -168,23 +352,27 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
         "flags": asked["flags"],
         "mode": asked["mode"],
         "count": asked["count"],
-        "offset": seen.offset,
+        "offset": asked["offset"],
         "bytes": moved,
         "return_code": -seen.error if seen.error else (step.result if moved is None else moved),
         "errno": seen.error,
         "device": device,
         "inode": inode,
         "kind": kind,
-        "pid": step.steps.pid,
-        "tid": step.steps.tid,
-        "ppid": step.steps.ppid,
+        "pid": thread.pid,
+        "tid": thread.tid,
+        "ppid": thread.ppid,
         "comm": seen.comm or "steps",
         "uid": os.getuid() if seen.uid is None else seen.uid,
     }
 
 
-def identity(of: Path | Step) -> tuple[int, int]:
+def identity(of: Path | Step | Identity | Callable[[], Identity]) -> Identity:
     """Device and inode: by its path, or as the workload itself asked with fstat."""
+    if isinstance(of, tuple):
+        return of
+    if not isinstance(of, (Path, Step)):
+        return of()
     if isinstance(of, Step):
         assert of.name == "fstat" and of.result == 0, of
         return struct.unpack_from("=QQ", of.arguments[1].read())
@@ -212,19 +400,20 @@ def flag_names(event: Any) -> frozenset[str]:
 
 
 def sightings(steps: Steps) -> Iterator[tuple[Step, Seen]]:
-    """What must be seen of a list, in order."""
-    for step in steps.steps:
+    """What must be seen of a list's thread, in order; last what another thread of its process returns as it."""
+    own = [step for step in steps.steps if step.returns_to in (None, steps)]
+    for step in own + [step for step in steps.script.ordered() if step.returns_to is steps]:
         sees = step.sees
-        if sees is None or isinstance(sees, Filtered):
+        if sees is None or isinstance(sees, (Filtered, Unseen)):
             continue
         for index in range(step.repeat):
             yield step, sees(index) if callable(sees) else sees
 
 
-def check_results(script: Script) -> None:
+def check_results(script: Script, lists: Iterable[Steps] | None = None) -> None:
     """The workload itself met what the test foresaw: without this a comparison would prove little."""
     problems = []
-    for step in script.ordered():
+    for step in [step for steps in (script.lists if lists is None else lists) for step in steps.steps]:
         if step.name not in NUMBERS:
             continue
         seen = step.sees(step.repeat - 1) if callable(step.sees) else step.sees
@@ -254,6 +443,8 @@ def check_events(script: Script, events: Iterable[Any], lists: Iterable[Steps] |
         got = by_thread.pop(tid, [])
         for (step, seen), event in zip(wanted, got, strict=False):
             want, have = expected_fields(step, seen), fields_of(event)
+            if have != want and seen.otherwise is not None:
+                want = expected_fields(step, seen.otherwise)
             different = [f"{name} {have[name]!r}, not {want[name]!r}" for name in want if have[name] != want[name]]
             if different:
                 problems.append(f"{step}: " + "; ".join(different))
@@ -269,7 +460,8 @@ def check_events(script: Script, events: Iterable[Any], lists: Iterable[Steps] |
 
 def performed(script: Script, chosen: Callable[[Step], bool] = lambda step: True) -> int:
     """Traced calls, by the workload's own count."""
-    return sum(step.done for step in script.ordered() if step.name in TRACED and chosen(step))
+    traced = (step for step in script.ordered() if step.name in script.traced and not isinstance(step.sees, Unseen))
+    return sum(step.done for step in traced if chosen(step))
 
 
 def filtered(script: Script) -> int:

@@ -49,6 +49,7 @@ GUEST_TESTS = (
     "test_load.py::test_strangers_blocked_in_read",
     "test_names.py::test_every_byte",
     "test_namespaces.py",
+    "test_rows.py",
     "test_swaps.py",
     "test_system.py",
     "test_targets.py",

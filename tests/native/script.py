@@ -24,7 +24,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,38 +40,119 @@ RENAME_EXCHANGE = 2
 NUMBERS = {
     "read": 0,
     "write": 1,
+    "open": 2,
     "close": 3,
+    "stat": 4,
     "fstat": 5,
+    "lstat": 6,
     "lseek": 8,
     "mmap": 9,
     "mprotect": 10,
+    "munmap": 11,
+    "ioctl": 16,
+    "pread64": 17,
+    "pwrite64": 18,
+    "readv": 19,
+    "writev": 20,
+    "access": 21,
     "pipe": 22,
+    "msync": 26,
+    "madvise": 28,
     "dup": 32,
     "dup2": 33,
     "getpid": 39,
+    "sendfile": 40,
+    "socket": 41,
+    "bind": 49,
     "socketpair": 53,
+    "execve": 59,
     "kill": 62,
+    "fcntl": 72,
+    "fsync": 74,
+    "fdatasync": 75,
+    "truncate": 76,
+    "ftruncate": 77,
+    "getdents": 78,
     "chdir": 80,
     "fchdir": 81,
     "rename": 82,
     "mkdir": 83,
     "rmdir": 84,
+    "creat": 85,
+    "link": 86,
     "unlink": 87,
     "symlink": 88,
-    "munmap": 11,
+    "readlink": 89,
+    "chmod": 90,
+    "fchmod": 91,
+    "chown": 92,
+    "fchown": 93,
+    "lchown": 94,
     "getppid": 110,
     "setresuid": 117,
+    "utime": 132,
+    "mknod": 133,
+    "pivot_root": 155,
     "prctl": 157,
     "chroot": 161,
     "mount": 165,
     "umount2": 166,
+    "setxattr": 188,
+    "lsetxattr": 189,
+    "fsetxattr": 190,
+    "getxattr": 191,
+    "lgetxattr": 192,
+    "fgetxattr": 193,
+    "listxattr": 194,
+    "llistxattr": 195,
+    "flistxattr": 196,
+    "removexattr": 197,
+    "lremovexattr": 198,
+    "fremovexattr": 199,
+    "getdents64": 217,
+    "utimes": 235,
     "openat": 257,
+    "mkdirat": 258,
+    "mknodat": 259,
+    "fchownat": 260,
+    "futimesat": 261,
+    "newfstatat": 262,
     "unlinkat": 263,
+    "renameat": 264,
+    "linkat": 265,
+    "symlinkat": 266,
+    "readlinkat": 267,
+    "fchmodat": 268,
+    "faccessat": 269,
     "unshare": 272,
+    "splice": 275,
+    "tee": 276,
+    "sync_file_range": 277,
+    "vmsplice": 278,
+    "utimensat": 280,
+    "fallocate": 285,
     "eventfd2": 290,
+    "dup3": 292,
+    "preadv": 295,
+    "pwritev": 296,
+    "name_to_handle_at": 303,
+    "open_by_handle_at": 304,
+    "syncfs": 306,
     "renameat2": 316,
     "seccomp": 317,
     "memfd_create": 319,
+    "execveat": 322,
+    "copy_file_range": 326,
+    "preadv2": 327,
+    "pwritev2": 328,
+    "statx": 332,
+    "move_mount": 429,
+    "close_range": 436,
+    "openat2": 437,
+    "faccessat2": 439,
+    "fchmodat2": 452,
+    "setxattrat": 463,
+    "removexattrat": 466,
 }
 TRACED = frozenset({"openat", "read", "write", "unlinkat", "unlink", "renameat2", "rename"})
 
@@ -142,6 +223,9 @@ class Stored:
 class Step:
     """One call of a list; as an argument of a later one it stands for its result."""
 
+    leaves = False  # an execve that succeeds does not come back to its list
+    returns_to: Steps | None = None  # the list whose thread it returns as, where that is not its own
+
     def __init__(
         self, steps: Steps, index: int, name: str, arguments: tuple[Any, ...], repeat: int, sees: object
     ) -> None:
@@ -163,8 +247,9 @@ class Step:
 
     @property
     def done(self) -> int:
-        """How often it returned."""
-        return self._fields()[17]
+        """How often it returned; of an execve that succeeds, how often it was made."""
+        done = self._fields()[17]
+        return 1 if self.leaves and not done else done
 
     @property
     def failed(self) -> int:
@@ -193,11 +278,17 @@ class Steps:
 
     def call(self, name: str, *arguments: Any, sees: object = None, repeat: int = 1) -> Step:
         """A system call, by its raw entry."""
-        if name in TRACED and sees is None:
+        if name in self.script.traced and sees is None:
             raise ValueError(f"{name}: what must be seen of it?")
-        if name not in TRACED and sees is not None:
+        if name not in self.script.traced and sees is not None:
             raise ValueError(f"{name} is not traced")
         return self._add(name, NUMBERS[name], arguments, repeat, sees)
+
+    def leave(self, name: str, *arguments: Any, sees: object, returns_to: Steps | None = None) -> Step:
+        """An execve that must succeed: the list's last step. By another thread than the first it returns as that."""
+        step = self.call(name, *arguments, sees=sees)
+        step.leaves, step.returns_to = True, returns_to
+        return step
 
     def compat(self, number: int, *arguments: Any, repeat: int = 1) -> Step:
         """A call of the 32-bit table, by int $0x80."""
@@ -254,7 +345,7 @@ class Steps:
         """Only this thread, be it the first one."""
         self._pseudo("exit_thread")
 
-    def poke(self, place: Address, value: Address | int) -> None:
+    def poke(self, place: Address, value: Address | Step | int) -> None:
         """Stores eight bytes, such as a pointer inside a structure."""
         self._pseudo("poke", place, value)
 
@@ -302,7 +393,8 @@ class Script:
 
     program: Path  # set once compiled, by conftest.py
 
-    def __init__(self) -> None:
+    def __init__(self, traced: Collection[str] = TRACED) -> None:
+        self.traced = traced
         self.lists: list[Steps] = []
         self.steps: list[Step] = []
         self.numbers: list[int] = []

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Every row of the table of calls, with success and with failure: one trace of them all, for each backend."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from aa_fileio import SYSCALLS, Kind, KprobeManager, Op
+from tests.native.expected import (
+    Filtered,
+    Seen,
+    Unseen,
+    check_events,
+    check_results,
+    check_script_ledger,
+    flag_names,
+)
+from tests.native.row_lists import LISTS, MAYBE_MISSING, kernel_has
+from tests.native.script import NUMBERS, Script, Steps
+from tests.native.tracing import Trace, trace
+
+ROWS = {row.name for row in SYSCALLS}
+# Rows that no list can drive with success, or with failure, on any of the kernels; each with its reason.
+NEVER_SUCCEEDS: dict[str, str] = {}
+NEVER_FAILS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Performed:
+    """The one trace, and which lists each theme has."""
+
+    script: Script
+    lists: dict[str, list[Steps]]
+    result: Trace
+
+
+_traced: dict[str, Performed] = {}
+
+
+def _perform(backend: str, folder: Path) -> Performed:
+    """Each list is a process of its own, one after the other; a list may have helpers."""
+    script = Script(traced=ROWS)
+    script.main.hold()
+    lists = {}
+    for theme, write in LISTS.items():
+        home = folder / theme
+        home.mkdir()
+        first = len(script.lists)
+        steps = script.list()
+        script.main.fork(steps)
+        write(script, steps, home)
+        script.main.wait_children()
+        lists[theme] = script.lists[first:]
+    result = trace(script, folder, backend, ops=list(Op), kinds=list(Kind))
+    return Performed(script, lists, result)
+
+
+@pytest.fixture
+def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
+    if backend not in _traced:
+        _traced[backend] = _perform(backend, Path(os.path.realpath(tmp_path_factory.mktemp("rows"))))
+    return _traced[backend]
+
+
+@pytest.mark.parametrize("theme", LISTS)
+def test_theme(performed: Performed, theme: str) -> None:
+    """Results as foreseen; each event in order and in every field."""
+    lists = performed.lists[theme]
+    check_results(performed.script, lists)
+    threads = {steps.tid for steps in lists}
+    check_events(performed.script, [event for event in performed.result.events if event.tid in threads], lists)
+
+
+def test_nobody_else_is_seen(performed: Performed) -> None:
+    threads = {steps.tid for lists in performed.lists.values() for steps in lists}
+    assert [event for event in performed.result.events if event.tid not in threads] == []
+
+
+def test_ledger(backend: str, performed: Performed) -> None:
+    """What is not the row's kind of call is not counted either."""
+    assert any(isinstance(step.sees, Unseen) for step in performed.script.ordered())
+    # Which names could not be read is each list's own matter; here, that they are counted.
+    unreadable = sum("unreadable" in flag_names(event) for event in performed.result.events)
+    check_script_ledger(performed.script, performed.result.stats, backend, path_unreadable=unreadable)
+
+
+def test_every_row_is_driven(performed: Performed) -> None:
+    """With success and with failure, by what the kernel told the workload."""
+    succeeded: dict[str, int] = defaultdict(int)
+    failed: dict[str, int] = defaultdict(int)
+    for step in performed.script.ordered():
+        if step.name in ROWS and not isinstance(step.sees, (Unseen, Filtered)):
+            assert isinstance(step.sees, Seen) or callable(step.sees)
+            (failed if step.result < 0 else succeeded)[step.name] += step.done
+    rows = {name for name in ROWS if name not in MAYBE_MISSING or kernel_has(name)}
+    assert rows <= NUMBERS.keys()
+    assert rows - {name for name, times in succeeded.items() if times} == NEVER_SUCCEEDS.keys()
+    assert rows - {name for name, times in failed.items() if times} == NEVER_FAILS.keys()
+
+
+def test_a_row_that_the_kernel_lacks_is_absent(backend: str, tmp_path: Path) -> None:
+    """By kprobe each row has its function; only these may be missing."""
+    script = Script(traced=ROWS)
+    script.main.hold()
+    with script.start(tmp_path) as running, KprobeManager(running.pid, backend=backend, ops=list(Op)) as manager:
+        present = {target.function: target.present for target in manager.targets}
+    functions = {row.name: row.function for row in SYSCALLS}
+    if backend != "kprobe":
+        assert not set(functions.values()) & present.keys()
+        return
+    for name, function in functions.items():
+        assert present[function] == kernel_has(function.removeprefix("__x64_sys_")), name
+        assert present[function] or name in MAYBE_MISSING, name
