@@ -377,7 +377,7 @@ static __always_inline bool aa_is_exit_only(__u32 row)
 {
 	const volatile struct aa_call_spec *spec = aa_spec_of(row);
 
-	return aa_config.exit_only && spec && spec->fd && !spec->closes;
+	return aa_config.exit_only && spec && spec->fd && !spec->path && !spec->closes;
 }
 
 static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number)
@@ -585,19 +585,50 @@ AA_DEFINE_PROCESS_EXIT(aa_process_exit_1)
 AA_DEFINE_PROCESS_EXIT(aa_process_exit_2)
 AA_DEFINE_PROCESS_EXIT(aa_process_exit_3)
 
+static __always_inline bool aa_is_dev_fd(const char *name)
+{
+	static const char prefix[] = "/dev/fd/";
+	bool is = true;
+	int i;
+
+	for (i = 0; i < 8; i++)
+		is = is && name[i] == prefix[i];
+	return is;
+}
+
+/*
+ * A name that could not be read at the entry, such as a constant that the child of a fork has not touched, is gone with
+ * the old memory at the return. The kernel's copy is the name as passed, but for one that starts from a descriptor.
+ */
+static __always_inline void aa_name_of_exec(struct aa_call_state *state, struct linux_binprm *program)
+{
+	long bytes;
+
+	if (state->name_bytes[0] >= 0 || state->by_fd[0])
+		return;
+	bytes = bpf_probe_read_kernel_str(state->name[0], AA_NAME_BYTES, BPF_CORE_READ(program, filename));
+	if (bytes <= 0 || (state->fd[0] != AT_FDCWD && aa_is_dev_fd(state->name[0])))
+		return;
+	state->name_bytes[0] = bytes - 1;
+	state->name_is_long[0] = 0;
+	state->name_is_cut[0] = bytes == AA_NAME_BYTES;
+}
+
 /*
  * An exec by another thread than the first: that thread takes the first one's number, whose own state went at its exit
  * (de_thread()). What it has under way goes on under the new number.
  */
-static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid)
+static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid, struct linux_binprm *program)
 {
 	__u32 tid = BPF_CORE_READ(task, pid);
 	struct aa_call_state *state;
 
-	if (tid == old_tid)
-		return 0;
 	state = aa_state_of(old_tid);
 	if (!state)
+		return 0;
+	if (state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC)
+		aa_name_of_exec(state, program);
+	if (tid == old_tid)
 		return 0;
 	bpf_map_update_elem(&aa_states, &tid, state, BPF_ANY);
 	if (state->name_is_long[0] || state->name_is_long[1]) {
@@ -614,7 +645,7 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid)
 #define AA_DEFINE_PROCESS_EXEC(name)                                                                                   \
 	SEC("tp_btf/sched_process_exec") int name(__u64 *ctx)                                                          \
 	{                                                                                                              \
-		return aa_exec_task((void *)ctx[0], ctx[1]);                                                           \
+		return aa_exec_task((void *)ctx[0], ctx[1], (void *)ctx[2]);                                           \
 	}
 AA_DEFINE_PROCESS_EXEC(aa_process_exec)
 AA_DEFINE_PROCESS_EXEC(aa_process_exec_1)

@@ -155,12 +155,13 @@ struct aa_event {
 	__s32 dirfd; /* of the first name */
 	__u64 count;
 	__s64 offset; /* AA_NO_OFFSET: not seekable or not known */
-	__u32 flags;
+	__u64 flags;
 	__u32 mode;
+	__u32 reserved;
 };
 
 #define AA_NO_DURATION (~0ULL)
-#define AA_NO_OFFSET (-1LL)
+#define AA_NO_OFFSET (-0x7fffffffffffffffLL - 1)
 
 struct aa_process_facts {
 	__u32 ppid; /* in the reader's pid namespace */
@@ -195,7 +196,7 @@ struct aa_name_facts {
 #else
 #define AA_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
 #endif
-AA_ASSERT_SIZE(struct aa_event, 72);
+AA_ASSERT_SIZE(struct aa_event, 80);
 AA_ASSERT_SIZE(struct aa_process_facts, 32);
 AA_ASSERT_SIZE(struct aa_file_facts, 16);
 AA_ASSERT_SIZE(struct aa_name_facts, 16);

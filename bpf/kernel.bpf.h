@@ -147,6 +147,10 @@ struct task_struct {
 	struct files_struct *files;
 };
 
+struct linux_binprm {
+	const char *filename; /* the kernel's copy of the name as passed */
+};
+
 struct kprobe {
 	void *fault_handler; /* until 5.14 */
 };

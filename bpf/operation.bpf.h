@@ -48,6 +48,7 @@ struct aa_call_state {
 	__u8 has_no_flags;    /* struct open_how could not be read */
 	__u8 has_acted;	      /* something in aa_acted */
 	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
+	__u8 by_null[2];      /* because the name was NULL */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
 	__u8 name_is_cut[2];
 	__s32 fd[2];
@@ -631,6 +632,25 @@ static __always_inline void aa_begin_close(struct aa_call_state *state)
 	aa_fill_object(&state->closed, inode, aa_kind_of(inode, (void *)(long)state->object[0].mount));
 }
 
+/* An empty name stands for the descriptor itself. */
+static __always_inline bool aa_is_empty_meant(const volatile struct aa_call_spec *spec,
+					      const struct aa_call_state *state, __u32 i)
+{
+	__u32 flags = aa_flags_argument(spec, state->args);
+
+	switch (spec->empty) {
+	case AA_EMPTY_BY_FLAG:
+	case AA_EMPTY_OR_NULL_BY_FLAG:
+		return flags & AA_AT_EMPTY_PATH;
+	case AA_EMPTY_MOVE_MOUNT:
+		return flags & (i ? AA_MOVE_MOUNT_T_EMPTY_PATH : AA_MOVE_MOUNT_F_EMPTY_PATH);
+	case AA_EMPTY_ALWAYS:
+		return state->fd[i] != AT_FDCWD;
+	default:
+		return false;
+	}
+}
+
 /* One of the two sides: a descriptor, or a name and where it starts from. */
 static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid, struct task_struct *task,
 					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path, __u8 dirfd)
@@ -640,8 +660,10 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 	if (path) {
 		user = (void *)aa_argument(path, state->args);
 		state->fd[i] = aa_dirfd(dirfd, state->args);
-		if (spec->null && !user && dirfd) {
+		if (!user && dirfd &&
+		    (spec->null || (spec->empty == AA_EMPTY_OR_NULL_BY_FLAG && aa_is_empty_meant(spec, state, i)))) {
 			state->by_fd[i] = 1;
+			state->by_null[i] = 1;
 		} else {
 			/* struct sockaddr_un: the family, then the name, which need not end in NUL */
 			if (spec->when == AA_WHEN_UNIX_PATH)
@@ -649,8 +671,7 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 			aa_read_name(state, tid, i, user);
 			if (spec->when == AA_WHEN_UNIX_PATH && state->name_bytes[i] > (__s32)state->args[2] - 2)
 				state->name_bytes[i] = (__s32)state->args[2] - 2;
-			if (spec->empty && state->name_bytes[i] == 0 &&
-			    aa_flags_argument(spec, state->args) & AA_AT_EMPTY_PATH)
+			if (state->name_bytes[i] == 0 && aa_is_empty_meant(spec, state, i))
 				state->by_fd[i] = 1;
 		}
 	} else if (!state->by_fd[i]) {
@@ -675,16 +696,18 @@ static __always_inline void aa_begin_position(struct aa_call_state *state, const
 	state->position = AA_NO_OFFSET;
 	if (spec->offset) {
 		state->position = (__s64)aa_argument(spec->offset, state->args);
-		if (state->position != AA_NO_OFFSET)
-			return;
 		/* preadv2(), pwritev2(): -1 means the descriptor's own */
+		if (state->position != -1 || !spec->iovec || !spec->flags)
+			return;
+		state->position = AA_NO_OFFSET;
 	}
 	/* Begun at the return, it has moved on. */
 	if (aa_config.exit_only)
 		return;
 	at = spec->offset_at ? (void *)aa_argument(spec->offset_at, state->args) : NULL;
 	if (at) {
-		bpf_probe_read_user(&state->position, sizeof(state->position), at);
+		if (bpf_probe_read_user(&state->position, sizeof(state->position), at))
+			state->position = AA_NO_OFFSET;
 		return;
 	}
 	if (spec->moves && state->operation != AA_OPERATION_STAT && file &&
@@ -741,7 +764,9 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	state->has_acted = 0;
 	state->name_bytes[0] = -1;
 	state->name_bytes[1] = -1;
-	state->by_fd[0] = spec->fd != 0;
+	state->by_null[0] = 0;
+	state->by_null[1] = 0;
+	state->by_fd[0] = spec->fd && !spec->path;
 	state->by_fd[1] = spec->fd2 != 0;
 	if (spec->fd)
 		state->fd[0] = (__s32)aa_argument(spec->fd, args);
@@ -1036,7 +1061,7 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, struct ta
 	event->result = scratch->result;
 	event->pid = aa_process_number(task);
 	event->tid = aa_thread_number(task);
-	event->fd = spec->fd ? state->fd[0] : -1;
+	event->fd = !spec->fd ? -1 : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
 	event->count = state->count;
 	event->offset = state->position;
@@ -1160,6 +1185,9 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		acted = bpf_map_lookup_elem(&aa_acted, &tid);
 	if (has_opened)
 		aa_resolve_opened(state, task, scratch);
+	else if (state->by_null[0] && result == -EFAULT)
+		/* This kernel knows no such meaning of NULL, or not here. */
+		scratch->flags[0] |= AA_PATH_UNREADABLE;
 	else if (state->by_fd[0])
 		aa_resolve_descriptor(state, task, spec, 0, scratch);
 	if (state->by_fd[1])

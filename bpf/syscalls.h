@@ -22,8 +22,8 @@
  *     .returns_fd the result is a new descriptor    .moves            the result is a number of bytes
  *     .implied    flags that the call stands for
  *     .if_flag, .then_operation   with this flag it is another operation
- *     .empty      AT_EMPTY_PATH among the flags: an empty name means the directory's descriptor itself
- *     .null       a NULL name means the directory's descriptor itself
+ *     .empty      an empty name means the directory's descriptor itself, when the flags say so: enum aa_empty
+ *     .null       so does NULL, whatever they say
  *     .closes     the descriptor is closed: 1, and those behind it: 2
  *     .sets_pwd   what the name led to is the current directory afterwards
  *     .when       taken only when the arguments say so: enum aa_when
@@ -35,6 +35,8 @@
 
 #define AA_AT_REMOVEDIR 0x200 /* include/uapi/linux/fcntl.h */
 #define AA_AT_EMPTY_PATH 0x1000
+#define AA_MOVE_MOUNT_F_EMPTY_PATH 0x4 /* include/uapi/linux/mount.h */
+#define AA_MOVE_MOUNT_T_EMPTY_PATH 0x40
 #define AA_CREAT_FLAGS 01101 /* O_CREAT | O_WRONLY | O_TRUNC, as creat(2) says */
 
 /* Calls that do many things: which of them is a file operation. Looked at before anything is counted. */
@@ -45,6 +47,14 @@ enum aa_when {
 	AA_WHEN_CLONE,	    /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE); the other descriptor is in its argument */
 	AA_WHEN_OF_FILE,    /* mmap() without MAP_ANONYMOUS */
 	AA_WHEN_DUPLICATES, /* fcntl(F_DUPFD, F_DUPFD_CLOEXEC) */
+};
+
+enum aa_empty {
+	AA_EMPTY_NEVER,
+	AA_EMPTY_BY_FLAG,	  /* AT_EMPTY_PATH */
+	AA_EMPTY_OR_NULL_BY_FLAG, /* and NULL too (6.11, 6.13; before, it is EFAULT) */
+	AA_EMPTY_ALWAYS,	  /* but not the current directory */
+	AA_EMPTY_MOVE_MOUNT,	  /* MOVE_MOUNT_F_EMPTY_PATH and _T_EMPTY_PATH, for the one name and the other */
 };
 
 /* clang-format off */
@@ -87,38 +97,38 @@ enum aa_when {
 	AA_CALL(aa_sys_renameat, renameat, renameat, 264, RENAME, 0, .dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4) \
 	AA_CALL(aa_sys_link, link, link, 86, LINK, 0, .path = 1, .path2 = 2) \
 	AA_CALL(aa_sys_linkat, linkat, linkat, 265, LINK, 0, \
-		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5, .empty = 1) \
+		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5, .empty = AA_EMPTY_BY_FLAG) \
 	AA_CALL(aa_sys_symlink, symlink, symlink, 88, SYMLINK, 0, .path = 2) \
 	AA_CALL(aa_sys_symlinkat, symlinkat, symlinkat, 266, SYMLINK, 0, .dirfd = 2, .path = 3) \
 	AA_CALL(aa_sys_mkdir, mkdir, mkdir, 83, MKDIR, 0, .path = 1, .mode = 2) \
 	AA_CALL(aa_sys_mkdirat, mkdirat, mkdirat, 258, MKDIR, 0, .dirfd = 1, .path = 2, .mode = 3) \
 	AA_CALL(aa_sys_mknod, mknod, mknod, 133, MKNOD, 0, .path = 1, .mode = 2) \
 	AA_CALL(aa_sys_mknodat, mknodat, mknodat, 259, MKNOD, 0, .dirfd = 1, .path = 2, .mode = 3) \
-	AA_CALL(aa_sys_bind, bind, bind, 49, MKNOD, 0, .path = 2, .when = AA_WHEN_UNIX_PATH) \
+	AA_CALL(aa_sys_bind, bind, bind, 49, MKNOD, 0, .fd = 1, .path = 2, .when = AA_WHEN_UNIX_PATH) \
 	/* attributes */ \
 	AA_CALL(aa_sys_chmod, chmod, chmod, 90, CHMOD, 0, .path = 1, .mode = 2) \
 	AA_CALL(aa_sys_fchmod, fchmod, fchmod, 91, CHMOD, 0, .fd = 1, .mode = 2) \
 	AA_CALL(aa_sys_fchmodat, fchmodat, fchmodat, 268, CHMOD, 0, .dirfd = 1, .path = 2, .mode = 3) \
 	AA_CALL(aa_sys_fchmodat2, fchmodat2, fchmodat2, 452, CHMOD, 0, \
-		.dirfd = 1, .path = 2, .mode = 3, .flags = 4, .empty = 1) \
+		.dirfd = 1, .path = 2, .mode = 3, .flags = 4, .empty = AA_EMPTY_BY_FLAG) \
 	AA_CALL(aa_sys_chown, chown, chown, 92, CHOWN, 0, .path = 1) \
 	AA_CALL(aa_sys_fchown, fchown, fchown, 93, CHOWN, 0, .fd = 1) \
 	AA_CALL(aa_sys_lchown, lchown, lchown, 94, CHOWN, 0, .path = 1) \
-	AA_CALL(aa_sys_fchownat, fchownat, fchownat, 260, CHOWN, 0, .dirfd = 1, .path = 2, .flags = 5, .empty = 1) \
+	AA_CALL(aa_sys_fchownat, fchownat, fchownat, 260, CHOWN, 0, .dirfd = 1, .path = 2, .flags = 5, .empty = AA_EMPTY_BY_FLAG) \
 	AA_CALL(aa_sys_utime, utime, utime, 132, UTIME, 0, .path = 1) \
 	AA_CALL(aa_sys_utimes, utimes, utimes, 235, UTIME, 0, .path = 1) \
 	AA_CALL(aa_sys_futimesat, futimesat, futimesat, 261, UTIME, 0, .dirfd = 1, .path = 2, .null = 1) \
 	AA_CALL(aa_sys_utimensat, utimensat, utimensat, 280, UTIME, 0, \
-		.dirfd = 1, .path = 2, .flags = 4, .empty = 1, .null = 1) \
+		.dirfd = 1, .path = 2, .flags = 4, .empty = AA_EMPTY_BY_FLAG, .null = 1) \
 	AA_CALL(aa_sys_setxattr, setxattr, setxattr, 188, XATTR, 0, .path = 1, .count = 4, .flags = 5) \
 	AA_CALL(aa_sys_lsetxattr, lsetxattr, lsetxattr, 189, XATTR, 0, .path = 1, .count = 4, .flags = 5) \
 	AA_CALL(aa_sys_fsetxattr, fsetxattr, fsetxattr, 190, XATTR, 0, .fd = 1, .count = 4, .flags = 5) \
-	AA_CALL(aa_sys_setxattrat, setxattrat, setxattrat, 463, XATTR, 0, .dirfd = 1, .path = 2, .flags = 3, .empty = 1) \
+	AA_CALL(aa_sys_setxattrat, setxattrat, setxattrat, 463, XATTR, 0, .dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_OR_NULL_BY_FLAG) \
 	AA_CALL(aa_sys_removexattr, removexattr, removexattr, 197, XATTR, 0, .path = 1) \
 	AA_CALL(aa_sys_lremovexattr, lremovexattr, lremovexattr, 198, XATTR, 0, .path = 1) \
 	AA_CALL(aa_sys_fremovexattr, fremovexattr, fremovexattr, 199, XATTR, 0, .fd = 1) \
 	AA_CALL(aa_sys_removexattrat, removexattrat, removexattrat, 466, XATTR, 0, \
-		.dirfd = 1, .path = 2, .flags = 3, .empty = 1) \
+		.dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_OR_NULL_BY_FLAG) \
 	/* from file to file */ \
 	AA_CALL(aa_sys_copy_file_range, copy_file_range, copy_file_range, 326, COPY, 0, \
 		.fd = 1, .offset_at = 2, .fd2 = 3, .count = 5, .flags = 6, .moves = 1) \
@@ -149,27 +159,27 @@ enum aa_when {
 	AA_CALL(aa_sys_fcntl, fcntl, fcntl, 72, DUP, 0, .fd = 1, .when = AA_WHEN_DUPLICATES) \
 	/* programs and places */ \
 	AA_CALL(aa_sys_execve, execve, execve, 59, EXEC, 0, .path = 1) \
-	AA_CALL(aa_sys_execveat, execveat, execveat, 322, EXEC, 0, .dirfd = 1, .path = 2, .flags = 5, .empty = 1) \
+	AA_CALL(aa_sys_execveat, execveat, execveat, 322, EXEC, 0, .dirfd = 1, .path = 2, .flags = 5, .empty = AA_EMPTY_BY_FLAG) \
 	AA_CALL(aa_sys_chdir, chdir, chdir, 80, CHDIR, 0, .path = 1, .sets_pwd = 1) \
 	AA_CALL(aa_sys_fchdir, fchdir, fchdir, 81, CHDIR, 0, .fd = 1) \
 	AA_CALL(aa_sys_chroot, chroot, chroot, 161, CHDIR, 0, .path = 1) \
 	AA_CALL(aa_sys_mount, mount, mount, 165, MOUNT, 0, .path = 2, .flags = 4) \
 	AA_CALL(aa_sys_umount2, umount2, umount, 166, MOUNT, 0, .path = 1, .flags = 2) \
 	AA_CALL(aa_sys_move_mount, move_mount, move_mount, 429, MOUNT, 0, \
-		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5) \
+		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5, .empty = AA_EMPTY_MOVE_MOUNT) \
 	AA_CALL(aa_sys_pivot_root, pivot_root, pivot_root, 155, MOUNT, 0, .path = 1, .path2 = 2) \
 	/* looking */ \
 	AA_CALL(aa_sys_stat, stat, newstat, 4, STAT, 0, .path = 1) \
 	AA_CALL(aa_sys_fstat, fstat, newfstat, 5, STAT, 0, .fd = 1) \
 	AA_CALL(aa_sys_lstat, lstat, newlstat, 6, STAT, 0, .path = 1) \
-	AA_CALL(aa_sys_newfstatat, newfstatat, newfstatat, 262, STAT, 0, .dirfd = 1, .path = 2, .flags = 4, .empty = 1) \
-	AA_CALL(aa_sys_statx, statx, statx, 332, STAT, 0, .dirfd = 1, .path = 2, .flags = 3, .empty = 1, .null = 1) \
+	AA_CALL(aa_sys_newfstatat, newfstatat, newfstatat, 262, STAT, 0, .dirfd = 1, .path = 2, .flags = 4, .empty = AA_EMPTY_OR_NULL_BY_FLAG) \
+	AA_CALL(aa_sys_statx, statx, statx, 332, STAT, 0, .dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_OR_NULL_BY_FLAG) \
 	AA_CALL(aa_sys_access, access, access, 21, STAT, 0, .path = 1, .mode = 2) \
 	AA_CALL(aa_sys_faccessat, faccessat, faccessat, 269, STAT, 0, .dirfd = 1, .path = 2, .mode = 3) \
 	AA_CALL(aa_sys_faccessat2, faccessat2, faccessat2, 439, STAT, 0, \
-		.dirfd = 1, .path = 2, .mode = 3, .flags = 4, .empty = 1) \
+		.dirfd = 1, .path = 2, .mode = 3, .flags = 4, .empty = AA_EMPTY_BY_FLAG) \
 	AA_CALL(aa_sys_readlink, readlink, readlink, 89, STAT, 0, .path = 1, .count = 3, .moves = 1) \
-	AA_CALL(aa_sys_readlinkat, readlinkat, readlinkat, 267, STAT, 0, .dirfd = 1, .path = 2, .count = 4, .moves = 1) \
+	AA_CALL(aa_sys_readlinkat, readlinkat, readlinkat, 267, STAT, 0, .dirfd = 1, .path = 2, .empty = AA_EMPTY_ALWAYS, .count = 4, .moves = 1) \
 	AA_CALL(aa_sys_getxattr, getxattr, getxattr, 191, STAT, 0, .path = 1, .count = 4, .moves = 1) \
 	AA_CALL(aa_sys_lgetxattr, lgetxattr, lgetxattr, 192, STAT, 0, .path = 1, .count = 4, .moves = 1) \
 	AA_CALL(aa_sys_fgetxattr, fgetxattr, fgetxattr, 193, STAT, 0, .fd = 1, .count = 4, .moves = 1) \

@@ -26,7 +26,7 @@
 #include "tracefs.h"
 
 #define AA_PROBES_MAX 512
-#define AA_GONE_MS 10000 /* far more than any grace period seen (0.6 s in an emulated guest) */
+#define AA_GONE_MS 120000 /* a hundred trampolines take 15 s to go in an emulated guest */
 
 /* libbpf's words during one call. Its print hook is the process's own, so the text goes to the calling thread's log. */
 struct aa_log {
@@ -230,15 +230,12 @@ static void aa_probes_add_row(struct aa_probes *probes, const char *program, con
 	}
 }
 
-/* Whether the kernel has it; what was not asked of its BTF shows when it is attached. */
 static bool aa_function_exists(struct aa_probes *probes, const char *name)
 {
-	struct aa_kernel_function *function;
+	const struct aa_kernel_function *function =
+		aa_kernel_function_of(probes->functions, probes->function_count, name);
 
-	if (!probes->function_count)
-		return true;
-	function = aa_kernel_function_of(probes->functions, probes->function_count, name);
-	return function && function->btf_id;
+	return function->btf_id || (function->is_listed && probes->kind == AA_BACKEND_KPROBE);
 }
 
 /* The call is in the table, the kernel has none: nothing to lose, and `targets` says so. */
@@ -356,7 +353,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
 		if (!aa_is_row_asked(&aa_call_specs[row], options->operations))
 			continue;
-		if (!aa_call_specs[row].fd || aa_call_specs[row].closes)
+		if (!aa_call_specs[row].fd || aa_call_specs[row].path || aa_call_specs[row].closes)
 			needs_entry = true;
 		if (is_kprobe || is_fentry)
 			aa_probes_add_call(probes, row);
@@ -479,19 +476,27 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 		probes->multi_entries = aa_kernel_has_struct(btf, "fprobe");
 		probes->multi_returns = probes->multi_entries && !aa_kernel_has_member(btf, "fprobe", "rethook");
 	}
-	if (probes->kind == AA_BACKEND_FENTRY || probes->multi_entries) {
-		for (unsigned row = 0; row < AA_CALL_COUNT; row++)
-			probes->functions[probes->function_count++].name = aa_call_info(row)->function;
-		for (unsigned what = 0; what < AA_BELOW_COUNT; what++)
-			probes->functions[probes->function_count++].name = aa_belows[what].function;
-		aa_kernel_functions_find(btf, probes->functions, probes->function_count);
-	}
+	for (unsigned row = 0; row < AA_CALL_COUNT; row++)
+		probes->functions[probes->function_count++].name = aa_call_info(row)->function;
+	for (unsigned what = 0; what < AA_BELOW_COUNT; what++)
+		probes->functions[probes->function_count++].name = aa_belows[what].function;
+	aa_kernel_functions_find(btf, probes->functions, probes->function_count);
+	aa_kernel_functions_locate(probes->functions, probes->function_count);
 	if (probes->kind == AA_BACKEND_FENTRY) {
 		const struct aa_kernel_function *read =
 			aa_kernel_function_of(probes->functions, probes->function_count, "__x64_sys_read");
 
 		code = read && read->btf_id ? aa_fentry_try(read->btf_id) : ENOENT;
-		if (!code && !aa_fentry_types_find(probes))
+		for (unsigned row = 0; !code && !error && row < AA_CALL_COUNT; row++) {
+			const char *name = aa_call_info(row)->function;
+			const struct aa_kernel_function *each =
+				aa_kernel_function_of(probes->functions, probes->function_count, name);
+
+			if (each->is_listed && !each->btf_id)
+				error = aa_error_create(AA_ERROR_UNAVAILABLE, 0, "this kernel's BTF does not have %s",
+							name);
+		}
+		if (!code && !error && !aa_fentry_types_find(probes))
 			error = aa_error_create(AA_ERROR_UNAVAILABLE, 0,
 						"this kernel's BTF has more than two types for the calls' functions");
 		if (code)

@@ -77,8 +77,10 @@ void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t cou
 		name = rest + 3;
 		name[strcspn(name, "\t\n")] = '\0';
 		function = aa_kernel_function_of(functions, count, name);
-		if (function && !function->address)
-			function->address = address;
+		if (!function || function->is_listed)
+			continue;
+		function->is_listed = true;
+		function->address = address;
 	}
 	free(line);
 	fclose(file);

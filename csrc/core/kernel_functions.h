@@ -15,12 +15,13 @@ struct aa_kernel_function {
 	uint32_t btf_id;   /* 0: the kernel has no such function, or none that can be probed */
 	uint32_t type_id;  /* of its prototype */
 	bool takes_struct; /* by value */
-	uint64_t address;  /* 0: not told (kptr_restrict, or not asked for) */
+	bool is_listed;	   /* in /proc/kallsyms */
+	uint64_t address;  /* 0: not told (kptr_restrict) */
 };
 
 /* Fills btf_id and type_id; sorts by name. */
 void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *functions, size_t count);
-/* Fills address from /proc/kallsyms; sorts by name. */
+/* Fills is_listed and address from /proc/kallsyms; sorts by name. */
 void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count);
 /* The one of that name in a sorted array, or NULL. */
 struct aa_kernel_function *aa_kernel_function_of(struct aa_kernel_function *functions, size_t count, const char *name);

@@ -50,7 +50,7 @@ _ARGUMENTS: dict[str, dict[str, int]] = {
     "mkdirat": {"dirfd": 0, "raw_path": 1, "mode": 2},
     "mknod": {"raw_path": 0, "mode": 1},
     "mknodat": {"dirfd": 0, "raw_path": 1, "mode": 2},
-    "bind": {},
+    "bind": {"fd": 0},
     "chmod": {"raw_path": 0, "mode": 1},
     "fchmod": {"fd": 0, "mode": 1},
     "fchmodat": {"dirfd": 0, "raw_path": 1, "mode": 2},
@@ -338,6 +338,11 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
             kind = seen.entry_kind
         elif seen.of is None:
             device = inode = kind = SOMETHING
+    if step.name == "chdir" and not seen.error:
+        # Every backend can ask afterwards which directory it is now.
+        source, path = "dentry", os.path.realpath(str(path))
+        device = inode = SOMETHING
+        kind = "dir"
     thread = step.returns_to or step.steps
     return {
         "op": operation,
