@@ -29,7 +29,8 @@ GROUNDS = (
     Ground("bullseye", "5.10", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",), unnamed=("fentry",)),
     Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
     Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),
-    Ground("sid", "7.2", ("kprobe", "fentry", "tracepoint"), multi=("entry", "return")),
+    # Trampolines are preempted there, and skip calls meanwhile: refused.
+    Ground("sid", "7.2", ("kprobe", "tracepoint"), multi=("entry", "return")),
 )
 
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING=1) runs all of it. An emulated machine is ten to
