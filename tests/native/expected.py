@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from collections import defaultdict
@@ -275,6 +276,12 @@ def _argument(step: Step, field: str) -> Any:
     return argument.value if isinstance(argument, Stored) else argument
 
 
+@functools.cache
+def _tells(operation: str) -> bool:
+    """Whether this kernel has the function that is told the entry; where it was inlined the name is as passed."""
+    return f" security_path_{operation}\n" in Path("/proc/kallsyms").read_text()
+
+
 def _clone_source(step: Step) -> int:
     """FICLONE is asked of the destination; the ranges are described in a structure."""
     request = step.arguments[1]
@@ -326,7 +333,7 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
     device, inode = identity(seen.of) if seen.of is not None else (None, None)
     kind, path, new_path, source, flags = seen.kind, seen.path, seen.new_path, seen.source, seen.path_flags
     by_name = source in ("as_passed", "dir_and_name")
-    if CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and not seen.error and by_name:
+    if CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and not seen.error and by_name and _tells(operation):
         # Where it was, whatever way the caller's name took to it; what it was, too.
         source = "dentry"
         if seen.entry is not None:

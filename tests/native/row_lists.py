@@ -101,6 +101,11 @@ def acts(
     return dataclasses.replace(seen, entry_of=of, entry_kind=kind, entry=there)
 
 
+def enters(place: os.PathLike[str] | str, of: Path | Step | Identity | None = None) -> Seen:
+    """A chdir that succeeds: the kernel's own name of what is the current directory then, by every backend."""
+    return Seen("dentry", os.fspath(place), of=Path(place) if of is None else of, kind="dir")
+
+
 class Lines:
     """What the lists have in common."""
 
@@ -114,7 +119,7 @@ class Lines:
         return self.steps.call(name, *arguments, sees=sees)
 
     def go_home(self) -> None:
-        self.call("chdir", self.home, sees=as_passed(self.home))
+        self.call("chdir", self.home, sees=enters(self.home))
 
     def open(self, path: Path, flags: int = os.O_RDWR, mode: int = 0o600, **more: Any) -> Step:
         return self.call("openat", AT_FDCWD, path, flags, mode, sees=file(path, **more))
@@ -1284,12 +1289,13 @@ def program_by_another_thread(it: Lines) -> None:
 def places(it: Lines) -> None:
     home, plain, real = it.home, it.home / "plain", it.home / "real"
     folder, fd = it.folder(real), it.open(plain)
-    it.call("chdir", real, sees=as_passed(real))
-    it.call("chdir", home / "at", sees=as_passed(home / "at"))
+    it.call("chdir", real, sees=enters(real))
+    it.call("chdir", home / "at", sees=enters(real))
+    it.call("chdir", f"/proc/self/root{home}/at/..", sees=enters(home))
     it.call("fchdir", folder, sees=file(real, kind="dir"))
     it.call("fchdir", fd, sees=file(plain, error=errno.ENOTDIR))
     it.bad_fd("fchdir", FD)
-    it.call("chdir", home, sees=as_passed(home))
+    it.call("chdir", home, sees=enters(home))
     it.fails(errno.ENOTDIR, "chdir", ("plain",))
     it.fails(errno.ELOOP, "chdir", ("loop",))
     it.misses("chdir", NAME)
@@ -1302,7 +1308,7 @@ def places(it: Lines) -> None:
     sees = lambda _: file("/inner", of=inner[0])  # noqa: E731
     opened = it.call("openat", AT_FDCWD, b"/inner", os.O_RDONLY, sees=sees)
     inner.append(it.call("fstat", opened, it.script.buffer(144), sees=sees))
-    it.call("chdir", b"/", sees=as_passed("/"))
+    it.call("chdir", b"/", sees=enters("/", real))
     it.call("unlink", b"/inner", sees=acts(as_passed("/inner"), now(real / "inner")))
     it.call("chdir", b"/none", sees=as_passed("/none", error=errno.ENOENT))
 
@@ -1310,12 +1316,13 @@ def places(it: Lines) -> None:
 @row_list
 def steps_from_here(it: Lines) -> None:
     """A relative name of the new current directory starts from the old one."""
-    home = it.home
-    it.call("chdir", "real", sees=relative(home / "real"))
-    it.call("chdir", "..", sees=relative(home / "real/.."))
-    it.call("chdir", ".", sees=relative(f"{home}/."))
-    it.call("chdir", "at", sees=relative(home / "at"))
-    it.call("openat", AT_FDCWD, "inner", os.O_RDONLY, sees=file(home / "real/inner"))
+    home, real = it.home, it.home / "real"
+    it.call("chdir", "real", sees=enters(real))
+    it.call("chdir", "none", sees=relative(real / "none", error=errno.ENOENT))
+    it.call("chdir", "..", sees=enters(home))
+    it.call("chdir", ".", sees=enters(home))
+    it.call("chdir", "at", sees=enters(real))
+    it.call("openat", AT_FDCWD, "inner", os.O_RDONLY, sees=file(real / "inner"))
 
 
 @row_list
@@ -1371,7 +1378,10 @@ def mounts(it: Lines) -> None:
     it.call("pivot_root", "m1", "plain", sees=relative(m1, home / "plain", error=errno.ENOTDIR))
     it.call("mkdir", "m1/old", 0o700, sees=as_made(relative(home / "m1/old")))
     it.call("pivot_root", m1, home / "m1/old", sees=as_passed(m1, home / "m1/old"))
-    it.call("chdir", b"/", sees=as_passed("/"))
+    top: list[Step] = []
+    it.call("chdir", b"/", sees=lambda _: enters("/", top[0]))
+    fd = it.call("openat", here, b"/", DIRECTORY, sees=lambda _: file("/", kind="dir", of=top[0]))
+    top.append(it.call("fstat", fd, it.script.buffer(144), sees=lambda _: file("/", kind="dir", of=top[0])))
     it.call("mkdir", b"/new", 0o700, sees=as_made(as_passed("/new")))
     it.call("rmdir", f"/old{home}/m2", sees=acts(as_passed(f"/old{home}/m2"), now(home / "m2"), "dir"))
     it.call("umount2", b"/old", 2, sees=as_passed("/old"))
