@@ -651,6 +651,20 @@ static __always_inline bool aa_is_empty_meant(const volatile struct aa_call_spec
 	}
 }
 
+static __always_inline void aa_read_argument(struct aa_call_state *state, __u32 tid,
+					     const volatile struct aa_call_spec *spec, __u32 i, __u8 path)
+{
+	const void *user = (void *)aa_argument(path, state->args);
+	__s32 most = (__s32)state->args[2] - 2;
+
+	/* struct sockaddr_un: the family, then the name, which need not end in NUL */
+	if (spec->when == AA_WHEN_UNIX_PATH)
+		user += 2;
+	aa_read_name(state, tid, i, user);
+	if (spec->when == AA_WHEN_UNIX_PATH && state->name_bytes[i] > most)
+		state->name_bytes[i] = most;
+}
+
 /* One of the two sides: a descriptor, or a name and where it starts from. */
 static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid, struct task_struct *task,
 					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path, __u8 dirfd)
@@ -665,12 +679,7 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 			state->by_fd[i] = 1;
 			state->by_null[i] = 1;
 		} else {
-			/* struct sockaddr_un: the family, then the name, which need not end in NUL */
-			if (spec->when == AA_WHEN_UNIX_PATH)
-				user += 2;
-			aa_read_name(state, tid, i, user);
-			if (spec->when == AA_WHEN_UNIX_PATH && state->name_bytes[i] > (__s32)state->args[2] - 2)
-				state->name_bytes[i] = (__s32)state->args[2] - 2;
+			aa_read_argument(state, tid, spec, i, path);
 			if (state->name_bytes[i] == 0 && aa_is_empty_meant(spec, state, i))
 				state->by_fd[i] = 1;
 		}
@@ -991,17 +1000,25 @@ static __always_inline bool aa_resolve_acted(const struct aa_acted_side *acted, 
 	return true;
 }
 
+/* A name that was not resident at the entry: the kernel has touched it since. Only now does an empty one show. */
+static __always_inline void aa_read_again(struct aa_call_state *state, __u32 tid,
+					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path)
+{
+	if (!path || state->by_fd[i] || state->name_bytes[i] >= 0)
+		return;
+	aa_read_argument(state, tid, spec, i, path);
+	if (state->name_bytes[i] == 0 && aa_is_empty_meant(spec, state, i))
+		state->by_fd[i] = 1;
+}
+
 /* A name as passed: the place it starts from when it is relative. */
-static __always_inline void aa_resolve_name(struct aa_call_state *state, struct task_struct *task, __u32 tid, __u32 i,
-					    __u8 argument, const struct aa_acted *acted, bool has_kernel_name,
+static __always_inline void aa_resolve_name(struct aa_call_state *state, struct task_struct *task, __u32 i,
+					    const struct aa_acted *acted, bool has_kernel_name,
 					    struct aa_scratch *scratch)
 {
 	struct aa_identity now;
 	char first = 0;
 
-	if (state->name_bytes[i] < 0)
-		/* Not resident at the entry; the kernel has touched it since. */
-		aa_read_name(state, tid, i, (void *)aa_argument(argument, state->args));
 	if (has_kernel_name) {
 		if (state->name_bytes[i] < 0)
 			scratch->flags[i] |= AA_PATH_UNREADABLE;
@@ -1183,6 +1200,8 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	has_opened = spec->returns_fd && result >= 0;
 	if (state->has_acted && result >= 0)
 		acted = bpf_map_lookup_elem(&aa_acted, &tid);
+	aa_read_again(state, tid, spec, 0, spec->path);
+	aa_read_again(state, tid, spec, 1, spec->path2);
 	if (has_opened)
 		aa_resolve_opened(state, task, scratch);
 	else if (state->by_null[0] && result == -EFAULT)
@@ -1196,12 +1215,11 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_count(filtered, 1);
 	} else {
 		if (spec->path && !state->by_fd[0])
-			aa_resolve_name(state, task, tid, 0, spec->path, acted,
-					has_opened || (spec->sets_pwd && result >= 0), scratch);
+			aa_resolve_name(state, task, 0, acted, has_opened || (spec->sets_pwd && result >= 0), scratch);
 		if (spec->sets_pwd && result >= 0)
 			aa_resolve_pwd(state, task, scratch);
 		if (spec->path2 && !state->by_fd[1])
-			aa_resolve_name(state, task, tid, 1, spec->path2, acted, false, scratch);
+			aa_resolve_name(state, task, 1, acted, false, scratch);
 		if (state->name_is_long[0] || state->name_is_long[1])
 			names = bpf_map_lookup_elem(&aa_long_names, &tid);
 		aa_fill_facts(state, task, spec, scratch);
