@@ -222,6 +222,24 @@ _SIGNALS = """
     os.wait()
 """
 
+# A directory that threads share, with moves that succeed and fail.
+_PLACES = """
+    import os, threading
+    os.mkdir("a")
+    os.symlink("a", "b")
+    def move():
+        for name in ("a", "none", "..", "b", "../a", "../none", ".."):
+            os.close(os.open(".", os.O_RDONLY))
+            try:
+                os.chdir(name)
+            except FileNotFoundError:
+                os.access("none", os.F_OK)
+    move()
+    thread = threading.Thread(target=move)
+    thread.start()
+    thread.join()
+"""
+
 # Every call of the table at least once, but for those that this strace does not know; their numbers are given, so it is
 # strace that says which calls they are.
 _SWEEP = """
@@ -437,6 +455,7 @@ PROGRAMS = {
     "unittest": Program(_unittest),
     "writers": Program(_python(_WRITERS, str(scaled(50, 5))), in_guests=True),
     "pip": Program(_pip),
+    "places": Program(_python(_PLACES), in_guests=True),
     "exec-by-thread": Program(_python(_EXEC), in_guests=True),
     "killed": Program(_python(_KILLED), in_guests=True),
     "signals": Program(_python(_SIGNALS), in_guests=True),

@@ -139,6 +139,7 @@ FORMS = dict(_pages())
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW = 0x100, 0x400
 MADV_REMOVE = 9
 AF_UNIX = 1
 FICLONE, FICLONERANGE, FIDEDUPERANGE = 0x40049409, 0x4020940D, 0xC0189436
@@ -164,6 +165,7 @@ class Named:
 
     text: str | None
     start: str | None = None
+    through: str | None = None  # of /proc/self/fd/N: what the descriptor was last seen to name
 
 
 class Unknown:
@@ -187,6 +189,7 @@ class Call:
     other: File | None = None  # the second one, of calls with two
     opened: Opened | Unknown | None = None  # behind the descriptor that is the result
     passed: str | None = None  # the first name as it was passed
+    follows: bool | None = None  # by the flags: a symbolic link at the end of the first name; None: they do not say
 
 
 class LogError(ValueError):
@@ -200,6 +203,8 @@ def _unescape(text: str) -> str:
 _QUOTED = re.compile(r'@?"((?:[^"\\]|\\.)*)"(?:\.\.\.)?$')
 # In angle brackets these two themselves are escaped, so the first > is the end.
 _DESCRIPTOR = re.compile(r"(-?\d+)(?:<([^>]*)>)?(\(deleted\))?$")
+_SHOWN = re.compile(r"(?:^| )(\d+)<([^>]*)>")
+_OWN_FD = re.compile(r"/proc/self/fd/(\d+)$")
 _RESULT = re.compile(
     r"\s*= (?P<value>-?\d+|0x[0-9a-f]+|\?)(?P<file><[^>]*>(?:\(deleted\))?)?"
     r"(?: (?:(?P<error>E\w+)|\(errno (?P<number>\d+)\)))?(?: \(.*\))?$"
@@ -357,6 +362,7 @@ class _Log:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.cwd: str | None = None
+        self.names: dict[str, str] = {}  # of descriptors, by number
         self.moved: Call | None = None  # an exec that goes on under the first thread's number
         self.taken_over: list[tuple[int, int]] = []  # at this call: an exec begun by that thread
 
@@ -408,13 +414,25 @@ class _Log:
             file, other = _clone(parts)
         else:
             file, other = (_file(name, form, parts, second, self.cwd) for second in ("", "2"))
+        file = self._through(file)
+        for number, name_of in _SHOWN.findall(" ".join(part for part in parts if _DESCRIPTOR.match(part))):
+            self.names[number] = _unescape(name_of)
         opened: Opened | Unknown | None = behind if "opens" in form and result is not None and result >= 0 else None
         if opened == Opened(None):
             opened = UNKNOWN  # strace 6.1 shows no name behind what open_by_handle_at() returns
+        if isinstance(opened, Opened) and opened.name:
+            self.names[str(result)] = opened.name
         passed = file.text if isinstance(file, Named) else None
         if isinstance(file, Opened) and "dir" in form:
             passed = _string(parts[form["name" if "name" in form else "name?"]])
-        return Call(name, result, file, other, opened, passed)
+        flags = _number(parts[form["empty"]]) if "empty" in form else 0
+        follows = False if flags & AT_SYMLINK_NOFOLLOW else True if flags & AT_SYMLINK_FOLLOW else None
+        return Call(name, result, file, other, opened, passed, follows)
+
+    def _through(self, file: File | None) -> File | None:
+        """The same, of a name that leads through a descriptor (GNU tar, pip and others use such names)."""
+        match = _OWN_FD.match(file.text or "") if isinstance(file, Named) else None
+        return replace(file, through=self.names.get(match[1])) if match and isinstance(file, Named) else file
 
 
 def parse(lines: Iterable[str]) -> list[Call]:

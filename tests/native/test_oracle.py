@@ -25,13 +25,15 @@ from tests.native.programs import PROGRAMS
 from tests.native.strace_log import UNKNOWN, Call, File, Named, Opened, known_calls, read_logs
 from tests.native.tracing import read_to_end
 
-# By kprobe these tell the entry that the kernel acted on when they succeed, however it was named.
-_ACTED = {
+# Backends with probes below the calls. There these tell the entry of a directory that the kernel acted on when they
+# succeed, however it was named …
+_BELOW = {"kprobe", "fentry"}
+_ON_ENTRIES = {
     *("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "mknod", "mknodat", "bind", "symlink", "symlinkat"),
-    *("link", "linkat", "rename", "renameat", "renameat2", "truncate"),
-    *("chmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchownat"),
+    *("link", "linkat", "rename", "renameat", "renameat2", "lchown"),
 }
-
+# … and these the file that the name led to.
+_ON_FILES = {"truncate", "chmod", "fchmodat", "fchmodat2", "chown", "fchownat"}
 
 # Differences that are right: a reason by the kernel's sources, and which they are. Each has a test of its own.
 _ALLOWED: dict[str, Callable[[Call, Any], bool]] = {}
@@ -74,8 +76,8 @@ class _Certain:
         return "certain"
 
 
-def _path(file: File | None, *, acted: bool) -> object:
-    """What our event must call this file."""
+def _path(file: File | None, how: str) -> object:
+    """What our event must call this file: as "passed", or as the kernel has the "entry" or what the name "leads" to."""
     if file is UNKNOWN:
         return _Anything()
     if file is None or isinstance(file, Opened):
@@ -83,15 +85,32 @@ def _path(file: File | None, *, acted: bool) -> object:
     assert isinstance(file, Named)
     if not file.text or (file.start == "" and not file.text.startswith("/")):
         return None
-    if acted and file.start is None:
-        return _Ending("/" + posixpath.basename(posixpath.normpath(file.text)))
     if file.text.startswith("/"):
         path = file.text
     elif file.start is None:
-        return _Ending("/" + file.text)
+        return _Ending("/" + (file.text if how == "passed" else posixpath.basename(posixpath.normpath(file.text))))
     else:
         path = f"{file.start.rstrip('/')}/{file.text}"
-    return posixpath.normpath(path) if acted else path
+    if how == "passed":
+        return path
+    # Symbolic links are followed as they are afterwards: no program here changes one that it went through.
+    if how == "leads" or posixpath.basename(path.rstrip("/")) in (".", ".."):
+        return file.through or os.path.realpath(path)
+    parent, name = posixpath.split(path.rstrip("/"))
+    return posixpath.join(os.path.realpath(parent), name)
+
+
+def _how_named(call: Call, backend: str) -> tuple[str, str]:
+    """What the paths of the first and the second name must be."""
+    if call.result is None or call.result < 0:
+        return "passed", "passed"
+    if call.name == "chdir":
+        return "leads", "passed"
+    if backend in _BELOW and call.name in _ON_ENTRIES:
+        return "leads" if call.follows else "entry", "entry"
+    if backend in _BELOW and call.name in _ON_FILES:
+        return "entry" if call.follows is False else "leads", "passed"
+    return "passed", "passed"
 
 
 def _is_unreadable(call: Call) -> bool:
@@ -100,7 +119,7 @@ def _is_unreadable(call: Call) -> bool:
 
 
 def _wanted(call: Call, backend: str) -> dict[str, object]:
-    acted = backend == "kprobe" and call.name in _ACTED and call.result is not None and call.result >= 0
+    first, second = _how_named(call, backend)
     files = [call.opened or call.file, call.other]
     deleted = any(isinstance(file, Opened) and file.is_deleted for file in files)
     wanted: dict[str, object] = {
@@ -108,8 +127,8 @@ def _wanted(call: Call, backend: str) -> dict[str, object]:
         "syscall": call.name,
         "return_code": call.result,
         "raw_path": call.passed,
-        "path": _path(files[0], acted=acted),
-        "new_path": _path(files[1], acted=acted),
+        "path": _path(files[0], first),
+        "new_path": _path(files[1], second),
         "path_flags": PathFlag(_is_unreadable(call) * PathFlag.UNREADABLE.value | deleted * PathFlag.DELETED.value),
     }
     if call.result is None:

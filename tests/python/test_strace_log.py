@@ -163,6 +163,23 @@ def test_where_relative_names_start() -> None:
     assert parse(lines)[-1].other == Named("b", "/f")
 
 
+def test_names_through_a_descriptor() -> None:
+    lines = [
+        'openat(-100</d>, "x", 0) = 3</d/x>',
+        'chmod("/proc/self/fd/3", 0600) = 0',
+        "fchmod(4</d/a\\74b>, 0600) = 0",
+        'chmod("/proc/self/fd/4", 0600) = 0',
+        'chmod("/proc/self/fd/5", 0600) = 0',
+    ]
+    files = [call.file for call in parse(lines) if call.name == "chmod"]
+    assert [isinstance(file, Named) and file.through for file in files] == ["/d/x", "/d/a<b", None]
+
+
+def test_flags_that_follow_links() -> None:
+    lines = [f'fchownat(-100</d>, "x", 0, 0, {flags}) = 0' for flags in ("0", "0x100", "0x400")]
+    assert [call.follows for call in parse(lines)] == [None, False, True]
+
+
 def test_an_exec_by_another_thread(tmp_path: Path) -> None:
     (tmp_path / "log.10").write_text(
         "read(3<pipe:[1]>,  <unfinished ...>) = ?\n"
