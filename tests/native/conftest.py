@@ -24,7 +24,7 @@ if _PROJECT not in sys.path:
 
 from tests.native import matrix, outside  # noqa: E402
 from tests.native.expected import CHOSEN  # noqa: E402
-from tests.native.ground import EVERYTHING, GUEST, GUEST_TESTS, HANG_SECONDS, HERE, unable  # noqa: E402
+from tests.native.ground import EVERYTHING, GUEST, GUEST_TESTS, GUEST_TESTS_BY_FENTRY, HANG_SECONDS, HERE, unable  # noqa: E402
 from tests.native.script import Script  # noqa: E402
 
 _WORKLOADS = Path(__file__).with_name("workloads")
@@ -47,8 +47,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     other = "native_only" if GUEST else "guest_only"
     dropped = [item for item in items if item.get_closest_marker(other)]
     if GUEST and not EVERYTHING:
-        names = {item: f"{Path(item.path).name}::{item.name}" for item in items}
-        dropped += [item for item in items if item not in dropped and not names[item].startswith(GUEST_TESTS)]
+        for item in items:
+            name = f"{Path(item.path).name}::{item.name}"
+            chosen = GUEST_TESTS_BY_FENTRY if "[fentry" in name else GUEST_TESTS
+            if item not in dropped and not name.startswith(chosen):
+                dropped.append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]
