@@ -244,9 +244,9 @@ struct aa_config {
 	__u32 scope;		    /* enum aa_scope */
 	__u32 no_latency;	    /* durations are not told */
 	__u32 exit_only;	    /* calls by descriptor are taken at their return alone */
+	__u32 has_below;	    /* the probes of below.h are there */
 	__u32 reader_pid_namespace; /* inode number of the reader's */
-	__u32 reserved;
-	__u64 wake_bytes; /* a ring fuller than this wakes its reader */
+	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
 };
 AA_ASSERT_SIZE(struct aa_config, 40);
 

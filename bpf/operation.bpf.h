@@ -47,6 +47,7 @@ struct aa_call_state {
 	__u8 has_no_count;    /* the parts could not be added up */
 	__u8 has_no_flags;    /* struct open_how could not be read */
 	__u8 has_acted;	      /* something in aa_acted */
+	__u8 is_undecided;    /* whether it is a call of the row's kind: see aa_is_meant() */
 	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
 	__u8 by_null[2];      /* because the name was NULL */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
@@ -471,8 +472,12 @@ static __always_inline bool aa_changed_since(__u32 slot, __u64 since_ns)
 	return changed && (changed->under_way > 0 || changed->last_ns >= since_ns);
 }
 
-/* Calls that do many things: is this one of the row's kind? */
-static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec, const __u64 *args)
+/*
+ * Calls that do many things: is this one of the row's kind? *ret_undecided: what tells it could not be read yet; asked
+ * again at the return.
+ */
+static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec, const __u64 *args,
+					bool *ret_undecided)
 {
 	__u32 command = args[1];
 	struct {
@@ -484,8 +489,13 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 	case AA_WHEN_REMOVE:
 		return args[2] == MADV_REMOVE;
 	case AA_WHEN_UNIX_PATH:
-		return (__u32)args[2] > sizeof(address.family) && !bpf_probe_read_user(&address, 3, (void *)args[1]) &&
-		       address.family == AF_UNIX && address.first;
+		if ((__u32)args[2] <= sizeof(address.family))
+			return false;
+		if (bpf_probe_read_user(&address, 3, (void *)args[1])) {
+			*ret_undecided = true;
+			return false;
+		}
+		return address.family == AF_UNIX && address.first;
 	case AA_WHEN_CLONE:
 		return command == FICLONE || command == FICLONERANGE || command == FIDEDUPERANGE;
 	case AA_WHEN_OF_FILE:
@@ -724,22 +734,32 @@ static __always_inline void aa_begin_position(struct aa_call_state *state, const
 		state->position = BPF_CORE_READ(file, f_pos);
 }
 
+static __always_inline void aa_read_how(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
+{
+	struct {
+		__u64 flags, mode;
+	} how = {};
+
+	state->has_no_flags = bpf_probe_read_user(&how, sizeof(how), (void *)aa_argument(spec->how, state->args)) != 0;
+	state->flags = how.flags;
+	state->mode = how.mode;
+}
+
 /* At the entry of a call of a watched thread. */
 static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u32 call, const __u64 *args)
 {
 	const volatile struct aa_call_spec *spec;
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct {
-		__u64 flags, mode;
-	} how = {};
+	bool is_undecided = false, is_meant;
 	__u8 operation;
 
 	spec = aa_spec_of(call);
 	if (!spec)
 		return;
 	operation = aa_operation_of(spec, args);
+	is_meant = aa_is_meant(spec, args, &is_undecided);
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
-	if (!aa_is_asked(operation) || !aa_is_meant(spec, args) ||
+	if (!aa_is_asked(operation) || (!is_meant && !is_undecided) ||
 	    (spec->fd && (__s32)aa_argument(spec->fd, args) == aa_control.own_fd &&
 	     bpf_get_current_pid_tgid() >> 32 == aa_control.own_tgid)) {
 		if (state)
@@ -771,6 +791,7 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	state->has_no_count = 0;
 	state->has_no_flags = 0;
 	state->has_acted = 0;
+	state->is_undecided = is_undecided;
 	state->name_bytes[0] = -1;
 	state->name_bytes[1] = -1;
 	state->by_null[0] = 0;
@@ -789,11 +810,8 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
 	if (spec->iovec)
 		aa_count_parts(state, (void *)aa_argument(spec->iovec, args), state->count);
-	if (spec->how) {
-		state->has_no_flags = bpf_probe_read_user(&how, sizeof(how), (void *)aa_argument(spec->how, args)) != 0;
-		state->flags = how.flags;
-		state->mode = how.mode;
-	}
+	if (spec->how)
+		aa_read_how(state, spec);
 	state->entry_ns = bpf_ktime_get_boot_ns();
 	state->phase = AA_PHASE_IN_CALL;
 }
@@ -1000,6 +1018,14 @@ static __always_inline bool aa_resolve_acted(const struct aa_acted_side *acted, 
 	return true;
 }
 
+/* After a chdir that failed. By a tracepoint its own beginning and end are counted, by a probe below it nothing is. */
+static __always_inline bool aa_pwd_stayed(const struct aa_call_state *state, struct task_struct *task)
+{
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+
+	return BPF_CORE_READ(fs, users) < 2 || aa_chdirs_of(fs) == state->changes[0] + (aa_config.has_below ? 0 : 1);
+}
+
 /* A name that was not resident at the entry: the kernel has touched it since. Only now does an empty one show. */
 static __always_inline void aa_read_again(struct aa_call_state *state, __u32 tid,
 					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path)
@@ -1012,7 +1038,8 @@ static __always_inline void aa_read_again(struct aa_call_state *state, __u32 tid
 }
 
 /* A name as passed: the place it starts from when it is relative. */
-static __always_inline void aa_resolve_name(struct aa_call_state *state, struct task_struct *task, __u32 i,
+static __always_inline void aa_resolve_name(struct aa_call_state *state, struct task_struct *task,
+					    const volatile struct aa_call_spec *spec, __u32 i,
 					    const struct aa_acted *acted, bool has_kernel_name,
 					    struct aa_scratch *scratch)
 {
@@ -1042,14 +1069,14 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 		scratch->source[i] = AA_PATH_SOURCE_AS_PASSED;
 		return;
 	}
-	aa_start_from(scratch, i, task, state->fd[i], state->changes[i] != 0);
+	aa_start_from(scratch, i, task, state->fd[i], !spec->sets_pwd && state->changes[i] != 0);
 	aa_identify_start(task, state->fd[i], &now);
 	aa_look_after_exec(state, i, &now);
 	scratch->walk[i] = AA_WALK_DIRECTORY;
 	if (!now.dentry && !state->object[i].dentry)
 		return;
 	if (now.dentry != state->object[i].dentry || now.mount != state->object[i].mount ||
-	    !aa_is_settled(state->changes[i], scratch->changes[i])) {
+	    !(spec->sets_pwd ? aa_pwd_stayed(state, task) : aa_is_settled(state->changes[i], scratch->changes[i]))) {
 		scratch->source[i] = AA_PATH_SOURCE_RACED;
 		return;
 	}
@@ -1178,6 +1205,18 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	if (!spec)
 		return;
 	state->phase = AA_PHASE_IDLE;
+	if (state->is_undecided) {
+		bool ignored;
+
+		if (!aa_is_meant(spec, state->args, &ignored)) {
+			/* It is none of ours, and was counted only for safety. */
+			aa_count(performed, -1);
+			aa_count(in_flight, -1);
+			return;
+		}
+	}
+	if (state->has_no_flags)
+		aa_read_how(state, spec);
 	scratch = aa_scratch_claim(&slot);
 	if (!scratch) {
 		aa_count(state_full, 1);
@@ -1215,11 +1254,12 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_count(filtered, 1);
 	} else {
 		if (spec->path && !state->by_fd[0])
-			aa_resolve_name(state, task, 0, acted, has_opened || (spec->sets_pwd && result >= 0), scratch);
+			aa_resolve_name(state, task, spec, 0, acted, has_opened || (spec->sets_pwd && result >= 0),
+					scratch);
 		if (spec->sets_pwd && result >= 0)
 			aa_resolve_pwd(state, task, scratch);
 		if (spec->path2 && !state->by_fd[1])
-			aa_resolve_name(state, task, 1, acted, false, scratch);
+			aa_resolve_name(state, task, spec, 1, acted, false, scratch);
 		if (state->name_is_long[0] || state->name_is_long[1])
 			names = bpf_map_lookup_elem(&aa_long_names, &tid);
 		aa_fill_facts(state, task, spec, scratch);

@@ -579,6 +579,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->skeleton->rodata->aa_config.no_latency = options->no_latency;
 	/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
 	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
+	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
