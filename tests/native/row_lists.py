@@ -304,6 +304,8 @@ def opens(it: Lines) -> None:
 def open_how_of_64_bits(it: Lines) -> None:
     """The flags of struct open_how have 64 bits, all of which are as passed."""
     how = it.script.buffer(_how(1 << 40 | os.O_CLOEXEC))
+    # The kernel need not have touched it before we look.
+    it.steps.poke(how + 16, 0)
     it.fails(errno.EINVAL, "openat2", AT_FDCWD, ("plain",), how, 24)
 
 
@@ -671,7 +673,9 @@ def makings(it: Lines) -> None:
         """The name inside the address, which ends where the address ends."""
         address = struct.pack("=H", socket.AF_UNIX) + name.encode()
         fd = it.steps.call("socket", socket.AF_UNIX, socket.SOCK_STREAM, 0)
-        place = it.script.buffer(address + beyond)
+        place = it.script.buffer(bytes(8) + address + beyond) + 8
+        # Brings it into this process's own memory: see address_that_is_not_there_yet.
+        it.steps.poke(place + -8, 0)
         it.call("bind", fd, place, len(address), sees=dataclasses.replace(seen, raw_path=name.split("\0")[0]))
 
     bind(f"{home}/b1", made("b1", as_passed(home / "b1"), "socket"))
@@ -689,6 +693,18 @@ def makings(it: Lines) -> None:
     it.call("bind", unix, it.script.buffer(struct.pack("=H6s", socket.AF_UNIX, b"/x")), 2, sees=UNSEEN)
     internet = it.steps.call("socket", socket.AF_INET, socket.SOCK_DGRAM, 0)
     it.call("bind", internet, it.script.buffer(struct.pack("=H14s", socket.AF_INET, b"")), 16, sees=UNSEEN)
+
+
+@row_list
+def address_that_is_not_there_yet(it: Lines) -> None:
+    """An address that the process has not touched before, as it may be with a constant: a bind all the same."""
+    place, bound = it.home / "address", it.home / "bound"
+    address = struct.pack("=H", socket.AF_UNIX) + b"bound"
+    place.write_bytes(address)
+    mapped = it.call("mmap", 0, PAGE, 1, 2, it.open(place), 0, sees=file(place))  # PROT_READ, MAP_PRIVATE
+    fd = it.steps.call("socket", socket.AF_UNIX, socket.SOCK_STREAM, 0)
+    seen = acts(relative(bound, raw_path="bound"), later(bound), "socket")
+    it.call("bind", fd, mapped, len(address), sees=seen)
 
 
 # --- attributes ---
