@@ -1215,8 +1215,12 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 			return;
 		}
 	}
+	/* Not resident at the entry; the kernel has touched them since. */
 	if (state->has_no_flags)
 		aa_read_how(state, spec);
+	if (state->has_no_count)
+		aa_count_parts(state, (void *)aa_argument(spec->iovec, state->args),
+			       aa_argument(spec->count, state->args));
 	scratch = aa_scratch_claim(&slot);
 	if (!scratch) {
 		aa_count(state_full, 1);
