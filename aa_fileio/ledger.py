@@ -70,7 +70,7 @@ class Stats(NamedTuple):
     in_flight: int
     """Entered, not returned."""
     filtered: int
-    """Left out by ``ops`` or ``kinds``."""
+    """Left out by ``kinds``."""
 
     ring_full: int
     """Lost: the kernel's ring had no room."""
