@@ -414,6 +414,8 @@ class _Log:
             file, other = _clone(parts)
         else:
             file, other = (_file(name, form, parts, second, self.cwd) for second in ("", "2"))
+        if "name?" in form and result == -errno.EFAULT and parts[form["name?"]] == "NULL":
+            file = Named(None, self.cwd)  # statx() before Linux 6.11: NULL is a name that cannot be read
         file = self._through(file)
         for number, name_of in _SHOWN.findall(" ".join(part for part in parts if _DESCRIPTOR.match(part))):
             self.names[number] = _unescape(name_of)

@@ -84,6 +84,7 @@ def test_names_are_taken_as_they_are_escaped() -> None:
         ('newfstatat(999, "n", 0x7ffe, 0) = -1 EBADF (Bad file descriptor)', Named("n", ""), None),
         ('newfstatat(-100</d (deleted)>, "n", 0x7ffe, 0) = -1 ENOENT (No such file)', Named("n", "/d"), None),
         ("statx(5</x>, NULL, |0x1000, 0x7ff, {stx_mask=0x17ff, ...}) = 0", Opened("/x"), None),
+        ("statx(5</x>, NULL, |0x1000, 0x7ff, 0x7ffe) = -1 EFAULT (Bad address)", Named(None), None),
         ("utimensat(5</x>, NULL, [{tv_sec=1, tv_nsec=0}, {tv_sec=1, tv_nsec=0}], 0) = 0", Opened("/x"), None),
         ('linkat(3</x>, "", -100</d>, "n", 0x1000) = 0', Opened("/x"), Named("n", "/d")),
         ("ioctl(6</y>, 0x40049409, 5) = 0", UNKNOWN, Opened("/y")),
