@@ -22,7 +22,7 @@ import pytest
 from aa_fileio import BackendUnavailable, KprobeManager, PermissionDenied, ProbeAttachError
 from tests.native import outside
 from tests.native.forked import Forked, forked
-from tests.native.ground import FIRST_OPS, GUEST, HERE, scaled
+from tests.native.ground import FIRST_OPS, GUEST, HANG_SECONDS, HERE, scaled
 from tests.native.script import Running, Script
 
 
