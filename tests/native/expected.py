@@ -333,7 +333,8 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
     device, inode = identity(seen.of) if seen.of is not None else (None, None)
     kind, path, new_path, source, flags = seen.kind, seen.path, seen.new_path, seen.source, seen.path_flags
     by_name = source in ("as_passed", "dir_and_name")
-    if CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and not seen.error and by_name and _tells(operation):
+    told = CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and _tells(operation)
+    if told and (CHOSEN["backend"], operation) not in HERE.untold and not seen.error and by_name:
         # Where it was, whatever way the caller's name took to it; what it was, too.
         source = "dentry"
         if seen.entry is not None:

@@ -17,6 +17,8 @@ class Ground(NamedTuple):
     backends: tuple[str, ...]
     inexact: tuple[str, ...] = ()  # backends whose own misses this kernel does not count
     multi: tuple[str, ...] = ()  # halves of kprobe that one link serves: entries, and returns where none can be missed
+    # Of a backend: operations by name whose entry it cannot be told, though the function is there.
+    untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
 
 
@@ -26,7 +28,15 @@ EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
 GROUNDS = (
     Ground("native", "this machine's", ("tracepoint",)),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
-    Ground("bullseye", "5.10", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",), unnamed=("fentry",)),
+    # Its trampolines do not pass structures on, and security_path_chown() takes two.
+    Ground(
+        "bullseye",
+        "5.10",
+        ("kprobe", "fentry", "tracepoint"),
+        inexact=("kprobe",),
+        unnamed=("fentry",),
+        untold=(("fentry", "chown"),),
+    ),
     Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
     Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),
     # Trampolines are preempted there, and skip calls meanwhile: refused.
