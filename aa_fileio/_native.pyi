@@ -49,8 +49,8 @@ class FileEvent:
 
     A field that does not apply is None. Made by the manager, or for tests and exporters from keyword arguments. `op` is
     required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation;
-    return_code from errno or bytes; device, inode and kind together 0, 0 and 'file' if one of them is given; time as if
-    the machine had been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values ValueError.
+    return_code from errno or bytes; device and inode together 0 if one of them is given; time as if the machine had
+    been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values ValueError.
     """
 
     __match_args__: ClassVar[tuple[Literal["op"], Literal["path"]]]
@@ -152,13 +152,16 @@ class FileEvent:
 
     @property
     def device(self) -> int | None:
-        """Of the superblock, in the encoding of os.makedev()."""
+        """Of the superblock, in the encoding of os.makedev(). See `inode`."""
 
     @property
-    def inode(self) -> int | None: ...
+    def inode(self) -> int | None:
+        """Of the object that `path` names. Where only the directory is known that a relative name starts from (`kind`
+        is None then), that directory's."""
+
     @property
     def kind(self) -> Kind | None:
-        """What kind of object it is."""
+        """What kind of object it is, if the object itself is known."""
 
     @property
     def seq(self) -> int:

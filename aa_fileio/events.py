@@ -85,3 +85,5 @@ class PathFlag(enum.Flag, boundary=enum.KEEP):
     """The caller's memory could not be read, at entry nor at return."""
     DELETED = 4
     """The name had been unlinked when the call returned."""
+    OTHER_ROOT = 8
+    """The process has another root directory than the reader (chroot, mount namespace); ``path`` is as it sees it."""

@@ -90,6 +90,28 @@ static __always_inline void aa_below_chdir(const struct aa_arguments *with) /* s
 	aa_changed_now((void *)with->at[0]);
 }
 
+/* Where the two sides of the current call are told. */
+static __always_inline struct aa_acted *aa_acted_of(struct aa_call_state *state, __u32 tid)
+{
+	struct aa_acted *both = bpf_map_lookup_elem(&aa_acted, &tid);
+
+	if (!both) {
+		if (bpf_map_update_elem(&aa_acted, &tid, &aa_new_acted, BPF_ANY))
+			return NULL;
+		both = bpf_map_lookup_elem(&aa_acted, &tid);
+		if (!both)
+			return NULL;
+	}
+	/* A value of the map that an earlier call left is emptied before the first side is told. */
+	if (!state->has_acted) {
+		both->side[0].is_set = 0;
+		both->side[1].is_set = 0;
+		both->side[0].mount = 0;
+	}
+	state->has_acted = 1;
+	return both;
+}
+
 /*
  * The entry of a directory that a call acts on. The last one counts: a call whose path was stale looks it up anew.
  * `side` 1 is the second name of a call. A file system that acts on others below itself does so by other functions.
@@ -107,20 +129,9 @@ static __always_inline void aa_below_acts(__u32 side, __u64 operations, struct p
 
 	if (!state || !(operations >> (state->operation & 63) & 1) || state->by_fd[side])
 		return;
-	both = bpf_map_lookup_elem(&aa_acted, &tid);
-	if (!both) {
-		if (bpf_map_update_elem(&aa_acted, &tid, &aa_new_acted, BPF_ANY))
-			return;
-		both = bpf_map_lookup_elem(&aa_acted, &tid);
-		if (!both)
-			return;
-	}
-	/* A value of the map that an earlier call left is emptied before the first side is told. */
-	if (!state->has_acted) {
-		both->side[0].is_set = 0;
-		both->side[1].is_set = 0;
-	}
-	state->has_acted = 1;
+	both = aa_acted_of(state, tid);
+	if (!both)
+		return;
 	acted = &both->side[side];
 	parent = is_whole ? BPF_CORE_READ(dentry, d_parent) : BPF_CORE_READ(directory, dentry);
 	inode = BPF_CORE_READ(dentry, d_inode);
@@ -174,5 +185,95 @@ static __always_inline void aa_below_rename(const struct aa_arguments *with)
 AA_DEFINE_ACTED_WHOLE(truncate, AA_DOES(TRUNCATE))
 AA_DEFINE_ACTED_WHOLE(chmod, AA_DOES(CHMOD))
 AA_DEFINE_ACTED_WHOLE(chown, AA_DOES(CHOWN))
+AA_DEFINE_ACTED_WHOLE(utime, AA_DOES(UTIME)) /* vfs_utimes(const struct path *, …) */
+
+/* security_bprm_check(program): of a script first with the script, then with its interpreter; the first one counts. */
+static __always_inline void aa_below_executed(const struct aa_arguments *with)
+{
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
+	struct linux_binprm *program = (void *)with->at[0];
+	struct file *file;
+
+	if (!state || state->has_acted)
+		return;
+	file = BPF_CORE_READ(program, file);
+	aa_below_acts(0, AA_DOES(EXEC), NULL, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry),
+		      true);
+}
+
+/* security_sb_mount(device, const struct path *path, …) */
+static __always_inline void aa_below_mounted(const struct aa_arguments *with)
+{
+	struct path *path = (void *)with->at[1];
+
+	aa_below_acts(0, AA_DOES(MOUNT), NULL, BPF_CORE_READ(path, mnt), BPF_CORE_READ(path, dentry), true);
+}
+
+/* Where a mount is: the directory it covers. */
+static __always_inline void aa_below_acts_on_mount(struct vfsmount *vfsmount)
+{
+	struct mount *mount = aa_real_mount(vfsmount), *parent = BPF_CORE_READ(mount, mnt_parent);
+
+	if (parent != mount)
+		aa_below_acts(0, AA_DOES(MOUNT), NULL, (void *)parent + bpf_core_field_offset(struct mount, mnt),
+			      BPF_CORE_READ(mount, mnt_mountpoint), true);
+}
+
+static __always_inline void aa_below_unmounted(const struct aa_arguments *with) /* security_sb_umount(mount, …) */
+{
+	aa_below_acts_on_mount((void *)with->at[0]);
+}
+
+/* security_move_mount(const struct path *from, const struct path *to) */
+static __always_inline void aa_below_mount_moved(const struct aa_arguments *with)
+{
+	struct path *from = (void *)with->at[0], *to = (void *)with->at[1];
+
+	aa_below_acts_on_mount(BPF_CORE_READ(from, mnt));
+	aa_below_acts(1, AA_DOES(MOUNT), NULL, BPF_CORE_READ(to, mnt), BPF_CORE_READ(to, dentry), true);
+}
+
+/*
+ * The security functions of extended attributes are told the file but not its mount, which is asked for leave just
+ * before. The first pair counts: a file system that sets attributes of others below itself asks their mounts. Asked
+ * again, the call looks up its name anew.
+ */
+static __always_inline void aa_below_to_be_written(const struct aa_arguments *with) /* mnt_want_write(mount) */
+{
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
+	struct aa_acted *both;
+
+	if (!state || state->operation != AA_OPERATION_XATTR || state->by_fd[0])
+		return;
+	both = aa_acted_of(state, (__u32)bpf_get_current_pid_tgid());
+	if (!both || (both->side[0].is_set && both->side[0].mount != with->at[0]))
+		return;
+	both->side[0].mount = with->at[0];
+	both->side[0].is_set = 0;
+}
+
+static __always_inline void aa_below_xattr_set(const struct aa_arguments *with)
+{
+	const volatile struct aa_call_spec *spec;
+	struct aa_call_state *state = aa_state_below(&spec);
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct aa_acted *both;
+
+	if (!state || !state->has_acted)
+		return;
+	both = bpf_map_lookup_elem(&aa_acted, &tid);
+	if (!both || both->side[0].is_set || !both->side[0].mount)
+		return;
+	/* Since 5.12 the first argument says whose numbers the mount's users have. */
+	aa_below_acts(0, AA_DOES(XATTR), NULL, (void *)(long)both->side[0].mount,
+		      (void *)with->at[aa_config.xattr_has_mapping ? 1 : 0], true);
+}
+
+static __always_inline void aa_below_xattr_removed(const struct aa_arguments *with)
+{
+	aa_below_xattr_set(with);
+}
 
 #endif

@@ -37,7 +37,17 @@
 	X(rename, security_path_rename, 4, AA_DOES(RENAME), 0) \
 	X(truncate, security_path_truncate, 1, AA_DOES(TRUNCATE), 0) \
 	X(chmod, security_path_chmod, 1, AA_DOES(CHMOD), 0) \
-	X(chown, security_path_chown, 1, AA_DOES(CHOWN), 0)
+	X(chown, security_path_chown, 1, AA_DOES(CHOWN), 0) \
+	/* CONFIG_SECURITY */ \
+	X(xattr_set, security_inode_setxattr, 2, AA_DOES(XATTR), 0) \
+	X(xattr_removed, security_inode_removexattr, 2, AA_DOES(XATTR), 0) \
+	X(executed, security_bprm_check, 1, AA_DOES(EXEC), 0) \
+	X(mounted, security_sb_mount, 2, AA_DOES(MOUNT), 0) \
+	X(unmounted, security_sb_umount, 1, AA_DOES(MOUNT), 0) \
+	X(mount_moved, security_move_mount, 2, AA_DOES(MOUNT), 0) \
+	/* without a security function that has the mount */ \
+	X(utime, vfs_utimes, 1, AA_DOES(UTIME), 0) \
+	X(to_be_written, mnt_want_write, 1, AA_DOES(XATTR), 0)
 /* clang-format on */
 
 enum aa_below {

@@ -638,6 +638,13 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 			bpf_map_update_elem(&aa_long_names, &tid, names, BPF_ANY);
 		bpf_map_delete_elem(&aa_long_names, &old_tid);
 	}
+	if (state->has_acted) {
+		struct aa_acted *acted = bpf_map_lookup_elem(&aa_acted, &old_tid);
+
+		if (acted)
+			bpf_map_update_elem(&aa_acted, &tid, acted, BPF_ANY);
+		bpf_map_delete_elem(&aa_acted, &old_tid);
+	}
 	bpf_map_delete_elem(&aa_states, &old_tid);
 	return 0;
 }
@@ -666,6 +673,11 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	if (!task)
 		return 0;
 	aa_control.faults_are_misses = bpf_core_field_exists(((struct kprobe *)0)->fault_handler);
+	/* Whoever reads the list is the reader. */
+	if ((void *)bpf_get_current_task() == task) {
+		aa_control.reader_root_dentry = (__u64)(long)BPF_CORE_READ(task, fs, root.dentry);
+		aa_control.reader_root_mount = (__u64)(long)BPF_CORE_READ(task, fs, root.mnt);
+	}
 	entry.tgid = BPF_CORE_READ(task, tgid);
 	entry.tid = BPF_CORE_READ(task, pid);
 	entry.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);

@@ -102,11 +102,14 @@ enum aa_path_source {
 		AA_PATH_SOURCE_COUNT,
 };
 
-#define AA_KIND_PLACELESS 0x80 /* with a kind, on the wire: of a file system that is mounted nowhere */
+/* With a kind, on the wire. */
+#define AA_KIND_PLACELESS 0x80 /* of a file system that is mounted nowhere */
+#define AA_KIND_OF_START 0x40  /* the facts are those of the directory that the name as passed starts from */
 
 #define AA_PATH_TRUNCATED 1u  /* the beginning of the name is missing (or, of a name as passed, its end) */
 #define AA_PATH_UNREADABLE 2u /* the caller's memory could not be read, at entry nor at return */
 #define AA_PATH_DELETED 4u    /* the name was unlinked when the call returned */
+#define AA_PATH_OTHER_ROOT 8u /* the process's root directory is not the reader's: its names are its own */
 
 /* Capacities. */
 #define AA_COMM_BYTES 16	  /* TASK_COMM_LEN */
@@ -116,6 +119,7 @@ enum aa_path_source {
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + 3 * AA_NAME_BYTES)
+#define AA_PARTS_MAX 1024   /* UIO_MAXIOV; the kernel takes no more */
 #define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
@@ -247,8 +251,10 @@ struct aa_config {
 	__u32 has_below;	    /* the probes of below.h are there */
 	__u32 reader_pid_namespace; /* inode number of the reader's */
 	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
+	__u32 xattr_has_mapping;    /* what security_inode_setxattr() is told first is not the file */
+	__u32 reserved;
 };
-AA_ASSERT_SIZE(struct aa_config, 40);
+AA_ASSERT_SIZE(struct aa_config, 48);
 
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {
@@ -267,8 +273,9 @@ struct aa_control {
 	 * 5.14 (ec6aba3d2be1). A name that is not resident is such a fault, and nothing is missed by it. */
 	__u32 faults_are_misses;
 	__u32 reserved;
+	__u64 reader_root_dentry, reader_root_mount; /* addresses, to compare */
 };
-AA_ASSERT_SIZE(struct aa_control, 56);
+AA_ASSERT_SIZE(struct aa_control, 72);
 
 #define AA_LINEAGE_SETTLED 0u
 

@@ -148,6 +148,7 @@ struct task_struct {
 };
 
 struct linux_binprm {
+	struct file *file;
 	const char *filename; /* the kernel's copy of the name as passed */
 };
 

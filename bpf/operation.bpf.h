@@ -531,26 +531,32 @@ static __always_inline void aa_clone_descriptors(struct aa_call_state *state)
 	state->fd[1] = (__s32)state->args[0];
 }
 
-#define AA_IOVEC_MAX 16
-
-static __always_inline void aa_count_parts(struct aa_call_state *state, const void *parts, __u64 number)
+/* A function of its own, of plain numbers, so that the verifier takes its rounds once. */
+__noinline int aa_sum_parts(__u32 tid, __u64 parts, __u64 number)
 {
+	struct aa_call_state *state = bpf_map_lookup_elem(&aa_states, &tid);
 	__u64 sum = 0, length;
 	int i;
 
-	state->has_no_count = 1;
-	if (number > AA_IOVEC_MAX)
-		return;
-	for (i = 0; i < AA_IOVEC_MAX; i++) {
+	if (!state || number > AA_PARTS_MAX)
+		return 0;
+	for (i = 0; i < AA_PARTS_MAX; i++) {
 		if ((__u64)i >= number)
 			break;
 		/* struct iovec: base, length */
-		if (bpf_probe_read_user(&length, sizeof(length), parts + i * 16 + 8))
-			return;
+		if (bpf_probe_read_user(&length, sizeof(length), (void *)parts + i * 16 + 8))
+			return 0;
 		sum += length;
 	}
 	state->count = sum;
 	state->has_no_count = 0;
+	return 0;
+}
+
+static __always_inline void aa_count_parts(struct aa_call_state *state, __u32 tid, __u64 parts, __u64 number)
+{
+	state->has_no_count = 1;
+	aa_sum_parts(tid, parts, number);
 }
 
 /* Counted at one descriptor, and at all: a change by another thread, or our own. */
@@ -809,7 +815,7 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	aa_begin_position(state, spec);
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
 	if (spec->iovec)
-		aa_count_parts(state, (void *)aa_argument(spec->iovec, args), state->count);
+		aa_count_parts(state, tid, aa_argument(spec->iovec, args), state->count);
 	if (spec->how)
 		aa_read_how(state, spec);
 	state->entry_ns = bpf_ktime_get_boot_ns();
@@ -845,6 +851,8 @@ static __always_inline void aa_check_start(struct aa_scratch *scratch, __u32 i, 
 		return;
 	scratch->source[i] = AA_PATH_SOURCE_RACED;
 	scratch->inode[i] = NULL;
+	if (scratch->walk[i] == AA_WALK_DIRECTORY)
+		scratch->facts[i].is_known = 0;
 }
 
 /* An object found: its name will be walked, its facts be told. */
@@ -1083,6 +1091,19 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 	scratch->source[i] = AA_PATH_SOURCE_DIR_AND_NAME;
 	scratch->place[i].dentry = (void *)(long)now.dentry;
 	scratch->place[i].vfsmount = (void *)(long)now.mount;
+	if (i == 0)
+		aa_fill_object(&scratch->facts[0], (void *)(long)now.inode, AA_KIND_OF_START);
+}
+
+/* A name that is known is the process's own: by another root it may be another file. */
+static __always_inline void aa_flag_root(struct aa_scratch *scratch, __u32 i, struct task_struct *task)
+{
+	if (scratch->source[i] == AA_PATH_SOURCE_NONE || scratch->source[i] == AA_PATH_SOURCE_FD_CHANGED ||
+	    scratch->kind[i] & AA_KIND_PLACELESS)
+		return;
+	if ((__u64)(long)BPF_CORE_READ(task, fs, root.dentry) != aa_control.reader_root_dentry ||
+	    (__u64)(long)BPF_CORE_READ(task, fs, root.mnt) != aa_control.reader_root_mount)
+		scratch->flags[i] |= AA_PATH_OTHER_ROOT;
 }
 
 static __always_inline void aa_fill_facts(struct aa_call_state *state, struct task_struct *task,
@@ -1219,7 +1240,7 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	if (state->has_no_flags)
 		aa_read_how(state, spec);
 	if (state->has_no_count)
-		aa_count_parts(state, (void *)aa_argument(spec->iovec, state->args),
+		aa_count_parts(state, tid, aa_argument(spec->iovec, state->args),
 			       aa_argument(spec->count, state->args));
 	scratch = aa_scratch_claim(&slot);
 	if (!scratch) {
@@ -1283,6 +1304,8 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		}
 		aa_check_start(scratch, 0, task);
 		aa_check_start(scratch, 1, task);
+		aa_flag_root(scratch, 0, task);
+		aa_flag_root(scratch, 1, task);
 		if (!scratch->facts[0].is_known)
 			aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
 		if (state->by_fd[1])

@@ -28,6 +28,8 @@ FILE = "file"
 DENTRY = "dentry"
 PASSED = "dir_and_name, as_passed"
 NONE = "none"
+# Afterwards the process has another root, and these names mean something else.
+NOT_TOLD = ("pivot_root", "chroot")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_table(root: Path = ROOT) -> Table:
         ],
         frozenset(
             operation.lower()
-            for operations in re.findall(r"X\(\w+, security_path_\w+, \d,(.*?), \d\)", below)
+            for operations in re.findall(r"X\(\w+, (?:security_\w+|vfs_utimes), \d,(.*?), 0\)", below)
             for operation in re.findall(r"AA_DOES\((\w+)\)", operations)
         ),
     )
@@ -147,7 +149,7 @@ def names_told(row: Row, *, below: Iterable[str] = ()) -> str:
         return DENTRY
     if "path" not in row.arguments:
         return FILE if "fd" in row.arguments else NONE
-    told = DENTRY if row.operation in below else PASSED
+    told = DENTRY if row.operation in below and row.name not in NOT_TOLD else PASSED
     if "path2" in row.arguments:  # of two names the less certain source is told
         return told
     by_descriptor = [word for word in ("empty", "null") if word in row.arguments]
@@ -204,9 +206,9 @@ Arguments count from 1. The columns *by …* tell the `path_source` of a call th
 
 - `file`: the kernel's own name of the open file. With `latency=False` the tracepoint backend looks at a descriptor when
   the call returns only, and says so: `fd_at_return`.
-- `dentry`: the kernel's own name of the directory and the entry that it acted on, told by a probe on its security
-  functions below the call (where the kernel has CONFIG_SECURITY_PATH; else as by tracepoint); of chdir, the kernel's
-  own name of the new current directory.
+- `dentry`: the kernel's own name of the directory and the entry that it acted on, told by a probe on a function below
+  the call, most often one of its security hooks (CONFIG_SECURITY_PATH; without it as by tracepoint); of chdir, the
+  kernel's own name of the new current directory.
 - `dir_and_name`: the kernel's name of the directory, and the name as passed: of a relative name.
 - `as_passed`: an absolute name as passed; symbolic links in it were not followed.
 - `none`: no name.

@@ -523,7 +523,7 @@ static int set_string(struct draft *draft, PyObject *value, const struct field *
 	X(errno, get_errno, set_errno, 0, WIDTH_NONE, 0)                                                               \
 	X(device, NUMBER(device, U64), AA_FIELD_FILE)                                                                  \
 	X(inode, NUMBER(inode, U64), AA_FIELD_FILE)                                                                    \
-	X(kind, get_kind, set_kind, offsetof(struct aa_file_event, kind), WIDTH_U8, AA_FIELD_FILE)                     \
+	X(kind, get_kind, set_kind, offsetof(struct aa_file_event, kind), WIDTH_U8, AA_FIELD_KIND)                     \
 	X(seq, NUMBER(seq, U64), 0)
 
 enum {

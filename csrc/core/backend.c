@@ -7,7 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/membarrier.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +29,8 @@
 #include "tracefs.h"
 
 #define AA_PROBES_MAX 512
+#define AA_FEW_PROBES 8
+#define AA_HELPERS 15
 #define AA_GONE_MS 120000 /* a hundred trampolines take 15 s to go in an emulated guest */
 
 /* libbpf's words during one call. Its print hook is the process's own, so the text goes to the calling thread's log. */
@@ -111,6 +116,7 @@ struct aa_probes {
 	struct aa_kernel_function functions[AA_PROBES_MAX];
 	size_t function_count;
 	bool multi_entries, multi_returns;
+	bool xattr_has_mapping;	  /* see struct aa_config */
 	uint32_t fentry_types[2]; /* prototypes of the calls' functions, as this kernel's BTF has them */
 	const char *fentry_likes[2];
 	bool loops;
@@ -458,6 +464,15 @@ static int aa_fentry_try(uint32_t btf_id)
 	return code;
 }
 
+/* 5.12 put the mount's mapping of users before the file (e65ce2a50cf6). While the BTF is there. */
+static bool aa_xattr_has_mapping(struct aa_probes *probes)
+{
+	const struct aa_kernel_function *set =
+		aa_kernel_function_of(probes->functions, probes->function_count, "security_inode_setxattr");
+
+	return set->first && strcmp(set->first, "dentry") != 0;
+}
+
 static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
@@ -482,6 +497,7 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 		probes->functions[probes->function_count++].name = aa_belows[what].function;
 	aa_kernel_functions_find(btf, probes->functions, probes->function_count);
 	aa_kernel_functions_locate(probes->functions, probes->function_count);
+	probes->xattr_has_mapping = aa_xattr_has_mapping(probes);
 	if (probes->kind == AA_BACKEND_FENTRY) {
 		const struct aa_kernel_function *read =
 			aa_kernel_function_of(probes->functions, probes->function_count, "__x64_sys_read");
@@ -580,6 +596,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
 	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
+	probes->skeleton->rodata->aa_config.xattr_has_mapping = probes->xattr_has_mapping;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
@@ -897,6 +914,52 @@ static void aa_programs_wait(const struct aa_probes *probes)
 	}
 }
 
+/*
+ * Each link's end waits for grace periods of its own, so several end at once. These threads make calls that could be
+ * traced; the gate is closed by now.
+ */
+struct aa_links_end {
+	struct aa_probes *probes;
+	bool returns;
+	atomic_size_t next;
+};
+
+static void *aa_links_end_some(void *context)
+{
+	struct aa_links_end *end = context;
+	size_t i;
+
+	while ((i = atomic_fetch_add(&end->next, 1)) < end->probes->count) {
+		struct aa_probe *probe = &end->probes->probes[i];
+
+		if (aa_probe_is_return(probe) != end->returns)
+			continue;
+		bpf_link__destroy(probe->link);
+		probe->link = NULL;
+		probe->perf_fd = -1;
+	}
+	return NULL;
+}
+
+static void aa_links_destroy(struct aa_probes *probes, bool returns)
+{
+	struct aa_links_end end = { .probes = probes, .returns = returns };
+	pthread_t helpers[AA_HELPERS];
+	unsigned count = 0;
+	sigset_t all, before;
+
+	/* The process's signals are for its own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (probes->count > AA_FEW_PROBES)
+		while (count < AA_HELPERS && !pthread_create(&helpers[count], NULL, aa_links_end_some, &end))
+			count++;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	aa_links_end_some(&end);
+	while (count)
+		pthread_join(helpers[--count], NULL);
+}
+
 void aa_probes_detach(struct aa_probes *probes, bool wait)
 {
 	char reason[sizeof(probes->last_reason)];
@@ -912,13 +975,8 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 	for (size_t i = 0; i < probes->count; i++)
 		probes->program_ids[i] = probes->targets[i].prog_id;
 	/* Entries first, so that what has begun can still return. */
-	for (int returns = 0; returns < 2; returns++)
-		for (size_t i = 0; i < probes->count; i++)
-			if (aa_probe_is_return(&probes->probes[i]) == (bool)returns) {
-				bpf_link__destroy(probes->probes[i].link);
-				probes->probes[i].link = NULL;
-				probes->probes[i].perf_fd = -1;
-			}
+	aa_links_destroy(probes, false);
+	aa_links_destroy(probes, true);
 	aa_kprobe_lines_destroy(probes->lines);
 	probes->lines = NULL;
 	aa_jumps_clear(probes);

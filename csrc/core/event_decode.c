@@ -233,7 +233,10 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 		ret_event->device =
 			makedev(file->device >> AA_MKDEV_MINOR_BITS, file->device & ((1u << AA_MKDEV_MINOR_BITS) - 1));
 		ret_event->inode = file->inode;
-		ret_event->kind = file->kind & ~AA_KIND_PLACELESS;
+		if (!(file->kind & AA_KIND_OF_START)) {
+			ret_event->present |= AA_FIELD_KIND;
+			ret_event->kind = file->kind & ~AA_KIND_PLACELESS;
+		}
 	}
 
 	/* Of two names the less certain source is told; flags of both. */

@@ -18,10 +18,11 @@ enum aa_field {
 	AA_FIELD_COUNT = 1u << 5,
 	AA_FIELD_OFFSET = 1u << 6,
 	AA_FIELD_BYTES = 1u << 7, /* the call moves bytes: result, or 0 when it failed */
-	AA_FIELD_FILE = 1u << 8,  /* device, inode, kind */
+	AA_FIELD_FILE = 1u << 8,  /* device, inode */
 	AA_FIELD_PATH = 1u << 9,
 	AA_FIELD_NEW_PATH = 1u << 10,
 	AA_FIELD_RAW_PATH = 1u << 11,
+	AA_FIELD_KIND = 1u << 12, /* not of the directory that a name starts from */
 };
 
 struct aa_file_event {

@@ -36,6 +36,13 @@ static bool aa_takes_struct(const struct btf *btf, uint32_t prototype)
 	return false;
 }
 
+static const char *aa_first_parameter(const struct btf *btf, uint32_t prototype)
+{
+	const struct btf_type *type = btf__type_by_id(btf, prototype);
+
+	return btf_vlen(type) ? btf__name_by_offset(btf, btf_params(type)[0].name_off) : NULL;
+}
+
 void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *functions, size_t count)
 {
 	uint32_t end = btf__type_cnt(btf);
@@ -54,6 +61,7 @@ void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *
 		function->btf_id = id;
 		function->type_id = type->type;
 		function->takes_struct = aa_takes_struct(btf, type->type);
+		function->first = aa_first_parameter(btf, type->type);
 	}
 }
 

@@ -15,11 +15,12 @@ struct aa_kernel_function {
 	uint32_t btf_id;   /* 0: the kernel has no such function, or none that can be probed */
 	uint32_t type_id;  /* of its prototype */
 	bool takes_struct; /* by value */
+	const char *first; /* name of its first parameter, in the BTF; NULL: none */
 	bool is_listed;	   /* in /proc/kallsyms */
 	uint64_t address;  /* 0: not told (kptr_restrict) */
 };
 
-/* Fills btf_id and type_id; sorts by name. */
+/* Fills what the BTF tells, `first` as long as `btf` lives; sorts by name. */
 void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *functions, size_t count);
 /* Fills is_listed and address from /proc/kallsyms; sorts by name. */
 void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count);

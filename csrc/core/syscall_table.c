@@ -97,7 +97,7 @@ const char *aa_path_source_name(unsigned source)
 
 const char *aa_path_flag_name(unsigned bit)
 {
-	static const char *const names[] = { "truncated", "unreadable", "deleted" };
+	static const char *const names[] = { "truncated", "unreadable", "deleted", "other_root" };
 
 	return bit < sizeof(names) / sizeof(names[0]) ? names[bit] : NULL;
 }

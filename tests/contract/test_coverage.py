@@ -69,8 +69,9 @@ def test_every_argument_of_the_table_has_a_word(table: coverage.Table) -> None:
         ("msync", "2 count, 3 flags", "none", "none"),
         ("chdir", "1 name", "dentry", "dentry"),
         ("chroot", "1 name", "dir_and_name, as_passed", "dir_and_name, as_passed"),
-        ("execve", "1 name", "dir_and_name, as_passed", "dir_and_name, as_passed"),
-        ("setxattr", "1 name, 4 count, 5 flags", "dir_and_name, as_passed", "dir_and_name, as_passed"),
+        ("execve", "1 name", "dentry", "dir_and_name, as_passed"),
+        ("setxattr", "1 name, 4 count, 5 flags", "dentry", "dir_and_name, as_passed"),
+        ("pivot_root", "1 first name, 2 second name", "dir_and_name, as_passed", "dir_and_name, as_passed"),
         (
             "fchownat",
             "1 directory, 2 name, 5 flags",

@@ -64,7 +64,7 @@ static void test_read_of_a_file(void)
 	CHECK(!strcmp(aa_file_event_path(room), "/a/bb/c"));
 	CHECK(!aa_file_event_new_path(room) && !aa_file_event_raw_path(room));
 	CHECK(room->present == (AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_OFFSET | AA_FIELD_BYTES |
-				AA_FIELD_FILE | AA_FIELD_PATH));
+				AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH));
 	CHECK(room->device == makedev(8, 1) && room->inode == 99 && room->kind == AA_KIND_FILE);
 	CHECK(room->fd == 4 && room->count == 100 && room->result == 42 && room->offset == 7);
 	CHECK(room->path_source == AA_PATH_SOURCE_FILE && !strcmp(room->comm, "exactly15chars!"));
@@ -147,6 +147,11 @@ static void test_names_as_passed(void)
 	CHECK(room->path_source == AA_PATH_SOURCE_AS_PASSED && room->path_flags == AA_PATH_TRUNCATED);
 	CHECK(room->present == (AA_FIELD_DURATION | AA_FIELD_DIRFD | AA_FIELD_FLAGS | AA_FIELD_PATH |
 				AA_FIELD_NEW_PATH | AA_FIELD_RAW_PATH));
+
+	/* What is known of the directory says nothing about the kind of the object. */
+	record.file = (struct aa_file_facts){ .inode = 5, .kind = AA_KIND_OF_START, .is_known = 1 };
+	CHECK(aa_event_decode(&record, HEAD + end, room));
+	CHECK(room->present & AA_FIELD_FILE && !(room->present & AA_FIELD_KIND) && room->inode == 5);
 
 	/* In the root directory the slash is not doubled. */
 	record.names.walk_bytes[0] = 0;

@@ -170,7 +170,18 @@ _ACTED = {
     *("unlinkat", "unlink", "rmdir", "renameat2", "renameat", "rename", "link", "linkat", "symlink", "symlinkat"),
     *("mkdir", "mkdirat", "mknod", "mknodat", "bind"),
     *("truncate", "chmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchownat"),
+    *("utime", "utimes", "futimesat", "utimensat", "execve", "execveat", "mount", "umount2", "move_mount"),
+    *("setxattr", "lsetxattr", "setxattrat", "removexattr", "lremovexattr", "removexattrat"),
 }
+# The function that is told, where it is not security_path_<operation>.
+_TOLD_BY = {
+    "utime": "vfs_utimes",
+    "exec": "security_bprm_check",
+    "xattr": "security_inode_setxattr",
+    "mount": "security_sb_mount",
+}
+_PLACELESS = {"pipe", "socket", "memfd", "anon"}  # named alike from everywhere
+CLONE_NEWNS = 0x00020000
 _HAS_BELOW = {"kprobe", "fentry"}
 
 
@@ -224,6 +235,7 @@ class Seen:
     entry: tuple[str | None, str | None] | None = None  # these entries (path, new path), where that does not tell
     entry_of: Path | Identity | Callable[[], Identity] | None = None  # device and inode of what was acted on
     entry_kind: str | None = None
+    start: Path | Step | Identity | None = None  # the directory that the name starts from, where `path` does not tell
     otherwise: Seen | None = None  # it may also be seen so
 
 
@@ -279,7 +291,8 @@ def _argument(step: Step, field: str) -> Any:
 @functools.cache
 def _tells(operation: str) -> bool:
     """Whether this kernel has the function that is told the entry; where it was inlined the name is as passed."""
-    return f" security_path_{operation}\n" in Path("/proc/kallsyms").read_text()
+    function = _TOLD_BY.get(operation, f"security_path_{operation}")
+    return f" {function}\n" in Path("/proc/kallsyms").read_text()
 
 
 def _clone_source(step: Step) -> int:
@@ -314,6 +327,18 @@ def _asked(step: Step, seen: Seen) -> dict[str, Any]:
     return asked
 
 
+def _has_other_root(step: Step) -> bool:
+    """By the calls so far: its thread has left our mounts, or our root directory."""
+    for each in step.steps.steps:
+        if each.name == "unshare" and each.arguments[0] & CLONE_NEWNS:
+            return True
+        if each.name == "chroot" and each.result == 0 and each.arguments[0] != b"/":
+            return True
+        if each is step:
+            return False
+    return False
+
+
 def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
     """Every field of the event that is fixed by the call and by what the test says of it."""
     asked = _asked(step, seen)
@@ -346,11 +371,17 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
             kind = seen.entry_kind
         elif seen.of is None:
             device = inode = kind = SOMETHING
+    if source in ("as_passed", "dir_and_name") and device is None and raw and not raw.startswith("/") and path:
+        # The object is not known, but the directory that its name starts from.
+        device, inode = identity(seen.start or Path(path.removesuffix(raw)))
     if step.name == "chdir" and not seen.error:
         # Every backend can ask afterwards which directory it is now.
         source, path = "dentry", os.path.realpath(str(path))
         device = inode = SOMETHING
         kind = "dir"
+    placeless = isinstance(kind, str) and kind in _PLACELESS
+    if source not in ("none", "fd_changed") and not placeless and _has_other_root(step):
+        flags = flags | {"other_root"}
     thread = step.returns_to or step.steps
     return {
         "op": operation,

@@ -7,14 +7,22 @@ import errno
 import os
 from pathlib import Path
 
-from tests.native.expected import as_passed, check_results, check_script_ledger, file, flag_names, identity, relative
+from tests.native.expected import (
+    CLONE_NEWNS,
+    as_passed,
+    check_results,
+    check_script_ledger,
+    file,
+    flag_names,
+    identity,
+    relative,
+)
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import check_trace, trace
 
 _CREATE = os.O_CREAT | os.O_WRONLY
 _MS_BIND = 4096
 _MS_REC_PRIVATE = 0x4000 | 0x40000
-_CLONE_NEWNS = 0x20000
 
 
 def test_every_byte(backend: str, area: Path) -> None:
@@ -151,7 +159,7 @@ def test_mounts_and_roots(backend: str, area: Path) -> None:
     script = Script()
     steps = script.main
     steps.hold()
-    steps.call("unshare", _CLONE_NEWNS)
+    steps.call("unshare", CLONE_NEWNS)
     steps.call("mount", b"none", b"/", 0, _MS_REC_PRIVATE, 0)
     steps.call("mount", area / "real", area / "shown" / "here", 0, _MS_BIND, 0)
     inner = area / "real" / "inner"
@@ -161,12 +169,16 @@ def test_mounts_and_roots(backend: str, area: Path) -> None:
     on_file = steps.call("openat", AT_FDCWD, inner, os.O_RDONLY, sees=file(inner))
     steps.call("read", on_file, script.buffer(8), 8, sees=file(inner, offset=0, moved=0))
     steps.call("chdir", area / "shown" / "here")
-    steps.call("openat", AT_FDCWD, "inner", os.O_RDONLY, sees=file(area / "shown" / "here" / "inner", of=inner))
-    steps.call("unlink", "none", sees=relative(area / "shown" / "here" / "none", error=errno.ENOENT))
+    here = area / "shown" / "here"
+    steps.call("openat", AT_FDCWD, "inner", os.O_RDONLY, sees=file(here / "inner", of=inner))
+    missing = relative(here / "none", start=area / "real", error=errno.ENOENT)
+    steps.call("unlink", "none", sees=missing)
     steps.call("chroot", area / "shown")
     steps.call("openat", AT_FDCWD, "/here/inner", os.O_RDONLY, sees=file("/here/inner", of=inner))
-    steps.call("openat", AT_FDCWD, "/here", os.O_RDONLY, sees=file("/here", kind="dir", of=area / "real"))
-    steps.call("openat", AT_FDCWD, "/", os.O_RDONLY, sees=file("/", kind="dir", of=area / "shown"))
+    folder = file("/here", kind="dir", of=area / "real")
+    steps.call("openat", AT_FDCWD, "/here", os.O_RDONLY, sees=folder)
+    root = file("/", kind="dir", of=area / "shown")
+    steps.call("openat", AT_FDCWD, "/", os.O_RDONLY, sees=root)
     steps.call("unlink", "/none", sees=as_passed("/none", error=errno.ENOENT))
     check_trace(script, area, backend)
 

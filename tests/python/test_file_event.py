@@ -75,7 +75,8 @@ def test_what_does_not_apply_is_none() -> None:
 def test_defaults() -> None:
     event = FileEvent(op="rmdir", pid=4, inode=3)
     assert (event.tid, event.seq, event.return_code, event.errno) == (4, 0, 0, 0)
-    assert (event.device, event.inode, event.kind) == (0, 3, Kind.FILE)
+    assert (event.device, event.inode, event.kind) == (0, 3, None)
+    assert FileEvent(op="read", kind=Kind.FILE).inode is None
     assert FileEvent(op="open").syscall == "openat"
     assert FileEvent(op="open", errno=13).return_code == -13
     assert FileEvent(op="read", bytes=7).return_code == 7
