@@ -188,6 +188,8 @@ class KprobeManager:
         until: Literal["tree", "root"] = "tree",
         ops: Iterable[str] | None = None,
         kinds: Iterable[str] | None = None,
+        errors_only: bool = False,
+        min_duration_ns: int = 0,
         backend: str | None = None,
         latency: bool = True,
         multi: bool = True,

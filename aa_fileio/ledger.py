@@ -70,7 +70,7 @@ class Stats(NamedTuple):
     in_flight: int
     """Entered, not returned."""
     filtered: int
-    """Left out by ``kinds``."""
+    """Left out by ``kinds``, ``errors_only`` or ``min_duration_ns``."""
 
     ring_full: int
     """Lost: the kernel's ring had no room."""

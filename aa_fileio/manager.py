@@ -58,6 +58,8 @@ class ManagerOptions(TypedDict, total=False):
     until: Literal["tree", "root"]
     ops: Iterable[str] | None
     kinds: Iterable[str] | None
+    errors_only: bool
+    min_duration_ns: int
     backend: str | None
     latency: bool
     multi: bool
@@ -73,6 +75,8 @@ class KprobeManager(_native.KprobeManager):
     until        "tree": the stream ends when the last watched process has exited; "root": when the given one has
     ops          operations to watch: Op, lower-case names, and the groups "modify" and "access"; None: the default set
     kinds        kinds of object a descriptor may name; None: file, dir, symlink, memfd, device. Others are filtered
+    errors_only  only calls that fail; others are filtered
+    min_duration_ns  only calls that take at least so long; others are filtered. Not with latency=False
     backend      None: the best this kernel allows; a name: that one or an error
     latency      False: no entry probe where the call's data can be had at its return; duration_ns is None then
     multi        kprobe: one link for many functions, where the kernel misses nothing by that; False: one probe for each

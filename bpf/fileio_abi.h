@@ -252,9 +252,10 @@ struct aa_config {
 	__u32 reader_pid_namespace; /* inode number of the reader's */
 	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
 	__u32 xattr_has_mapping;    /* what security_inode_setxattr() is told first is not the file */
-	__u32 reserved;
+	__u32 errors_only;	    /* calls that succeed are filtered */
+	__u64 min_duration_ns;	    /* quicker ones are */
 };
-AA_ASSERT_SIZE(struct aa_config, 48);
+AA_ASSERT_SIZE(struct aa_config, 56);
 
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {

@@ -1211,6 +1211,29 @@ static __always_inline bool aa_is_filtered(const struct aa_scratch *scratch, str
 	       aa_start_stayed(scratch, 1, task);
 }
 
+/* What a call has left in other maps, for the next call of its thread to find empty. */
+static __always_inline void aa_end(struct aa_call_state *state, __u32 tid)
+{
+	if (state->name_is_long[0] || state->name_is_long[1]) {
+		state->name_is_long[0] = 0;
+		state->name_is_long[1] = 0;
+		bpf_map_delete_elem(&aa_long_names, &tid);
+	}
+	if (state->has_acted) {
+		state->has_acted = 0;
+		bpf_map_delete_elem(&aa_acted, &tid);
+	}
+	aa_count(in_flight, -1);
+}
+
+/* Nobody asked for calls that end so. */
+static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __s64 result)
+{
+	if (aa_config.errors_only && result >= 0)
+		return true;
+	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns;
+}
+
 /* At the return of a call that began. `loops`: bpf_loop() may be used (a constant). */
 static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __s64 result, bool loops)
 {
@@ -1236,6 +1259,11 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 			return;
 		}
 	}
+	if (aa_is_left_out(state, result)) {
+		aa_count(filtered, 1);
+		aa_end(state, tid);
+		return;
+	}
 	/* Not resident at the entry; the kernel has touched them since. */
 	if (state->has_no_flags)
 		aa_read_how(state, spec);
@@ -1245,7 +1273,7 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	scratch = aa_scratch_claim(&slot);
 	if (!scratch) {
 		aa_count(state_full, 1);
-		aa_count(in_flight, -1);
+		aa_end(state, tid);
 		return;
 	}
 	__builtin_memset(&scratch->place, 0, sizeof(scratch->place));
@@ -1313,16 +1341,7 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_send(scratch, state->by_fd[1]);
 	}
 	aa_scratch_release(scratch);
-	if (state->name_is_long[0] || state->name_is_long[1]) {
-		state->name_is_long[0] = 0;
-		state->name_is_long[1] = 0;
-		bpf_map_delete_elem(&aa_long_names, &tid);
-	}
-	if (state->has_acted) {
-		state->has_acted = 0;
-		bpf_map_delete_elem(&aa_acted, &tid);
-	}
-	aa_count(in_flight, -1);
+	aa_end(state, tid);
 }
 
 /* At the exit of a thread: what it had under way will not return. */

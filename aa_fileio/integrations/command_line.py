@@ -312,7 +312,7 @@ def _open_writer(options: argparse.Namespace, *, standard: int) -> TraceWriter:
 
 def _manager_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for; the rest is left to the manager's own defaults."""
-    names = ("ops", "kinds", "backend", "latency", "ring_bytes", "queue_bytes")
+    names = ("ops", "kinds", "errors_only", "min_duration_ns", "backend", "latency", "ring_bytes", "queue_bytes")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
@@ -355,7 +355,9 @@ def _say(message: str) -> None:
 
 # --- options
 
-_WITH_VALUE = frozenset(("-o", "--output", "--ops", "--kinds", "--backend", "--ring-bytes", "--queue-bytes"))
+_WITH_VALUE = frozenset(
+    ("-o", "--output", "--ops", "--kinds", "--min-duration", "--backend", "--ring-bytes", "--queue-bytes")
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -405,6 +407,14 @@ def _add_trace_options(parser: _Parser, standard: str) -> None:
     add("-o", "--output", metavar="FILE", help=f"write the trace to FILE instead of {standard}")
     add("--ops", type=_names, metavar="A,B", help=_ops_help())
     add("--kinds", type=_names, metavar="A,B", help=_kinds_help())
+    add("--errors-only", action="store_const", const=True, help="only calls that fail")
+    add(
+        "--min-duration",
+        dest="min_duration_ns",
+        type=_milliseconds,
+        metavar="MS",
+        help="only calls that take so many milliseconds or longer",
+    )
     add("--backend", metavar="NAME", help="this backend or none (`aa-fileio doctor` lists them)")
     add(
         "--no-latency",
@@ -459,6 +469,14 @@ def _size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: a whole number, with K, M or G after it or not")
     return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _milliseconds(text: str) -> int:
+    """In nanoseconds."""
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds, as 10 or 0.5")
+    whole, _, rest = text.partition(".")
+    return int(whole) * 1_000_000 + int(rest.ljust(6, "0"))
 
 
 def _pid(text: str) -> int:

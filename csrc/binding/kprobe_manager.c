@@ -615,10 +615,10 @@ static PyMemberDef manager_members[] = {
 };
 
 static PyType_Slot manager_slots[] = {
-	{ Py_tp_doc,
-	  (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, backend=None, "
-			    "latency=True, multi=True, ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
-			    "Watches the files a process tree touches.") },
+	{ Py_tp_doc, (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, "
+				       "errors_only=False, min_duration_ns=0, backend=None, "
+				       "latency=True, multi=True, ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
+				       "Watches the files a process tree touches.") },
 	{ Py_tp_new, manager_new },
 	{ Py_tp_init, manager_init },
 	{ Py_tp_finalize, manager_finalize },

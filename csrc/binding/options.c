@@ -246,27 +246,51 @@ static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uin
 	return 0;
 }
 
+static int parse_duration(const char *name, PyObject *value, uint64_t *ret_ns)
+{
+	long long number;
+
+	if (!value)
+		return 0;
+	if (!is_int(value))
+		return wrong_type(name, "an int", value);
+	if (parse_int(value, &number) < 0)
+		return -1;
+	if (number < 0 || number == LLONG_MAX) {
+		PyErr_Format(PyExc_ValueError, "%s must be a number of nanoseconds from 0 to 2**63 - 2, not %S", name,
+			     value);
+		return -1;
+	}
+	*ret_ns = (uint64_t)number;
+	return 0;
+}
+
 int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options)
 {
-	static const char *const keywords[] = { "pid",	   "follow", "until",	   "ops",	  "kinds", "backend",
-						"latency", "multi",  "ring_bytes", "queue_bytes", NULL };
+	static const char *const keywords[] = { "pid",	       "follow",	  "until",   "ops",	"kinds",
+						"errors_only", "min_duration_ns", "backend", "latency", "multi",
+						"ring_bytes",  "queue_bytes",	  NULL };
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
-		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL;
+		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL, *errors_only = NULL,
+		 *min_duration = NULL;
 	bool has_latency = true, has_multi = true;
 	uint64_t kind_mask;
 
 	*options = (struct aa_session_options){ .follow = true,
 						.ring_bytes = AA_RING_BYTES_DEFAULT,
 						.queue_bytes = AA_QUEUE_BYTES_DEFAULT };
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
-					 &until, &ops, &kind_names, &backend, &latency, &multi, &ring_bytes,
-					 &queue_bytes))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
+					 &until, &ops, &kind_names, &errors_only, &min_duration, &backend, &latency,
+					 &multi, &ring_bytes, &queue_bytes))
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
 	    parse_words(&operations, ops, &options->operations) < 0 ||
-	    parse_words(&kinds, kind_names, &kind_mask) < 0 || parse_backend(backend, &options->backend) < 0 ||
-	    parse_bool("latency", latency, &has_latency) < 0 || parse_bool("multi", multi, &has_multi) < 0 ||
+	    parse_words(&kinds, kind_names, &kind_mask) < 0 ||
+	    parse_bool("errors_only", errors_only, &options->errors_only) < 0 ||
+	    parse_duration("min_duration_ns", min_duration, &options->min_duration_ns) < 0 ||
+	    parse_backend(backend, &options->backend) < 0 || parse_bool("latency", latency, &has_latency) < 0 ||
+	    parse_bool("multi", multi, &has_multi) < 0 ||
 	    parse_bytes("ring_bytes", ring_bytes, true, &options->ring_bytes) < 0 ||
 	    parse_bytes("queue_bytes", queue_bytes, false, &options->queue_bytes) < 0)
 		return -1;

@@ -597,6 +597,8 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.xattr_has_mapping = probes->xattr_has_mapping;
+	probes->skeleton->rodata->aa_config.errors_only = options->errors_only;
+	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;

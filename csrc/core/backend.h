@@ -22,6 +22,8 @@ struct aa_probe_options {
 	enum aa_scope scope;
 	bool no_latency; /* durations are not told, and entry probes left out where a return has all the data */
 	bool no_multi;	 /* kprobe: one link for each function */
+	bool errors_only;
+	uint64_t min_duration_ns;
 	uint64_t ring_bytes;
 };
 

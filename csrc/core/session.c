@@ -112,6 +112,12 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 				ours->kinds |= 1u << i;
 	if (ours->kinds >> AA_KIND_COUNT)
 		return aa_error_create(AA_ERROR_VALUE, 0, "kinds=%#x: only %u are known", ours->kinds, AA_KIND_COUNT);
+	if (ours->min_duration_ns > AA_DURATION_NS_MAX)
+		return aa_error_create(AA_ERROR_VALUE, 0, "min_duration_ns=%llu: at most %lld",
+				       (unsigned long long)ours->min_duration_ns, (long long)AA_DURATION_NS_MAX);
+	if (ours->min_duration_ns && ours->no_latency)
+		return aa_error_create(AA_ERROR_VALUE, 0,
+				       "min_duration_ns needs durations: it cannot be given with latency=False");
 	if (!ours->ring_bytes)
 		ours->ring_bytes = AA_RING_BYTES_DEFAULT;
 	if (!ours->queue_bytes)
@@ -232,6 +238,8 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 					     AA_SCOPE_SINGLE,
 		.no_latency = options->no_latency,
 		.no_multi = options->no_multi,
+		.errors_only = options->errors_only,
+		.min_duration_ns = options->min_duration_ns,
 		.ring_bytes = options->ring_bytes,
 	};
 	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };

@@ -28,6 +28,7 @@ enum aa_until {
 #define AA_QUEUE_BYTES_DEFAULT (8u << 20)
 #define AA_SIZE_BYTES_MIN 4096u
 #define AA_SIZE_BYTES_MAX (1u << 30)
+#define AA_DURATION_NS_MAX INT64_MAX
 
 /* Zero-initialised it means: whole system, every known operation, default kinds, backend chosen here. */
 struct aa_session_options {
@@ -35,13 +36,15 @@ struct aa_session_options {
 	pid_t pid; /* in the caller's pid namespace; checked at attach */
 	bool follow;
 	enum aa_until until;
-	uint64_t operations;  /* bit per enum aa_operation; 0 = AA_OPERATIONS_DEFAULT */
-	uint32_t kinds;	      /* bit per enum aa_kind; 0 = AA_KINDS_DEFAULT */
-	const char *backend;  /* name, or NULL to choose; copied */
-	bool no_latency;      /* no entry probe where the call's data can be had at its return */
-	bool no_multi;	      /* kprobe: a probe for each function, where one link could serve all */
-	uint64_t ring_bytes;  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
-	uint64_t queue_bytes; /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
+	uint64_t operations;	  /* bit per enum aa_operation; 0 = AA_OPERATIONS_DEFAULT */
+	uint32_t kinds;		  /* bit per enum aa_kind; 0 = AA_KINDS_DEFAULT */
+	const char *backend;	  /* name, or NULL to choose; copied */
+	bool no_latency;	  /* no entry probe where the call's data can be had at its return */
+	bool no_multi;		  /* kprobe: a probe for each function, where one link could serve all */
+	bool errors_only;	  /* calls that succeed are filtered */
+	uint64_t min_duration_ns; /* quicker calls are filtered; not with no_latency. At most AA_DURATION_NS_MAX */
+	uint64_t ring_bytes;	  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
+	uint64_t queue_bytes;	  /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 };
 
 /* AA_ERROR_VALUE names the option that cannot be right and what may stand there. Attaches nothing, loads nothing. */

@@ -119,6 +119,8 @@ def test_an_option_of_the_command_is_never_taken_for_ours(words: list[str], expe
         (["run", "--js", "--", "x"], "--js", "--json"),
         (["run", "--ring-bytes", "12X", "x"], "'12X'", "K, M or G"),
         (["run", "--ring-bytes", "-1", "x"], "--ring-bytes", "--help"),
+        (["run", "--min-duration", "1e3", "x"], "'1e3'", "milliseconds"),
+        (["run", "--min-duration", "-1", "x"], "--min-duration", "--help"),
         (["run", "--ops", "read,,write", "x"], "'read,,write'", "separated by commas"),
         (["run", "-o"], "-o", "--help"),
         (["attach"], "exactly one of", "-p PID and --system"),
@@ -156,7 +158,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_options_reach_the_manager(begin: Begin) -> None:
     asked = begin(FakeManager())
-    words = "run --ops read,write --kinds pipe --backend tracepoint --no-latency --ring-bytes 4M --queue-bytes 64k"
+    words = "run --ops read,write --kinds pipe --backend tracepoint --no-latency --ring-bytes 4M --queue-bytes 64k "
+    words += "--errors-only --min-duration 0.05"
     assert main([*words.split(), "--", "true", "-x"]) == 0
     assert asked == {
         "argv": ["true", "-x"],
@@ -167,6 +170,8 @@ def test_options_reach_the_manager(begin: Begin) -> None:
         "latency": False,
         "ring_bytes": 4 << 20,
         "queue_bytes": 64 << 10,
+        "errors_only": True,
+        "min_duration_ns": 50_000,
     }
 
 
