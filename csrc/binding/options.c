@@ -257,8 +257,7 @@ static int parse_duration(const char *name, PyObject *value, uint64_t *ret_ns)
 	if (parse_int(value, &number) < 0)
 		return -1;
 	if (number < 0 || number == LLONG_MAX) {
-		PyErr_Format(PyExc_ValueError, "%s must be a number of nanoseconds from 0 to 2**63 - 2, not %S", name,
-			     value);
+		PyErr_Format(PyExc_ValueError, "%s must be 0 to 2**63 - 2, not %S", name, value);
 		return -1;
 	}
 	*ret_ns = (uint64_t)number;
