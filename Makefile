@@ -65,10 +65,11 @@ test: ## set up, then every tier of tests, guests included
 	AA_FILEIO_REQUIRE=1 MAKE='$(MAKE)' scripts/test.sh lint test-unit test-native test-kernels
 
 .PHONY: test-unit
-test-unit: build .venv/.packages-test ## unit and contract tests, of the C core and of Python; no privilege
+test-unit: build .venv/.packages-test ## unit and contract tests, of the C core (plain and by sanitizers) and of Python; no privilege
 	scripts/setup.sh build test
 	mkdir -p $(REPORTS)
-	$(MAKE) --no-print-directory -C tests/core >$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
+	{ $(MAKE) --no-print-directory -C tests/core && $(MAKE) --no-print-directory -C tests/core SANITIZE=1; } \
+		>$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
 		cat $(REPORTS)/test-unit-core.log; \
 		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml && exit $$core
 
@@ -84,11 +85,12 @@ test-kernels: build .venv/.packages-test ## real probes on Debian's kernels in e
 
 .PHONY: lint
 lint: .venv/.packages-lint .venv/.packages-test ## formatters and checkers, which change nothing
-	scripts/setup.sh lint
+	scripts/setup.sh build lint
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy --strict --explicit-package-bases aa_fileio tests/kernels scripts
 	clang-format --dry-run --Werror $(C_FILES)
+	scripts/tidy.sh
 	shellcheck $(SHELL_FILES)
 
 .PHONY: format
@@ -99,7 +101,7 @@ format: .venv/.packages-lint ## let the formatters change the sources
 	clang-format -i $(C_FILES)
 
 .PHONY: sanitize
-sanitize: ## the C core's unit tests under the address and undefined-behaviour sanitizers
+sanitize: ## only the C core's unit tests under the address and undefined-behaviour sanitizers
 	scripts/setup.sh build test
 	$(MAKE) --no-print-directory -C tests/core SANITIZE=1
 

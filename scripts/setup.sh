@@ -75,6 +75,7 @@ check() {
             ;;
         lint)
             need_command clang-format clang-format
+            need_command clang-tidy clang-tidy
             need_command shellcheck shellcheck
             ;;
         *)
