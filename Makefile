@@ -14,6 +14,8 @@ KERNELS ?= bullseye bookworm trixie sid
 SECONDS ?= 600
 # Guests side by side; each keeps a core busy or more.
 JOBS ?= 2
+# Besides the one that `make build` finds: the oldest and the newest others that Debian 12 has. tests/native/ground.py
+COMPILERS := clang-16 clang-22
 export PYTHON
 # Tests run as root through sudo as well; nothing they leave behind may be in the user's way.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -58,6 +60,19 @@ build: .venv/.built ## build the extension in place, into .venv
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 
+.PHONY: build-compilers
+build-compilers: $(COMPILERS:%=build/%/.built) ## the extension by other compilers, each in build/COMPILER, for tests
+
+# Where a distribution has no such compiler, the tests by it say so.
+build/clang-%/.built: .venv/.packages $(SOURCES)
+	if command -v clang-$* >/dev/null; then \
+		echo "building the extension with clang-$*"; \
+		AA_FILEIO_CLANG=clang-$* PYTHONDONTWRITEBYTECODE= $(BIN)/python setup.py -q build --build-base build/clang-$* \
+			--build-temp build/clang-$*/temp --build-lib build/clang-$*/lib && touch $@; \
+	else \
+		echo "there is no clang-$*: not built with it"; \
+	fi
+
 .PHONY: test
 test: ## set up, then every tier of tests, guests included
 	scripts/setup.sh build test kernels lint
@@ -65,16 +80,18 @@ test: ## set up, then every tier of tests, guests included
 	AA_FILEIO_REQUIRE=1 MAKE='$(MAKE)' scripts/test.sh lint test-unit test-native test-kernels
 
 .PHONY: test-unit
-test-unit: build .venv/.packages-test ## unit and contract tests, of the C core and of Python; no privilege
+test-unit: build .venv/.packages-test ## unit and contract tests, of the C core (plain and by sanitizers) and of Python; no privilege
 	scripts/setup.sh build test
 	mkdir -p $(REPORTS)
-	$(MAKE) --no-print-directory -C tests/core >$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
+	{ $(MAKE) --no-print-directory -C tests/core && $(MAKE) --no-print-directory -C tests/core SANITIZE=1; } \
+		>$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
 		cat $(REPORTS)/test-unit-core.log; \
 		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml && exit $$core
 
 .PHONY: test-native
 test-native: build .venv/.packages-test ## real probes on this machine's kernel (root)
 	scripts/setup.sh test
+	$(MAKE) --no-print-directory -j2 build-compilers
 	$(SUDO) $(PYTEST) tests/native --junitxml=$(REPORTS)/test-native.xml
 
 .PHONY: test-kernels
@@ -84,11 +101,12 @@ test-kernels: build .venv/.packages-test ## real probes on Debian's kernels in e
 
 .PHONY: lint
 lint: .venv/.packages-lint .venv/.packages-test ## formatters and checkers, which change nothing
-	scripts/setup.sh lint
+	scripts/setup.sh build lint
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/mypy --strict --explicit-package-bases aa_fileio tests/kernels scripts
 	clang-format --dry-run --Werror $(C_FILES)
+	scripts/tidy.sh
 	shellcheck $(SHELL_FILES)
 
 .PHONY: format
@@ -99,13 +117,14 @@ format: .venv/.packages-lint ## let the formatters change the sources
 	clang-format -i $(C_FILES)
 
 .PHONY: sanitize
-sanitize: ## the C core's unit tests under the address and undefined-behaviour sanitizers
+sanitize: ## only the C core's unit tests under the address and undefined-behaviour sanitizers
 	scripts/setup.sh build test
 	$(MAKE) --no-print-directory -C tests/core SANITIZE=1
 
 .PHONY: soak
 soak: build .venv/.packages-test ## all real-probe tests in every guest, then here over and over: SECONDS=600 (root)
 	scripts/setup.sh build test kernels
+	$(MAKE) --no-print-directory -j2 build-compilers
 	AA_FILEIO_EVERYTHING=1 $(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS) --timeout 5400
 	$(SUDO) scripts/soak.sh $(SECONDS) $(PYTEST) -q tests/native
 

@@ -2,7 +2,7 @@
 """Builds aa_fileio._native: the kernel side with clang, its skeleton with bpftool, then the core and the binding.
 
 Environment:
-    AA_FILEIO_CLANG       the clang to use for the kernel side
+    AA_FILEIO_CLANG       the clang to use for the kernel side ("clang-16"); else "clang", else the newest there is
     AA_FILEIO_BUILD_STUB  "1": the core without a backend, as built off Linux and off x86_64; another text: the platform
                           it shall speak for ("darwin", "aarch64")
 """
@@ -114,7 +114,14 @@ class BuildExtension(build_ext):
             extension.depends.append(str(skeleton))
 
         inputs = [*(ROOT / "bpf").glob("*.[ch]"), Path(__file__)]
-        if skeleton.exists() and skeleton.stat().st_mtime > max(path.stat().st_mtime for path in inputs):
+        # Another clang makes another object of the same sources.
+        made_by, version = folder / "made-by.txt", run(clang, "--version")
+        if (
+            skeleton.exists()
+            and skeleton.stat().st_mtime > max(path.stat().st_mtime for path in inputs)
+            and made_by.exists()
+            and made_by.read_text() == version
+        ):
             return
         # Where Debian keeps <asm/types.h>, which clang does not look for when it compiles for bpf.
         triplet = sysconfig.get_config_var("MULTIARCH")
@@ -129,6 +136,7 @@ class BuildExtension(build_ext):
         run(bpftool, "gen", "object", str(linked), str(compiled))
         text = run(bpftool, "gen", "skeleton", str(linked), "name", "fileio_bpf")
         skeleton.write_text(text)
+        made_by.write_text(version)
 
 
 # What the core without a backend shares with the other one.

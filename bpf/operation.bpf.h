@@ -128,10 +128,16 @@ static const volatile struct aa_call_spec aa_specs[AA_CALL_COUNT] = { AA_CALLS(A
 static __always_inline const volatile struct aa_call_spec *aa_spec_of(__u32 call)
 {
 	const volatile struct aa_call_spec *spec;
+	__u64 row = call;
 
-	if (call >= AA_CALL_COUNT)
+	/*
+	 * Nothing is known of it until it is compared, here: clang 16 and 22 merge this with an earlier comparison of
+	 * the same number, in another register, and the verifier does not know that they are the same.
+	 */
+	asm volatile("" : "+r"(row));
+	if (row >= AA_CALL_COUNT)
 		return NULL;
-	spec = &aa_specs[call];
+	spec = &aa_specs[row];
 	asm volatile("" : "+r"(spec));
 	return spec;
 }

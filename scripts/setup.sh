@@ -10,6 +10,7 @@ PATH=$PATH:/usr/sbin:/sbin # bpftool lives there, out of an ordinary user's sigh
 
 python=${PYTHON:-python3}
 missing=
+wanted=
 
 # A package is asked for only if the thing it brings is not there: it may have come another way.
 lacks() {
@@ -23,6 +24,20 @@ need_command() {
 need_header() {
     # Without a compiler no header can be looked up; the compiler is then being installed, and so is this.
     echo "#include <$1>" | ${CC:-gcc} -E - >/dev/null 2>&1 || lacks "$2"
+}
+
+# What not every distribution has, and tests do without: installed where it is offered, and no error where it is not.
+wants_command() {
+    command -v "$1" >/dev/null 2>&1 || wanted="$wanted $2"
+}
+
+# Which of those are offered, by the lists that apt has; a fresh container has none yet.
+add_wanted() {
+    [ -n "$wanted" ] && command -v apt-cache >/dev/null 2>&1 || return 0
+    find /var/lib/apt/lists -name '*_Packages*' 2>/dev/null | grep -q . || update
+    for package in $wanted; do
+        if apt-cache show "$package" >/dev/null 2>&1; then lacks "$package"; fi
+    done
 }
 
 check_python() {
@@ -42,6 +57,7 @@ check_python() {
 
 check() {
     missing=
+    wanted=
     for group in "$@"; do
         case $group in
         build)
@@ -64,6 +80,9 @@ check() {
             need_command tar tar
             need_command gzip gzip
             need_command find findutils
+            # Other compilers for the kernel side: see COMPILERS of the Makefile.
+            wants_command clang-16 clang-16
+            wants_command clang-22 clang-22
             ;;
         kernels)
             need_command qemu-system-x86_64 qemu-system-x86
@@ -75,6 +94,7 @@ check() {
             ;;
         lint)
             need_command clang-format clang-format
+            need_command clang-tidy clang-tidy
             need_command shellcheck shellcheck
             ;;
         *)
@@ -86,29 +106,35 @@ check() {
 }
 
 [ $# -gt 0 ] || set -- build
-check "$@"
-[ -n "$missing" ] || exit 0
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+else
+    as_root=sudo
+fi
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"
+}
+update() {
+    # A foreign source that does not answer must not stop what Debian's own has.
+    apt update || echo "setup: apt-get update reported errors; going on with what it has" >&2
+}
 
-if ! command -v apt-get >/dev/null 2>&1; then
+check "$@"
+[ -n "$missing$wanted" ] || exit 0
+if [ -n "$missing" ] && ! command -v apt-get >/dev/null 2>&1; then
     echo "setup: missing, by the names of Debian's packages:$missing" >&2
     echo "setup: there is no apt-get here: install them the way this system does, then run make again" >&2
     exit 1
 fi
-if [ "$(id -u)" -eq 0 ]; then
-    as_root=
-elif command -v sudo >/dev/null 2>&1; then
-    as_root=sudo
-else
+add_wanted
+[ -n "$missing" ] || exit 0
+if [ -n "$as_root" ] && ! command -v sudo >/dev/null 2>&1; then
     echo "setup: missing:$missing; installing them needs root or sudo" >&2
     exit 1
 fi
 
 echo "setup: installing$missing"
-apt() {
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"
-}
-# A foreign source that does not answer must not stop what Debian's own has.
-apt update || echo "setup: apt-get update reported errors; going on with what it has" >&2
+update
 # Not quiet enough for a green build, and all of it wanted when it fails.
 log=$(mktemp)
 # shellcheck disable=SC2086 # a list of words

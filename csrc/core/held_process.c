@@ -39,8 +39,6 @@ struct aa_held_process {
 	bool released;
 };
 
-extern char **environ;
-
 static void aa_futex_wait(_Atomic uint32_t *word, uint32_t value)
 {
 	syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);

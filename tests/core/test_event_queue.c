@@ -44,7 +44,7 @@ static void test_round_trip(void)
 {
 	enum { COUNT = 60000 };
 	struct aa_event_queue *queue = aa_event_queue_create(512 << 20);
-	struct aa_file_event **events = calloc(COUNT, sizeof(*events));
+	struct aa_file_event **events = calloc(COUNT, sizeof(struct aa_file_event *));
 
 	for (size_t i = 0; i < COUNT; i++) {
 		size_t strings = random_number() % 50 ? 40 : random_number() % 20000;
@@ -59,7 +59,7 @@ static void test_round_trip(void)
 		const struct aa_file_event *event = aa_event_queue_peek(queue);
 
 		CHECK(event && event == aa_event_queue_peek(queue));
-		if (!event || event->size != events[i]->size || memcmp(event, events[i], event->size)) {
+		if (!event || event->size != events[i]->size || memcmp(event, events[i], event->size) != 0) {
 			CHECK(!"the event that came out is the one that went in");
 			break;
 		}

@@ -22,6 +22,9 @@ class Ground(NamedTuple):
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
 
 
+# Compilers of the kernel side, besides the one that the other tests' build is by: the Makefile's COMPILERS, in build/.
+COMPILERS = ("clang-16", "clang-22")
+
 EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.

@@ -18,12 +18,12 @@ from tests.native.ground import GUEST, scaled
 
 KPROBE_EVENTS = Path("/sys/kernel/tracing/kprobe_events")
 KPROBES_LIST = Path("/sys/kernel/debug/kprobes/list")
-_BPFTOOL = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") or "bpftool"
+BPFTOOL = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") or "bpftool"
 
 
 def bpftool(kind: str) -> list[dict[str, Any]]:
     """`bpftool prog|link|map show`."""
-    run = subprocess.run([_BPFTOOL, "-j", kind, "show"], capture_output=True, check=True, timeout=120)
+    run = subprocess.run([BPFTOOL, "-j", kind, "show"], capture_output=True, check=True, timeout=120)
     return json.loads(run.stdout or b"[]")
 
 
