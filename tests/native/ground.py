@@ -53,6 +53,9 @@ GUEST_TESTS = (
     "test_coverage.py::test_this_kernel_is_told_as_it_is",
     "test_coverage.py::test_every_row_is_there_or_not_as_the_document_says[tracepoint]",
     "test_command_line.py::test_the_whole_system_is_seen_but_not_the_tracer",
+    # As unlike the others as can be: returns alone, everything, of everybody; and next to nothing.
+    "test_configurations.py::test_configuration[tracepoint-all-ops-no-latency-follow-default-kinds-system]",
+    "test_configurations.py::test_configuration[kprobe-one-op-no-latency-no-follow-default-kinds-process]",
     "test_gone.py::test_after_a_kernel_thread",
     "test_gone.py::test_after_detach",
     "test_gone.py::test_after_the_last_reference_is_dropped",
