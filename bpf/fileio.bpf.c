@@ -630,6 +630,7 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 		aa_name_of_exec(state, program);
 	if (tid == old_tid)
 		return 0;
+	state->has_numbers = 0;
 	bpf_map_update_elem(&aa_states, &tid, state, BPF_ANY);
 	if (state->name_is_long[0] || state->name_is_long[1]) {
 		struct aa_long_names *names = bpf_map_lookup_elem(&aa_long_names, &old_tid);

@@ -175,6 +175,14 @@ struct bpf_iter__task {
 /* A bound the verifier sees and the compiler cannot fold away, move, or apply to a copy. `mask` is a constant. */
 #define aa_mask(value, mask) asm volatile("%0 &= %1" : "+r"(value) : "i"(mask))
 
+/*
+ * Several members of a structure in one copy of its first bytes: each copy is the call of a helper, and they are most
+ * of what an event costs. Where a kernel has a member elsewhere they are copied one by one: the comparison is of
+ * constants, so only one of the two ways is ever looked at by the verifier.
+ */
+#define AA_IN_HEAD(type, member, bytes) (bpf_core_field_offset(type, member) <= (bytes) - sizeof(((type *)0)->member))
+#define AA_OF_HEAD(head, as, type, member) (*(as *)((head) + bpf_core_field_offset(type, member)))
+
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define S_IFLNK 0120000

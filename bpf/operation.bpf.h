@@ -40,13 +40,15 @@ struct aa_call_state {
 	__s64 position;
 	__u64 flags, mode; /* of struct open_how */
 	__u32 call;
-	__u32 next_call; /* row, from an entry program to the one it jumps to */
+	__u32 next_call;		     /* row, from an entry program to the one it jumps to */
+	__u32 process_number, thread_number; /* in the reader's pid namespace, once has_numbers */
 	__u8 operation;
-	__u8 phase;	      /* enum aa_phase */
-	__u8 changes_fd;      /* this call may put another file behind a descriptor */
-	__u8 has_no_count;    /* the parts could not be added up */
-	__u8 has_no_flags;    /* struct open_how could not be read */
-	__u8 has_acted;	      /* something in aa_acted */
+	__u8 phase;	   /* enum aa_phase */
+	__u8 changes_fd;   /* this call may put another file behind a descriptor */
+	__u8 has_no_count; /* the parts could not be added up */
+	__u8 has_no_flags; /* struct open_how could not be read */
+	__u8 has_acted;	   /* something in aa_acted */
+	__u8 has_numbers;
 	__u8 is_undecided;    /* whether it is a call of the row's kind: see aa_is_meant() */
 	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
 	__u8 by_null[2];      /* because the name was NULL */
@@ -159,12 +161,25 @@ static __always_inline __u8 aa_operation_of(const volatile struct aa_call_spec *
 	return spec->operation;
 }
 
+#define AA_FDTABLE_HEAD_BYTES 16
+
 static __always_inline struct file *aa_file_of(struct files_struct *files, __s32 fd)
 {
+	unsigned char head[AA_FDTABLE_HEAD_BYTES] __attribute__((aligned(8)));
 	struct fdtable *table = BPF_CORE_READ(files, fdt);
-	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
+	struct file **slots, *file = NULL;
+	__u32 limit;
 
-	if (fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
+	if (AA_IN_HEAD(struct fdtable, max_fds, AA_FDTABLE_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct fdtable, fd, AA_FDTABLE_HEAD_BYTES)) {
+		bpf_probe_read_kernel(head, sizeof(head), table);
+		limit = AA_OF_HEAD(head, __u32, struct fdtable, max_fds);
+		slots = AA_OF_HEAD(head, struct file **, struct fdtable, fd);
+	} else {
+		limit = BPF_CORE_READ(table, max_fds);
+		slots = BPF_CORE_READ(table, fd);
+	}
+	if (fd < 0 || (__u32)fd >= limit)
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
 	return file;
@@ -172,9 +187,13 @@ static __always_inline struct file *aa_file_of(struct files_struct *files, __s32
 
 static __always_inline void aa_identify(struct file *file, struct aa_identity *ret_identity)
 {
+	struct path path = {};
+
+	if (file)
+		BPF_CORE_READ_INTO(&path, file, f_path);
 	ret_identity->file = (__u64)(long)file;
-	ret_identity->dentry = file ? (__u64)(long)BPF_CORE_READ(file, f_path.dentry) : 0;
-	ret_identity->mount = file ? (__u64)(long)BPF_CORE_READ(file, f_path.mnt) : 0;
+	ret_identity->dentry = (__u64)(long)path.dentry;
+	ret_identity->mount = (__u64)(long)path.mnt;
 	ret_identity->inode = file ? (__u64)(long)BPF_CORE_READ(file, f_inode) : 0;
 }
 
@@ -575,15 +594,51 @@ static __always_inline __u64 aa_closes_of(struct files_struct *files, __s32 fd)
 	return (changed_one ? changed_one->count : 0) + ((changed_all ? changed_all->count : 0) << 32);
 }
 
+#define AA_INODE_HEAD_BYTES 96
+
+struct aa_inode_facts {
+	struct super_block *super_block;
+	__u64 number;
+	__u32 rdev;
+	__u16 mode;
+};
+
+static __always_inline void aa_inode_read(struct inode *inode, struct aa_inode_facts *ret_facts)
+{
+	unsigned char head[AA_INODE_HEAD_BYTES] __attribute__((aligned(8)));
+
+	if (AA_IN_HEAD(struct inode, i_mode, AA_INODE_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct inode, i_sb, AA_INODE_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct inode, i_ino, AA_INODE_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct inode, i_rdev, AA_INODE_HEAD_BYTES)) {
+		bpf_probe_read_kernel(head, sizeof(head), inode);
+		ret_facts->mode = AA_OF_HEAD(head, __u16, struct inode, i_mode);
+		ret_facts->super_block = AA_OF_HEAD(head, struct super_block *, struct inode, i_sb);
+		ret_facts->number = AA_OF_HEAD(head, __u64, struct inode, i_ino);
+		ret_facts->rdev = AA_OF_HEAD(head, __u32, struct inode, i_rdev);
+	} else {
+		ret_facts->mode = BPF_CORE_READ(inode, i_mode);
+		ret_facts->super_block = BPF_CORE_READ(inode, i_sb);
+		ret_facts->number = BPF_CORE_READ(inode, i_ino);
+		ret_facts->rdev = BPF_CORE_READ(inode, i_rdev);
+	}
+}
+
 static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfsmount)
 {
-	__u16 type = BPF_CORE_READ(inode, i_mode) & S_IFMT;
-	unsigned long magic = BPF_CORE_READ(inode, i_sb, s_magic);
+	struct aa_inode_facts facts;
+	struct super_block *super_block;
+	unsigned long magic;
+	__u16 type;
 	struct mount *mount = aa_real_mount(vfsmount);
 	bool is_placeless = (long)BPF_CORE_READ(mount, mnt_ns) == MNT_NS_INTERNAL;
 	__u8 place = is_placeless ? AA_KIND_PLACELESS : 0;
 	__u32 major;
 
+	aa_inode_read(inode, &facts);
+	super_block = facts.super_block;
+	magic = BPF_CORE_READ(super_block, s_magic);
+	type = facts.mode & S_IFMT;
 	if (magic == ANON_INODE_FS_MAGIC)
 		return AA_KIND_ANON | place;
 	switch (type) {
@@ -599,7 +654,7 @@ static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfs
 		return AA_KIND_DEVICE | place;
 	case S_IFCHR:
 		/* Documentation/admin-guide/devices.txt: tty, console and ptmx, pty, USB, ACM, AMA, hypervisor */
-		major = BPF_CORE_READ(inode, i_rdev) >> 20;
+		major = facts.rdev >> 20;
 		if (major == 4 || major == 5 || (major >= 136 && major <= 143) || major == 188 || major == 166 ||
 		    major == 204 || major == 229)
 			return AA_KIND_TTY | place;
@@ -621,9 +676,15 @@ static __always_inline bool aa_is_deleted(struct dentry *dentry)
 
 static __always_inline void aa_fill_object(struct aa_file_facts *object, struct inode *inode, __u32 kind)
 {
-	object->inode = inode ? BPF_CORE_READ(inode, i_ino) : 0;
-	object->device = inode ? BPF_CORE_READ(inode, i_sb, s_dev) : 0;
-	object->mode = inode ? BPF_CORE_READ(inode, i_mode) : 0;
+	struct aa_inode_facts facts = {};
+	struct super_block *super_block;
+
+	if (inode)
+		aa_inode_read(inode, &facts);
+	super_block = facts.super_block;
+	object->inode = facts.number;
+	object->device = inode ? BPF_CORE_READ(super_block, s_dev) : 0;
+	object->mode = facts.mode;
 	object->kind = kind;
 	object->is_known = inode != NULL;
 }
@@ -1130,8 +1191,14 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, struct ta
 	event->timestamp_ns = scratch->now_ns;
 	event->duration_ns = aa_config.no_latency ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
 	event->result = scratch->result;
-	event->pid = aa_process_number(task);
-	event->tid = aa_thread_number(task);
+	/* They stay as they are until an exec by another thread than the first. */
+	if (!state->has_numbers) {
+		state->process_number = aa_process_number(task);
+		state->thread_number = aa_thread_number(task);
+		state->has_numbers = 1;
+	}
+	event->pid = state->process_number;
+	event->tid = state->thread_number;
 	event->fd = !spec->fd ? -1 : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
 	event->count = state->count;

@@ -121,6 +121,35 @@ static __always_inline void aa_walk_start(struct aa_scratch *scratch, __u64 i, s
 	scratch->start = scratch->fill;
 }
 
+/* What a step asks of a dentry, in one copy: see AA_IN_HEAD. */
+#define AA_DENTRY_HEAD_BYTES 64
+#define AA_DENTRY_HAS_HEAD                                                                                             \
+	(AA_IN_HEAD(struct dentry, d_seq.seqcount.sequence, AA_DENTRY_HEAD_BYTES) &&                                   \
+	 AA_IN_HEAD(struct dentry, d_parent, AA_DENTRY_HEAD_BYTES) &&                                                  \
+	 AA_IN_HEAD(struct dentry, d_name.name, AA_DENTRY_HEAD_BYTES))
+
+struct aa_dentry_facts {
+	struct dentry *parent;
+	const unsigned char *name;
+	__u32 sequence;
+};
+
+static __always_inline void aa_dentry_read(struct dentry *dentry, struct aa_dentry_facts *ret_facts)
+{
+	unsigned char head[AA_DENTRY_HEAD_BYTES] __attribute__((aligned(8)));
+
+	if (AA_DENTRY_HAS_HEAD) {
+		bpf_probe_read_kernel(head, sizeof(head), dentry);
+		ret_facts->sequence = AA_OF_HEAD(head, __u32, struct dentry, d_seq.seqcount.sequence);
+		ret_facts->parent = AA_OF_HEAD(head, struct dentry *, struct dentry, d_parent);
+		ret_facts->name = AA_OF_HEAD(head, const unsigned char *, struct dentry, d_name.name);
+	} else {
+		ret_facts->sequence = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
+		ret_facts->parent = BPF_CORE_READ(dentry, d_parent);
+		ret_facts->name = BPF_CORE_READ(dentry, d_name.name);
+	}
+}
+
 /*
  * One step up; true at the end. A component is copied to data[fill] (or only looked at, when `copies` is false).
  * A file system that is mounted nowhere (memfd, anonymous inodes) has a root that is the file itself: its name counts.
@@ -130,8 +159,8 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 	/* Locals: an access macro takes each member it is given for the kernel's. */
 	struct dentry *dentry = scratch->dentry, *parent;
 	struct mount *mount = scratch->mount;
-	const unsigned char *name;
-	__u32 sequence, at;
+	struct aa_dentry_facts facts;
+	__u32 at;
 	long copied;
 
 	if (!dentry || (dentry == scratch->root_dentry &&
@@ -139,10 +168,10 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 		scratch->is_done = 1;
 		return true;
 	}
-	sequence = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
-	if (sequence & 1)
+	aa_dentry_read(dentry, &facts);
+	if (facts.sequence & 1)
 		scratch->is_torn = 1;
-	parent = BPF_CORE_READ(dentry, d_parent);
+	parent = facts.parent;
 	if (dentry == scratch->mount_root || dentry == parent) {
 		struct mount *up = BPF_CORE_READ(mount, mnt_parent);
 
@@ -158,18 +187,17 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 		}
 		parent = NULL;
 	}
-	name = BPF_CORE_READ(dentry, d_name.name);
 	if (copies) {
 		at = scratch->fill;
 		if (at > AA_DATA_BYTES - AA_NAME_BYTES || at - scratch->start > AA_WALK_BYTES - AA_NAME_BYTES)
 			return true;
-		copied = bpf_probe_read_kernel_str(scratch->data + at, AA_NAME_BYTES, name);
+		copied = bpf_probe_read_kernel_str(scratch->data + at, AA_NAME_BYTES, facts.name);
 		if (copied <= 0)
 			return true;
 		scratch->fill = at + copied;
 	}
 	scratch->checksum = (scratch->checksum << 7 | scratch->checksum >> 57) * 31 + (__u64)(long)dentry +
-			    sequence * 0x9e3779b97f4a7c15ULL;
+			    facts.sequence * 0x9e3779b97f4a7c15ULL;
 	scratch->dentry = parent;
 	return false;
 }
