@@ -21,6 +21,7 @@ import ctypes
 import mmap
 import os
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -63,6 +64,8 @@ NUMBERS = {
     "getpid": 39,
     "sendfile": 40,
     "socket": 41,
+    "sendmsg": 46,
+    "recvmsg": 47,
     "bind": 49,
     "socketpair": 53,
     "execve": 59,
@@ -135,6 +138,7 @@ NUMBERS = {
     "dup3": 292,
     "preadv": 295,
     "pwritev": 296,
+    "prlimit64": 302,
     "name_to_handle_at": 303,
     "open_by_handle_at": 304,
     "syncfs": 306,
@@ -147,8 +151,10 @@ NUMBERS = {
     "pwritev2": 328,
     "statx": 332,
     "move_mount": 429,
+    "pidfd_open": 434,
     "close_range": 436,
     "openat2": 437,
+    "pidfd_getfd": 438,
     "faccessat2": 439,
     "fchmodat2": 452,
     "setxattrat": 463,
@@ -399,6 +405,7 @@ class Script:
         self.steps: list[Step] = []
         self.numbers: list[int] = []
         self.holders = 0
+        self.inherited: list[socket.socket] = []  # the process has them, under the same numbers
         self.lists_at = _FILE.size
         self.steps_at = 0
         self.data_at = 0
@@ -526,6 +533,7 @@ class Running:
                 stdout=subprocess.DEVNULL,
                 cwd=cwd or area,
                 env=environment or {},
+                pass_fds=[each.fileno() for each in script.inherited],
                 start_new_session=True,
             )
         finally:
