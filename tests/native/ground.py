@@ -20,6 +20,7 @@ class Ground(NamedTuple):
     # Of a backend: operations by name whose entry it cannot be told, though the function is there.
     untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
+    components: int = 2_048  # a name of so many comes whole
 
 
 EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
@@ -36,6 +37,8 @@ GROUNDS = (
         inexact=("kprobe",),
         unnamed=("fentry",),
         untold=(("fentry", "chown"),),
+        # bpf_loop() came with 5.17.
+        components=256,
     ),
     Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
     Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),

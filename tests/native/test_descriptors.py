@@ -28,8 +28,8 @@ from tests.native.expected import (
 )
 from tests.native.ground import FIRST_OPS
 from tests.native.row_lists import DELETED, DIRECTORY, NO_FD, O_PATH, acts, kernel_is, later, now
-from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Address, Script, Step, Steps, Stored
-from tests.native.themes import Performed, Writer, perform
+from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps, Stored
+from tests.native.themes import Named, Performed, Themes, perform, stat_of, told
 
 _OPS = (*FIRST_OPS, "dup", "close", "chdir", "link")
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -42,21 +42,7 @@ _AT_EMPTY_PATH = 0x1000
 _MSG_CMSG_CLOEXEC = 0x40000000
 _NAMELESS = Seen("none")  # close_range names nothing
 
-THEMES: dict[str, Writer] = {}
-
-
-def _theme(write: Writer) -> Writer:
-    THEMES[write.__name__] = write
-    return write
-
-
-def _stat(steps: Steps, fd: Step | Stored | int) -> Step:
-    """Asks the kernel itself which file that is; not traced."""
-    return steps.call("fstat", fd, steps.script.buffer(144))
-
-
-def _told(status: Step) -> Identity:
-    return struct.unpack_from("=QQ", status.arguments[1].read())
+THEMES = Themes()
 
 
 def _identity(fd: int) -> Identity:
@@ -102,7 +88,7 @@ def _post(script: Script, *fds: int) -> int:
     return theirs.fileno()
 
 
-@_theme
+@THEMES.add
 def received_from_outside(script: Script, steps: Steps, home: Path) -> None:
     """By SCM_RIGHTS, opened before attach by a process that is not watched."""
     sent, gone, folder, moved = home / "sent", home / "gone", home / "folder", home / "moved"
@@ -153,7 +139,7 @@ def received_from_outside(script: Script, steps: Steps, home: Path) -> None:
     steps.call("close", mailbox, sees=FILTERED)
 
 
-@_theme
+@THEMES.add
 def received_in_place_of_another(script: Script, steps: Steps, home: Path) -> None:
     """What is received takes the lowest free number: the number of a file that was read before."""
     old, new = home / "old", home / "new"
@@ -171,7 +157,7 @@ def received_in_place_of_another(script: Script, steps: Steps, home: Path) -> No
     steps.call("close", fd, sees=file(new))
 
 
-@_theme
+@THEMES.add
 def received_from_a_child(script: Script, steps: Steps, home: Path) -> None:
     """Sender and receiver are both watched, and share the position."""
     path = home / "file"
@@ -192,7 +178,7 @@ def received_from_a_child(script: Script, steps: Steps, home: Path) -> None:
     steps.call("close", into.fd(0), sees=file(path))
 
 
-@_theme
+@THEMES.add
 def taken(script: Script, steps: Steps, home: Path) -> None:
     """By pidfd_getfd, from a process outside the tree and from one in it."""
     ours, theirs, gone = home / "ours", home / "theirs", home / "gone"
@@ -230,7 +216,7 @@ def taken(script: Script, steps: Steps, home: Path) -> None:
     steps.wait_children()
 
 
-@_theme
+@THEMES.add
 def put_over_another(script: Script, steps: Steps, home: Path) -> None:
     """dup2 and dup3 onto a number that is in use."""
     names = [home / name for name in "abc"]
@@ -271,7 +257,7 @@ def put_over_another(script: Script, steps: Steps, home: Path) -> None:
     steps.call("openat", one, "none", os.O_RDONLY, sees=relative(home / "two/none", error=errno.ENOENT))
 
 
-@_theme
+@THEMES.add
 def closed_by_the_range(script: Script, steps: Steps, home: Path) -> None:
     buffer = script.buffer(16)
     names = {number: home / f"at-{number}" for number in range(700, 706)}
@@ -308,7 +294,7 @@ def closed_by_the_range(script: Script, steps: Steps, home: Path) -> None:
     steps.call("read", fd, buffer, 1, sees=file(names[701], offset=0, moved=1))
 
 
-@_theme
+@THEMES.add
 def inherited_by_programs(script: Script, steps: Steps, home: Path) -> None:
     """What is open without O_CLOEXEC is the same file after an exec; what was open with it is none, or another."""
     kept, shut, folder = home / "kept", home / "shut", home / "folder"
@@ -357,7 +343,7 @@ def inherited_by_programs(script: Script, steps: Steps, home: Path) -> None:
     inherited(again)
 
 
-@_theme
+@THEMES.add
 def names_after_fchdir(script: Script, steps: Steps, home: Path) -> None:
     one, two, dead = home / "one", home / "two", home / "dead"
     for folder in (one, two, dead):
@@ -400,7 +386,7 @@ def names_after_fchdir(script: Script, steps: Steps, home: Path) -> None:
     opens("c", last / "c")
     # Into a folder that is there no more: nothing can be found in it but itself.
     nowhere = steps.call("openat", AT_FDCWD, dead, DIRECTORY, sees=lambda _: file(dead, kind="dir", of=held))
-    held = _stat(steps, nowhere)
+    held = stat_of(steps, nowhere)
     dead_is = now(dead)
     steps.call("unlinkat", AT_FDCWD, dead, AT_REMOVEDIR, sees=acts(as_passed(dead), dead_is, "dir"))
     steps.call("fchdir", nowhere, sees=file(dead, kind="dir", of=dead_is, path_flags=DELETED))
@@ -408,25 +394,7 @@ def names_after_fchdir(script: Script, steps: Steps, home: Path) -> None:
     steps.call("openat", AT_FDCWD, "x", os.O_RDONLY, sees=relative(dead / "x", error=errno.ENOENT))
 
 
-class _Named:
-    """What the kernel itself calls a descriptor, asked by the workload while it has it."""
-
-    def __init__(self, steps: Steps, number: int, of: Step | Identity, kind: str = "file") -> None:
-        self._text: Address = steps.script.buffer(512)
-        self._of, self._kind = of, kind
-        steps.call("readlink", f"/proc/self/fd/{number}", self._text, 511)
-
-    def __call__(self, **more: object) -> Callable[[int], Seen]:
-        def sees(_: int) -> Seen:
-            text = os.fsdecode(self._text.read().split(b"\0")[0])
-            name = text.removesuffix(" (deleted)")
-            flags = DELETED if name != text and self._kind == "file" else frozenset()
-            return file(name, of=self._of, kind=self._kind, path_flags=flags, **more)
-
-        return sees
-
-
-@_theme
+@THEMES.add
 def names_that_are_gone(script: Script, steps: Steps, home: Path) -> None:
     """Deleted files and memory files, opened again by /proc/self/fd/N."""
     path, folder = home / "gone", home / "folder"
@@ -437,28 +405,28 @@ def names_that_are_gone(script: Script, steps: Steps, home: Path) -> None:
     status: list[Step] = []
     first = lambda **more: lambda _: file(path, of=status[0], **more)  # noqa: E731
     fd = steps.call("openat", AT_FDCWD, path, _CREATE, 0o600, sees=first())
-    status.append(_stat(steps, fd))
+    status.append(stat_of(steps, fd))
     steps.call("dup2", fd, 600, sees=first())
     steps.call("write", 600, buffer, 4, sees=first(offset=0, moved=4))
-    steps.call("unlink", path, sees=acts(as_passed(path), lambda: _told(status[0])))
-    gone = _Named(steps, 600, status[0])
+    steps.call("unlink", path, sees=acts(as_passed(path), lambda: told(status[0])))
+    gone = Named(steps, 600)
     steps.call("write", fd, buffer, 4, sees=gone(offset=4, moved=4))
     # Another file by the same name: each is told as what it is.
     second = lambda **more: lambda _: file(path, of=status[1], **more)  # noqa: E731
     heir = steps.call("openat", AT_FDCWD, path, _CREATE, 0o600, sees=second())
-    status.append(_stat(steps, heir))
+    status.append(stat_of(steps, heir))
     steps.call("write", heir, buffer, 2, sees=second(offset=0, moved=2))
     again = steps.call("openat", AT_FDCWD, "/proc/self/fd/600", os.O_RDONLY, 0, sees=gone())
     steps.call("read", again, buffer, 16, sees=gone(offset=0, moved=8))
     steps.call("close", fd, sees=gone())
     steps.call("close", 600, sees=gone())
     steps.call("read", again, buffer, 16, sees=gone(offset=8, moved=0))
-    steps.call("unlink", path, sees=acts(as_passed(path), lambda: _told(status[1])))
+    steps.call("unlink", path, sees=acts(as_passed(path), lambda: told(status[1])))
     failed = as_passed("/proc/self/fd/600", error=errno.ENOENT)
     steps.call("openat", AT_FDCWD, "/proc/self/fd/600", os.O_RDONLY, sees=failed)
 
     memory = steps.call("memfd_create", b"some memory", 0)
-    held = _stat(steps, memory)
+    held = stat_of(steps, memory)
     in_memory = lambda **more: lambda _: file("/memfd:some memory", kind="memfd", of=held, **more)  # noqa: E731
     steps.call("dup2", memory, 601, sees=in_memory())
     steps.call("write", 601, buffer, 5, sees=in_memory(offset=0, moved=5))
@@ -491,18 +459,18 @@ def names_that_are_gone(script: Script, steps: Steps, home: Path) -> None:
     steps.call("openat", AT_FDCWD, "/proc/self/fd/604", os.O_WRONLY, sees=FILTERED)
 
 
-@_theme
+@THEMES.add
 def names_given_late(script: Script, steps: Steps, home: Path) -> None:
     """O_TMPFILE, with a name by linkat: through /proc/self/fd, and from the descriptor itself."""
     buffer = script.buffer(16)
     for number, way in ((610, "proc"), (611, "descriptor")):
         new = home / f"by-{way}"
-        sees: list[_Named] = []
+        sees: list[Named] = []
         fd = steps.call(
             "openat", AT_FDCWD, home, os.O_TMPFILE | os.O_RDWR, 0o600, sees=lambda i, sees=sees: sees[0]()(i)
         )
         steps.call("fcntl", fd, _F_DUPFD, number, sees=lambda i, sees=sees: sees[0]()(i))
-        sees.append(_Named(steps, number, _stat(steps, fd)))
+        sees.append(Named(steps, number))
         steps.call("write", fd, buffer, 4, sees=sees[0](offset=0, moved=4))
         old = f"/proc/self/fd/{number}"
         if way == "proc":
@@ -511,14 +479,14 @@ def names_given_late(script: Script, steps: Steps, home: Path) -> None:
         else:
             steps.call("linkat", fd, b"", AT_FDCWD, new, _AT_EMPTY_PATH, sees=linked(None, sees[0], new))
         # The open file has the name it had: so says the kernel, too.
-        after = _Named(steps, number, _stat(steps, fd))
+        after = Named(steps, number)
         steps.call("write", fd, buffer, 4, sees=after(offset=4, moved=4))
         steps.call("openat", AT_FDCWD, new, os.O_RDONLY, sees=file(new))
         steps.call("unlinkat", AT_FDCWD, old, 0, sees=as_passed(old, error=errno.EPERM))
         steps.call("openat", AT_FDCWD, old, os.O_RDONLY, sees=after())
 
 
-def linked(seen: Seen | None, old: _Named, new: Path) -> Callable[[int], Seen]:
+def linked(seen: Seen | None, old: Named, new: Path) -> Callable[[int], Seen]:
     """By kprobe and fentry it is told what was linked: a file of no name yet."""
 
     def sees(index: int) -> Seen:
