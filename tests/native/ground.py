@@ -21,13 +21,14 @@ class Ground(NamedTuple):
     untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
     components: int = 2_048  # a name of so many comes whole
+    file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
 
 
 EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.
 GROUNDS = (
-    Ground("native", "this machine's", ("tracepoint",)),
+    Ground("native", "this machine's", ("tracepoint",), file_systems=("tmpfs", "overlay")),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
     # Its trampolines do not pass structures on, and security_path_chown() takes two.
     Ground(

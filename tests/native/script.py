@@ -281,6 +281,8 @@ class Steps:
         self.started_by: Steps | None = None
         self.is_thread = False
         self.parent: Step | None = None  # a getppid step, where it is not who started it
+        # Of a thread that calls itself otherwise than the tracer does: a readlink step of /proc/thread-self there.
+        self.told_apart: Step | None = None
 
     def call(self, name: str, *arguments: Any, sees: object = None, repeat: int = 1) -> Step:
         """A system call, by its raw entry."""
@@ -365,11 +367,11 @@ class Steps:
     @property
     def tid(self) -> int:
         """The thread's id, of its last run."""
-        return self._fields()[2]
+        return self._fields()[2] if self.told_apart is None else self._numbers()[1]
 
     @property
     def pid(self) -> int:
-        return self._fields()[3]
+        return self._fields()[3] if self.told_apart is None else self._numbers()[0]
 
     @property
     def ppid(self) -> int:
@@ -379,6 +381,12 @@ class Steps:
         if self.started_by is None:
             return os.getpid()
         return self.started_by.ppid if self.is_thread else self.started_by.pid
+
+    def _numbers(self) -> tuple[int, int]:
+        """Process and thread."""
+        assert self.told_apart is not None
+        pid, tid = self.told_apart.arguments[1].read().rstrip(b"\0").split(b"/task/")
+        return int(pid), int(tid)
 
     def _fields(self) -> tuple[int, ...]:
         return _LIST.unpack_from(self.script.memory, self.script.lists_at + self.index * _LIST.size)
