@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import NamedTuple, NoReturn
 
 import pytest
@@ -95,6 +96,9 @@ REQUIRED = os.environ.get("AA_FILEIO_REQUIRE") == "1"
 
 # Nothing may take as long as this; no test passes or fails by being quicker or slower.
 HANG_SECONDS = 300.0 if GUEST else 60.0
+
+# Open at once by one process. Natively no more than the hard limit, which root may not raise on every machine.
+DESCRIPTORS = 60_000 if GUEST else min(60_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def scaled(native: int, guest: int) -> int:

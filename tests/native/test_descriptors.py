@@ -7,6 +7,7 @@ import array
 import dataclasses
 import errno
 import os
+import resource
 import socket
 import struct
 from collections.abc import Callable
@@ -26,10 +27,11 @@ from tests.native.expected import (
     nameless,
     relative,
 )
-from tests.native.ground import FIRST_OPS
+from tests.native.ground import DESCRIPTORS, FIRST_OPS, scaled
 from tests.native.row_lists import DELETED, DIRECTORY, NO_FD, O_PATH, acts, kernel_is, later, now
 from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps, Stored
 from tests.native.themes import Named, Performed, Themes, perform, stat_of, told
+from tests.native.tracing import check_trace
 
 _OPS = (*FIRST_OPS, "dup", "close", "chdir", "link")
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -517,3 +519,53 @@ def test_ledger(backend: str, performed: Performed) -> None:
     performed.check_no_stranger()
     assert any(isinstance(step.sees, Filtered) for step in performed.script.ordered())
     check_script_ledger(performed.script, performed.result.stats, backend)
+
+
+def test_very_many(backend: str, area: Path) -> None:
+    """As many as a process may have: the table of them grows under a thread that reads, and is told to the end."""
+    script = Script()
+    main, thread, child, program = script.main, script.list(), script.list(), script.list()
+    buffer = script.buffer(16)
+    main.hold()
+    main.call("prlimit64", 0, resource.RLIMIT_NOFILE, script.buffer(struct.pack("=QQ", DESCRIPTORS, DESCRIPTORS)), 0)
+    steady = area / "steady"
+    steady.write_bytes(b"steady")
+    first = main.call("openat", AT_FDCWD, steady, os.O_RDONLY, sees=file(steady))
+    main.thread(thread)
+    # From 64 on its table is made anew each time that it is too small.
+    thread.call("read", first, buffer, 0, sees=file(steady, offset=0, moved=0), repeat=scaled(50_000, 3_000))
+    groups = 40
+    each = (DESCRIPTORS - 4) // groups
+    opened, twins = [], []
+    for number in range(groups):
+        path = area / f"file-{number}"
+        path.write_bytes(b"0123456789")
+        opened.append(main.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path)))
+        more = each - 1 + ((DESCRIPTORS - 4) % groups if number == groups - 1 else 0)
+        twins.append(main.call("dup", opened[-1], repeat=more))
+        main.call("read", twins[-1], buffer, 3, sees=file(path, offset=0, moved=3))
+    # There is no room for one more.
+    main.call("openat", AT_FDCWD, steady, os.O_RDONLY, sees=as_passed(steady, error=errno.EMFILE))
+    main.wait_thread(thread)
+
+    def work(by: Steps, offset: int) -> None:
+        for number in range(groups):
+            path = area / f"file-{number}"
+            for index, fd in enumerate((opened[number], twins[number])):
+                by.call("read", fd, buffer, 1, sees=file(path, offset=offset + index, moved=1))
+        by.call("read", DESCRIPTORS - 1, buffer, 0, sees=file(path, offset=offset + 2, moved=0))
+        by.call("read", DESCRIPTORS, buffer, 0, sees=nameless(errno.EBADF))
+
+    work(main, 3)
+    main.fork(child)
+    work(child, 5)
+    child.call("close_range", first, 0xFFFFFFFF, 0)
+    child.call("read", DESCRIPTORS - 1, buffer, 0, sees=nameless(errno.EBADF))
+    again = child.call("openat", AT_FDCWD, steady, os.O_RDONLY, sees=file(steady))
+    main.wait_children()
+    main.exec(program)
+    work(program, 7)
+    check_trace(script, area, backend)
+    assert first.result == again.result == 3
+    assert [step.result for step in opened] == [4 + each * number for number in range(groups)]
+    assert twins[-1].result == DESCRIPTORS - 1
