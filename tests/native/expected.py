@@ -7,7 +7,7 @@ import functools
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,6 +154,13 @@ _OPERATIONS = {
     }.items()
     for call in calls.split()
 }
+
+
+def calls_of(operations: Collection[str]) -> frozenset[str]:
+    """What is traced when these operations are asked for."""
+    asked = {call for call, operation in _OPERATIONS.items() if operation in operations}
+    return frozenset(asked | ({"unlinkat"} if "rmdir" in operations else set()))
+
 
 # Of these the result is a new descriptor, and of those a number of bytes.
 _RETURNS_FD = {"openat", "open", "creat", "openat2", "open_by_handle_at", "memfd_create"}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import NamedTuple, NoReturn
 
 import pytest
@@ -20,6 +21,8 @@ class Ground(NamedTuple):
     # Of a backend: operations by name whose entry it cannot be told, though the function is there.
     untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
+    components: int = 2_048  # a name of so many comes whole
+    file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
 
 
 # Compilers of the kernel side, besides the one that the other tests' build is by: the Makefile's COMPILERS, in build/.
@@ -29,7 +32,7 @@ EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING") == "1"
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.
 GROUNDS = (
-    Ground("native", "this machine's", ("tracepoint",)),
+    Ground("native", "this machine's", ("tracepoint",), file_systems=("tmpfs", "overlay")),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
     # Its trampolines do not pass structures on, and security_path_chown() takes two.
     Ground(
@@ -39,6 +42,8 @@ GROUNDS = (
         inexact=("kprobe",),
         unnamed=("fentry",),
         untold=(("fentry", "chown"),),
+        # bpf_loop() came with 5.17.
+        components=256,
     ),
     Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
     Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),
@@ -97,6 +102,9 @@ REQUIRED = os.environ.get("AA_FILEIO_REQUIRE") == "1"
 
 # Nothing may take as long as this; no test passes or fails by being quicker or slower.
 HANG_SECONDS = 300.0 if GUEST else 60.0
+
+# Open at once by one process. Natively no more than the hard limit, which root may not raise on every machine.
+DESCRIPTORS = 60_000 if GUEST else min(60_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 def scaled(native: int, guest: int) -> int:

@@ -21,6 +21,7 @@ import ctypes
 import mmap
 import os
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -63,6 +64,8 @@ NUMBERS = {
     "getpid": 39,
     "sendfile": 40,
     "socket": 41,
+    "sendmsg": 46,
+    "recvmsg": 47,
     "bind": 49,
     "socketpair": 53,
     "execve": 59,
@@ -135,6 +138,7 @@ NUMBERS = {
     "dup3": 292,
     "preadv": 295,
     "pwritev": 296,
+    "prlimit64": 302,
     "name_to_handle_at": 303,
     "open_by_handle_at": 304,
     "syncfs": 306,
@@ -147,8 +151,10 @@ NUMBERS = {
     "pwritev2": 328,
     "statx": 332,
     "move_mount": 429,
+    "pidfd_open": 434,
     "close_range": 436,
     "openat2": 437,
+    "pidfd_getfd": 438,
     "faccessat2": 439,
     "fchmodat2": 452,
     "setxattrat": 463,
@@ -275,6 +281,8 @@ class Steps:
         self.started_by: Steps | None = None
         self.is_thread = False
         self.parent: Step | None = None  # a getppid step, where it is not who started it
+        # Of a thread that calls itself otherwise than the tracer does: a readlink step of /proc/thread-self there.
+        self.told_apart: Step | None = None
 
     def call(self, name: str, *arguments: Any, sees: object = None, repeat: int = 1) -> Step:
         """A system call, by its raw entry."""
@@ -359,11 +367,11 @@ class Steps:
     @property
     def tid(self) -> int:
         """The thread's id, of its last run."""
-        return self._fields()[2]
+        return self._fields()[2] if self.told_apart is None else self._numbers()[1]
 
     @property
     def pid(self) -> int:
-        return self._fields()[3]
+        return self._fields()[3] if self.told_apart is None else self._numbers()[0]
 
     @property
     def ppid(self) -> int:
@@ -373,6 +381,12 @@ class Steps:
         if self.started_by is None:
             return os.getpid()
         return self.started_by.ppid if self.is_thread else self.started_by.pid
+
+    def _numbers(self) -> tuple[int, int]:
+        """Process and thread."""
+        assert self.told_apart is not None
+        pid, tid = self.told_apart.arguments[1].read().rstrip(b"\0").split(b"/task/")
+        return int(pid), int(tid)
 
     def _fields(self) -> tuple[int, ...]:
         return _LIST.unpack_from(self.script.memory, self.script.lists_at + self.index * _LIST.size)
@@ -399,6 +413,7 @@ class Script:
         self.steps: list[Step] = []
         self.numbers: list[int] = []
         self.holders = 0
+        self.inherited: list[socket.socket] = []  # the process has them, under the same numbers
         self.lists_at = _FILE.size
         self.steps_at = 0
         self.data_at = 0
@@ -526,6 +541,7 @@ class Running:
                 stdout=subprocess.DEVNULL,
                 cwd=cwd or area,
                 env=environment or {},
+                pass_fds=[each.fileno() for each in script.inherited],
                 start_new_session=True,
             )
         finally:

@@ -11,58 +11,89 @@ from pathlib import Path
 import pytest
 
 from aa_fileio import KprobeManager
-from tests.native.expected import as_passed, check_ledger, file, nameless, relative
+from tests.native.expected import (
+    as_passed,
+    check_events,
+    check_ledger,
+    check_results,
+    file,
+    nameless,
+    performed,
+    relative,
+    sightings,
+)
 from tests.native.ground import FIRST_OPS, scaled
-from tests.native.script import AT_FDCWD, Script
-from tests.native.tracing import read_to_end
+from tests.native.row_lists import DIRECTORY, acts, now
+from tests.native.script import AT_FDCWD, RENAME_EXCHANGE, Script, Steps
+from tests.native.tracing import check_trace, read_to_end, trace
 
 _ENDLESS = 1 << 60
 
 
-def _movers(area: Path) -> tuple[Script, int]:
-    """A process that moves one folder to and fro between two parents, under another name each time."""
-    script = Script()
+def _move(area: Path, script: Script, by: Steps) -> int:
+    """One folder is moved to and fro between two parents, under another name each time, until the flag is set."""
     stop = script.flag()
-    main, body = script.main, script.list()
-    main.hold()
+    body = script.list()
     one, two = area / "parent-x" / "first-name", area / "parent-y" / "another-and-longer-name-than-fits-into-a-dentry"
     body.call("rename", one, two, sees=as_passed(one, two))
     body.call("rename", two, one, sees=as_passed(two, one))
-    main.repeat(body, _ENDLESS, until=stop)
-    return script, stop
+    by.repeat(body, _ENDLESS, until=stop)
+    return stop
 
 
-def test_working_directory_is_moved(backend: str, area: Path) -> None:
+@pytest.mark.parametrize("mover", ["stranger", "child"])
+def test_working_directory_is_moved(backend: str, area: Path, mover: str) -> None:
     """Both its name and its parent change in one rename: a name of the one below the other never was."""
     for parent in ("parent-x", "parent-y"):
         (area / parent).mkdir()
     here = area / "parent-x" / "first-name"
+    there = area / "parent-y" / "another-and-longer-name-than-fits-into-a-dentry"
     (here / "deep" / "deeper").mkdir(parents=True)
     (here / "deep" / "deeper" / "file").write_bytes(b"")
-    there = area / "parent-y" / "another-and-longer-name-than-fits-into-a-dentry"
     times = scaled(20_000, 2_000)
     script = Script()
-    steps, body = script.main, script.list()
+    steps, body, child = script.main, script.list(), script.list()
     steps.call("chdir", here / "deep" / "deeper")
     handle = steps.call("openat", AT_FDCWD, ".", os.O_RDONLY | os.O_DIRECTORY, sees=file("/", kind="dir"))
     steps.hold()
+    strange = Script()
+    strange.main.hold()
+    if mover == "stranger":
+        stop = _move(area, strange, strange.main)
+    else:
+        begun = script.flag()
+        steps.fork(child)
+        child.add(begun, 1)
+        steps.wait(begun, 1)
+        stop = _move(area, script, child)
     body.call("unlink", "none", sees=relative("/", error=errno.ENOENT))
     body.call("renameat2", handle, "none", handle, "new", 0, sees=relative("/", "/", error=errno.ENOENT))
     fd = body.call("openat", handle, "file", os.O_RDONLY, sees=file("/"))
     body.call("read", fd, script.buffer(1), 1, sees=file("/"))
     body.call("close", fd)
     steps.repeat(body, times)
+    if mover == "child":
+        steps.add(stop, 1)
+        steps.wait_children()
     steps.call("unlink", b"", sees=nameless(errno.ENOENT))
-    mover, stop = _movers(area)
-    with mover.start(area) as moving, script.start(area) as running:
+    with strange.start(area) as moving, script.start(area) as running:
         with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
             moving.go()
             running.go()
             events = read_to_end(manager)
             running.finish()
-        mover.raise_flag(stop)
+        if mover == "stranger":
+            strange.raise_flag(stop)
         moving.finish()
-        assert mover.ordered()[-1].done > 10
+        moves = [event for event in events if event.pid != running.pid]
+        events = [event for event in events if event.pid == running.pid]
+        if mover == "child":
+            # Nobody else moves anything: its own names are certain, each in its turn.
+            ways = [(str(here), str(there), 0), (str(there), str(here), 0)]
+            assert len(moves) > 10
+            wanted = ways * (len(moves) // 2)
+            assert [(event.path, event.new_path, event.errno) for event in moves] == wanted
+            assert {str(event.path_source) for event in moves} <= {"as_passed", "dentry"}
         roots = [f"{folder}/deep/deeper" for folder in (here, there)]
         allowed = {
             "unlink": {f"{root}/none" for root in roots},
@@ -85,7 +116,86 @@ def test_working_directory_is_moved(backend: str, area: Path) -> None:
         # Both names were met, and not every name was given up.
         assert {event.path for event in events if event.op == "read"} >= allowed["read"]
         assert sources["file"] + sources["dir_and_name"] > times
-        check_ledger(manager.stats, backend, performed=4 * times + 1, delivered=4 * times + 1)
+        assert len(events) == 4 * times + 1
+        if mover == "stranger":
+            assert not moves
+            assert strange.ordered()[-1].done > 10
+            check_ledger(manager.stats, backend, performed=4 * times + 1, delivered=4 * times + 1)
+        else:
+            # The very first was before the attach.
+            expected = performed(script) - 1
+            assert len(events) + len(moves) == expected
+            check_ledger(manager.stats, backend, performed=expected, delivered=expected)
+
+
+@pytest.mark.parametrize("mover", ["stranger", "child"])
+def test_folders_are_moved_between_calls(backend: str, area: Path, mover: str) -> None:
+    """A parent, its parent, the folder itself and the file move in turn: each next call has the name of its moment."""
+    script = Script()
+    main, other = script.main, script.list()
+    turn, moved = script.flag(), script.flag()
+    main.hold()
+    names = [
+        (area / "a/b/c", "file"),
+        (area / "A/b/c", "file"),
+        (area / "A/B/c", "file"),
+        (area / "B/c", "file"),
+        (area / "c", "file"),
+        (area / "x/deep/deeper/c", "file"),
+        (area / "x/deep/deeper/c", "renamed"),
+        (area / "x/deep/deeper/y", "renamed"),  # by an exchange
+    ]
+    moves = [
+        (area / "a", area / "A", 0),
+        (area / "A/b", area / "A/B", 0),
+        (area / "A/B", area / "B", 0),
+        (area / "B/c", area / "c", 0),
+        (area / "c", area / "x/deep/deeper/c", 0),
+        (names[6][0] / "file", names[6][0] / "renamed", 0),
+        (names[6][0], names[7][0], RENAME_EXCHANGE),
+    ]
+    folder = names[0][0]
+    folder.mkdir(parents=True)
+    names[7][0].mkdir(parents=True)
+    (folder / "file").write_bytes(b"0123456789")
+    is_folder, is_file = now(folder), now(folder / "file")
+    moved_is = [now(area / "a"), now(area / "a/b"), now(area / "a/b"), is_folder, is_folder, is_file, is_folder]
+    place = main.call("openat", AT_FDCWD, folder, DIRECTORY, sees=file(folder, kind="dir", of=is_folder))
+    fd = main.call("openat", AT_FDCWD, folder / "file", os.O_RDONLY, sees=file(folder / "file", of=is_file))
+    main.call("chdir", folder)
+    main.fork(other)
+    for round_, (folder, name) in enumerate(names):
+        path = folder / name
+        main.call("read", fd, script.buffer(1), 1, sees=file(path, of=is_file, offset=round_, moved=1))
+        for start in (AT_FDCWD, place):
+            again = main.call("openat", start, name, os.O_RDONLY, sees=file(path, of=is_file))
+            main.call("close", again)
+            main.call("openat", start, ".", DIRECTORY, sees=file(folder, kind="dir", of=is_folder))
+            main.call("unlinkat", start, "none", 0, sees=relative(folder / "none", error=errno.ENOENT))
+        to, back = relative(path, folder / "other"), relative(folder / "other", path)
+        main.call("renameat2", place, name, AT_FDCWD, "other", 0, sees=acts(to, is_file))
+        main.call("rename", "other", name, sees=acts(back, is_file))
+        if round_:
+            before = names[round_ - 1][0] / names[round_ - 1][1]
+            main.call("openat", AT_FDCWD, before, os.O_RDONLY, sees=as_passed(before, error=errno.ENOENT))
+        if round_ < len(moves):
+            old, new, flags = moves[round_]
+            main.add(turn, 1)
+            other.wait(turn, round_ + 1)
+            seen = acts(as_passed(old, new), moved_is[round_], "file" if moved_is[round_] == is_file else "dir")
+            other.call("renameat2", AT_FDCWD, old, AT_FDCWD, new, flags, sees=seen)
+            other.add(moved, 1)
+            main.wait(moved, round_ + 1)
+    main.wait_children()
+    if mover == "child":
+        check_trace(script, area, backend)
+        return
+    # The process that moves them is not watched.
+    result = trace(script, area, backend, follow=False)
+    check_results(script)
+    check_events(script, result.events, [main])
+    expected = len(list(sightings(main)))
+    check_ledger(result.stats, backend, performed=expected, delivered=expected)
 
 
 @pytest.mark.parametrize("start", ["working-directory", "descriptor"])

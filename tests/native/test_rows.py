@@ -5,24 +5,15 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from aa_fileio import SYSCALLS, Kind, KprobeManager, Op
-from tests.native.expected import (
-    Filtered,
-    Seen,
-    Unseen,
-    check_events,
-    check_results,
-    check_script_ledger,
-    flag_names,
-)
+from tests.native.expected import Filtered, Seen, Unseen, check_script_ledger, flag_names
 from tests.native.row_lists import LISTS, MAYBE_MISSING, kernel_has
-from tests.native.script import NUMBERS, Script, Steps
-from tests.native.tracing import Trace, trace
+from tests.native.script import NUMBERS, Script
+from tests.native.themes import Performed, perform
 
 ROWS = {row.name for row in SYSCALLS}
 # Rows that no list can drive with success, or with failure, on any of the kernels; each with its reason.
@@ -30,55 +21,24 @@ NEVER_SUCCEEDS: dict[str, str] = {}
 NEVER_FAILS: dict[str, str] = {}
 
 
-@dataclass(frozen=True)
-class Performed:
-    """The one trace, and which lists each theme has."""
-
-    script: Script
-    lists: dict[str, list[Steps]]
-    result: Trace
-
-
 _traced: dict[str, Performed] = {}
-
-
-def _perform(backend: str, folder: Path) -> Performed:
-    """Each list is a process of its own, one after the other; a list may have helpers."""
-    script = Script(traced=ROWS)
-    script.main.hold()
-    lists = {}
-    for theme, write in LISTS.items():
-        home = folder / theme
-        home.mkdir()
-        first = len(script.lists)
-        steps = script.list()
-        script.main.fork(steps)
-        write(script, steps, home)
-        script.main.wait_children()
-        lists[theme] = script.lists[first:]
-    result = trace(script, folder, backend, ops=list(Op), kinds=list(Kind))
-    return Performed(script, lists, result)
 
 
 @pytest.fixture
 def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
     if backend not in _traced:
-        _traced[backend] = _perform(backend, Path(os.path.realpath(tmp_path_factory.mktemp("rows"))))
+        folder = Path(os.path.realpath(tmp_path_factory.mktemp("rows")))
+        _traced[backend] = perform(LISTS, ROWS, backend, folder, ops=list(Op), kinds=list(Kind))
     return _traced[backend]
 
 
 @pytest.mark.parametrize("theme", LISTS)
 def test_theme(performed: Performed, theme: str) -> None:
-    """Results as foreseen; each event in order and in every field."""
-    lists = performed.lists[theme]
-    check_results(performed.script, lists)
-    threads = {steps.tid for steps in lists}
-    check_events(performed.script, [event for event in performed.result.events if event.tid in threads], lists)
+    performed.check(theme)
 
 
 def test_nobody_else_is_seen(performed: Performed) -> None:
-    threads = {steps.tid for lists in performed.lists.values() for steps in lists}
-    assert [event for event in performed.result.events if event.tid not in threads] == []
+    performed.check_no_stranger()
 
 
 def test_ledger(backend: str, performed: Performed) -> None:

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Many lists under one attach: each theme is a process of its own, one after the other, and a test of its own."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.native.expected import Identity, Seen, check_events, check_results, file
+from tests.native.script import Address, Script, Step, Steps, Stored
+from tests.native.tracing import Trace, trace
+
+Writer = Callable[[Script, Steps, Path], None]
+_DELETED = frozenset({"deleted"})
+
+
+class Themes(dict[str, Writer]):
+    """By the names of the functions that write them."""
+
+    def add(self, write: Writer) -> Writer:
+        self[write.__name__] = write
+        return write
+
+
+def stat_of(steps: Steps, fd: Step | Stored | int) -> Step:
+    """The workload asks the kernel which file that is."""
+    return steps.call("fstat", fd, steps.script.buffer(144))
+
+
+def told(stat: Step) -> Identity:
+    """What it was told."""
+    return struct.unpack_from("=QQ", stat.arguments[1].read())
+
+
+class Named:
+    """What the kernel itself calls a descriptor, asked by the workload while it has it."""
+
+    def __init__(self, steps: Steps, number: int, kind: str = "file") -> None:
+        self._text: Address = steps.script.buffer(512)
+        self._of, self._kind = stat_of(steps, number), kind
+        steps.call("readlink", f"/proc/self/fd/{number}", self._text, 511)
+
+    @property
+    def name(self) -> str:
+        return os.fsdecode(self._text.read().split(b"\0")[0])
+
+    def __call__(self, **more: Any) -> Callable[[int], Seen]:
+        def sees(_: int) -> Seen:
+            name = self.name.removesuffix(" (deleted)")
+            flags = _DELETED if name != self.name else frozenset()
+            return file(name, of=self._of, kind=self._kind, path_flags=flags, **more)
+
+        return sees
+
+
+@dataclass(frozen=True)
+class Performed:
+    """The one trace, and which lists each theme has."""
+
+    script: Script
+    lists: dict[str, list[Steps]]
+    result: Trace
+
+    def check(self, theme: str) -> None:
+        """Results as foreseen; each event in order and in every field."""
+        lists = self.lists[theme]
+        check_results(self.script, lists)
+        threads = {steps.tid for steps in lists}
+        check_events(self.script, [event for event in self.result.events if event.tid in threads], lists)
+
+    def check_no_stranger(self) -> None:
+        threads = {steps.tid for steps in self.script.lists}
+        assert [event for event in self.result.events if event.tid not in threads] == []
+
+
+def perform(
+    themes: Mapping[str, Writer], traced: Collection[str], backend: str, folder: Path, **options: Any
+) -> Performed:
+    """A theme has a folder of its own, and may have helpers."""
+    script = Script(traced=traced)
+    script.main.hold()
+    lists = {}
+    for theme, write in themes.items():
+        home = folder / theme
+        home.mkdir()
+        first = len(script.lists)
+        steps = script.list()
+        script.main.fork(steps)
+        write(script, steps, home)
+        script.main.wait_children()
+        lists[theme] = script.lists[first:]
+    return Performed(script, lists, trace(script, folder, backend, **options))
