@@ -334,6 +334,16 @@ def _asked(step: Step, seen: Seen) -> dict[str, Any]:
     return asked
 
 
+@functools.cache
+def _begins_elsewhere(steps: Steps) -> bool:
+    """Whoever started this list had left our mounts or our root directory by then."""
+    starts = ("thread", "fork", "vfork_exec", "spawn", "exec")
+    for step in steps.script.steps:
+        if step.name in starts and step.arguments[0] == steps.index:
+            return _has_other_root(step)
+    return False
+
+
 def _has_other_root(step: Step) -> bool:
     """By the calls so far: its thread has left our mounts, or our root directory."""
     for each in step.steps.steps:
@@ -342,8 +352,18 @@ def _has_other_root(step: Step) -> bool:
         if each.name == "chroot" and each.result == 0 and each.arguments[0] != b"/":
             return True
         if each is step:
-            return False
-    return False
+            break
+    return _begins_elsewhere(step.steps)
+
+
+def _start_of(step: Step, path: object, raw: str) -> tuple[object, object]:
+    """Device and inode of the directory that the name starts from, if we see it, and at the same place still."""
+    if _has_other_root(step):
+        return SOMETHING, SOMETHING
+    try:
+        return identity(Path(str(path).removesuffix(raw)))
+    except OSError:
+        return SOMETHING, SOMETHING
 
 
 def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
@@ -380,7 +400,7 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
             device = inode = kind = SOMETHING
     if source in ("as_passed", "dir_and_name") and device is None and raw and not raw.startswith("/") and path:
         # The object is not known, but the directory that its name starts from.
-        device, inode = identity(seen.start or Path(path.removesuffix(raw)))
+        device, inode = identity(seen.start) if seen.start else _start_of(step, path, raw)
     if step.name == "chdir" and not seen.error:
         # Every backend can ask afterwards which directory it is now.
         source, path = "dentry", os.path.realpath(str(path))
