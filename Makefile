@@ -70,7 +70,8 @@ test-unit: build .venv/.packages-test ## unit and contract tests, of the C core 
 	mkdir -p $(REPORTS)
 	$(MAKE) --no-print-directory -C tests/core >$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
 		cat $(REPORTS)/test-unit-core.log; \
-		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml && exit $$core
+		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml; python=$$?; \
+		$(PYTEST) tests/consumers --junitxml=$(REPORTS)/test-unit-consumers.xml && exit $$((core | python))
 
 .PHONY: test-native
 test-native: build .venv/.packages-test ## real probes on this machine's kernel (root)

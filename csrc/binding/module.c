@@ -226,7 +226,8 @@ static int module_exec(PyObject *module)
 	if (!state->managers || fill_tables(state) < 0 ||
 	    add_type(module, &aa_manager_spec, &state->manager_type) < 0 ||
 	    add_type(module, &aa_event_spec, &state->event_type) < 0 ||
-	    add_type(module, &aa_held_spec, &state->held_type) < 0)
+	    add_type(module, &aa_held_spec, &state->held_type) < 0 ||
+	    add_type(module, &aa_batch_spec, &state->batch_type) < 0)
 		return -1;
 
 	match_args = Py_BuildValue("(ss)", "op", "path");
@@ -246,6 +247,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->manager_type);
 	Py_VISIT(state->event_type);
 	Py_VISIT(state->held_type);
+	Py_VISIT(state->batch_type);
 	Py_VISIT(state->managers);
 	Py_VISIT(state->flag_class);
 	Py_VISIT(state->stats_class);
@@ -274,6 +276,7 @@ static int module_clear(PyObject *module)
 	Py_CLEAR(state->manager_type);
 	Py_CLEAR(state->event_type);
 	Py_CLEAR(state->held_type);
+	Py_CLEAR(state->batch_type);
 	Py_CLEAR(state->managers);
 	clear_members(state->operations, AA_OPERATION_LIMIT);
 	clear_members(state->kinds, AA_KIND_LIMIT);

@@ -523,6 +523,11 @@ enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_ev
 	return over ? AA_PEEK_END : AA_PEEK_EMPTY;
 }
 
+int64_t aa_session_boottime_to_realtime_ns(const struct aa_session *session)
+{
+	return (int64_t)session->boottime_to_realtime_ns;
+}
+
 void aa_session_advance(struct aa_session *session)
 {
 	aa_event_queue_advance(session->queue);

@@ -151,6 +151,12 @@ enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_ev
 	return AA_PEEK_END;
 }
 
+int64_t aa_session_boottime_to_realtime_ns(const struct aa_session *session)
+{
+	(void)session;
+	return 0;
+}
+
 void aa_session_advance(struct aa_session *session)
 {
 	(void)session;

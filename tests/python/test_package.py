@@ -23,7 +23,7 @@ from aa_fileio import BackendUnavailable, FileIOError, Op, PathFlag, PermissionD
 def test_everything_public_is_there_and_nothing_else() -> None:
     for name in aa_fileio.__all__:
         assert getattr(aa_fileio, name) is not None
-    for later in ("EventBatch", "EventsLost", "Recording", "available"):
+    for later in ("EventsLost", "Recording", "available"):
         assert not hasattr(aa_fileio, later)
 
 
