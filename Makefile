@@ -26,7 +26,7 @@ endif
 BIN := .venv/bin
 REPORTS := build/reports
 SOURCES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch])) setup.py pyproject.toml
-C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch]))
+C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch] benchmarks/*.[ch]))
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh tests/kernels/*.sh examples/*.sh)
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 

@@ -251,7 +251,7 @@ class KprobeManager:
     def read_batch(self, timeout: float | None = None, max_events: int | None = None) -> EventBatch | None:
         """As poll(), but the events come as columns: an empty batch on time-out, None at the end of the stream.
 
-        At most `max_events`, or without it 65536, but not more than a batch can hold: two gigabytes of different names.
+        At most `max_events`, or without it 8192, but not more than a batch can hold: two gigabytes of different names.
         When memory runs short the batch holds what had room, and the rest is still queued; MemoryError if that is
         nothing.
         """

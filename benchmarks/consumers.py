@@ -4,8 +4,8 @@
     python benchmarks/consumers.py [--events 400000] [--rounds 9]
 
 No kernel and no privilege: benchmarks/full_queue.c fills the real queue. What is compared is measured in turn, round by
-round, in one process; the reference is one call of a Python function by ctypes for each event, with three fields read, as
-tools do it that are written in Python over a C library.
+round, in one process, in CPU time of the reading thread. The reference is one call of a Python function by ctypes for
+each event, with three fields read, as tools do it that are written in Python over a C library.
 """
 
 from __future__ import annotations
@@ -26,8 +26,26 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # As setup.py and CPython's own flags build the extension.
-CFLAGS = ["-std=c11", "-O3", "-DNDEBUG", "-g", "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE", "-DPy_LIMITED_API=0x030B0000"]
-CORE = ["session", "event_queue", "event_decode", "columns", "arrow_export", "fileio_error", "held_process", "syscall_table"]
+CFLAGS = [
+    "-std=c11",
+    "-O3",
+    "-DNDEBUG",
+    "-g",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-D_GNU_SOURCE",
+    "-DPy_LIMITED_API=0x030B0000",
+]
+CORE = [
+    "session",
+    "event_queue",
+    "event_decode",
+    "columns",
+    "arrow_export",
+    "fileio_error",
+    "held_process",
+    "syscall_table",
+]
 QUEUE_BYTES = 1 << 30
 
 

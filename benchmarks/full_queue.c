@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stands where probes, process tree and drain thread stand in the core, so that the real session, the real queue and the
- * real binding are read without a kernel's part: an attach puts FULL_QUEUE_EVENTS events of the shape
+ * Stands where probes, process tree and drain thread stand in the core, so that the real session, the real queue and
+ * the real binding are read without a kernel's part: an attach puts FULL_QUEUE_EVENTS events of the shape
  * FULL_QUEUE_SHAPE into the queue.
  *
  *   storm   one thread reads and writes one file, a byte each time: what a queue holds most of
@@ -118,7 +118,8 @@ struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue
 		make_event(&one, number);
 		if (!aa_event_queue_push(queue, &one.event)) {
 			free(drain);
-			return aa_error_create(AA_ERROR_VALUE, 0, "the queue is full after %llu events: raise queue_bytes",
+			return aa_error_create(AA_ERROR_VALUE, 0,
+					       "the queue is full after %llu events: raise queue_bytes",
 					       (unsigned long long)number);
 		}
 	}
@@ -244,8 +245,8 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 
 void each_event(void (*callback)(void *context, const void *event, size_t bytes), uint64_t count);
 
-__attribute__((visibility("default"))) void
-each_event(void (*callback)(void *context, const void *event, size_t bytes), uint64_t count)
+__attribute__((visibility("default"))) void each_event(void (*callback)(void *context, const void *event, size_t bytes),
+						       uint64_t count)
 {
 	union one one;
 

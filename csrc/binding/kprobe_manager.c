@@ -20,6 +20,7 @@
 
 /* Of one poll() or read_batch() without max_events: it must end even if events come faster than it reads. */
 #define POLL_EVENTS_MAX 65536
+#define BATCH_EVENTS_MAX 8192 /* what a core's own cache holds, about: larger ones are slower to fill */
 
 /* A session and who refers to it: its manager, and Arrow streams, which may outlive the manager and know no Python. */
 struct shared_session {
@@ -421,7 +422,7 @@ static PyObject *manager_read_batch(struct py_manager *self, PyObject *args, PyO
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:read_batch", (char **)keywords, &timeout, &max_events))
 		return NULL;
 	if (aa_options_parse_timeout(timeout, &deadline_ns, &no_wait) < 0 ||
-	    aa_options_parse_max_events(max_events, max_events == Py_None ? POLL_EVENTS_MAX : SIZE_MAX, &max) < 0)
+	    aa_options_parse_max_events(max_events, max_events == Py_None ? BATCH_EVENTS_MAX : SIZE_MAX, &max) < 0)
 		return NULL;
 	columns = aa_columns_create(max);
 	if (!columns)
@@ -501,7 +502,7 @@ static int stream_get_next(struct ArrowArrayStream *arrow, struct ArrowArray *ou
 {
 	struct stream *stream = arrow->private_data;
 	struct aa_session *session = stream->shared->session;
-	struct aa_columns *columns = aa_columns_create(POLL_EVENTS_MAX);
+	struct aa_columns *columns = aa_columns_create(BATCH_EVENTS_MAX);
 	struct aa_arrow_room *room = columns ? aa_arrow_room_create() : NULL;
 	enum aa_append filled = AA_APPEND_DONE;
 	enum aa_peek peek = AA_PEEK_END;

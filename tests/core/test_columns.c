@@ -62,10 +62,11 @@ int __wrap_posix_memalign(void **ret_memory, size_t alignment, size_t bytes)
 /* ---- a session whose events are an array ---- */
 
 static union one *session_events;
-static size_t session_length, session_at;
+static size_t session_length, session_at, session_counted;
 
 enum aa_peek __wrap_aa_session_peek(struct aa_session *session, const struct aa_file_event **ret_event);
-void __wrap_aa_session_advance(struct aa_session *session);
+void __wrap_aa_session_pass(struct aa_session *session);
+void __wrap_aa_session_passed(struct aa_session *session, uint64_t count);
 int64_t __wrap_aa_session_boottime_to_realtime_ns(const struct aa_session *session);
 
 enum aa_peek __wrap_aa_session_peek(struct aa_session *session, const struct aa_file_event **ret_event)
@@ -76,9 +77,14 @@ enum aa_peek __wrap_aa_session_peek(struct aa_session *session, const struct aa_
 	return AA_PEEK_EVENT;
 }
 
-void __wrap_aa_session_advance(struct aa_session *session)
+void __wrap_aa_session_pass(struct aa_session *session)
 {
 	session_at++;
+}
+
+void __wrap_aa_session_passed(struct aa_session *session, uint64_t count)
+{
+	session_counted += count;
 }
 
 int64_t __wrap_aa_session_boottime_to_realtime_ns(const struct aa_session *session)
@@ -514,7 +520,7 @@ static void test_fill(void)
 	for (long failing = 0; failing < 60; failing++) {
 		size_t taken = 0, wrong = 0;
 
-		session_at = 0;
+		session_at = session_counted = 0;
 		while (taken < COUNT) {
 			struct aa_columns *columns = aa_columns_create(400);
 			size_t rows;
@@ -525,7 +531,7 @@ static void test_fill(void)
 			allocations_left = -1;
 			rows = aa_columns_length(columns);
 			CHECK((outcome == AA_APPEND_NO_MEMORY) == (rows == 0));
-			CHECK(taken + rows == session_at);
+			CHECK(taken + rows == session_at && session_counted == session_at);
 			aa_columns_finish(columns);
 			for (size_t row = 0; row < rows; row++)
 				wrong += !same_event(columns, row, &session_events[taken + row].event, 1000);

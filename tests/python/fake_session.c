@@ -215,6 +215,15 @@ void aa_session_advance(struct aa_session *session)
 	session->delivered++;
 }
 
+void aa_session_pass(struct aa_session *session)
+{
+	aa_session_advance(session);
+}
+
+void aa_session_passed(struct aa_session *session, uint64_t count)
+{
+}
+
 enum aa_wait aa_session_wait(struct aa_session *session, int64_t deadline_ns)
 {
 	struct pollfd poll_fd = { .fd = session->fd, .events = POLLIN };
