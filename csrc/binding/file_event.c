@@ -439,7 +439,42 @@ static unsigned field_string(const struct field *field)
 						     STRING_RAW_PATH;
 }
 
-static PyObject *get_STRING(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *field)
+/* Ends differ where beginnings do not. */
+static size_t name_hash(const char *text, size_t length)
+{
+	uint64_t head = 0, tail = 0, hash;
+
+	memcpy(&head, text, length < 8 ? length : 8);
+	if (length > 8)
+		memcpy(&tail, text + length - 8, 8);
+	hash = (head ^ tail * 0x9e3779b97f4a7c15u ^ length) * 0xbf58476d1ce4e5b9u;
+	return (size_t)(hash >> 32);
+}
+
+/* One str for each name, as long as it is in use again and again. */
+static PyObject *shared_name(struct module_state *state, const char *text, size_t length)
+{
+	struct name_cache_entry *entry;
+	PyObject *object;
+
+	if (!state->names)
+		state->names = PyMem_Calloc(AA_NAME_CACHE_ENTRIES, sizeof(*state->names));
+	if (!state->names || length > sizeof(state->names->bytes))
+		return PyUnicode_DecodeFSDefaultAndSize(text, (Py_ssize_t)length);
+	entry = &state->names[name_hash(text, length) & (AA_NAME_CACHE_ENTRIES - 1)];
+	if (entry->text && entry->length == length && !memcmp(entry->bytes, text, length))
+		return Py_NewRef(entry->text);
+	object = PyUnicode_DecodeFSDefaultAndSize(text, (Py_ssize_t)length);
+	if (!object)
+		return NULL;
+	Py_XDECREF(entry->text);
+	entry->text = Py_NewRef(object);
+	entry->length = length;
+	memcpy(entry->bytes, text, length);
+	return object;
+}
+
+static PyObject *get_STRING(struct py_event *self, struct module_state *state, const struct field *field)
 {
 	unsigned which = field_string(field);
 
@@ -447,7 +482,7 @@ static PyObject *get_STRING(struct py_event *self, struct module_state *Py_UNUSE
 		size_t length;
 		const char *text = event_string(&self->event, which, &length);
 
-		self->strings[which] = PyUnicode_DecodeFSDefaultAndSize(text, (Py_ssize_t)length);
+		self->strings[which] = shared_name(state, text, length);
 	}
 	return Py_XNewRef(self->strings[which]);
 }

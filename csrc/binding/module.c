@@ -272,6 +272,7 @@ static void clear_members(PyObject **members, size_t count)
 static int module_clear(PyObject *module)
 {
 	struct module_state *state = PyModule_GetState(module);
+	size_t index;
 
 	Py_CLEAR(state->manager_type);
 	Py_CLEAR(state->event_type);
@@ -285,6 +286,8 @@ static int module_clear(PyObject *module)
 	if (state->calls)
 		clear_members(state->calls, state->call_count);
 	Py_CLEAR(state->unknown_call);
+	for (index = 0; state->names && index < AA_NAME_CACHE_ENTRIES; index++)
+		Py_CLEAR(state->names[index].text);
 	Py_CLEAR(state->flag_class);
 	Py_CLEAR(state->stats_class);
 	Py_CLEAR(state->target_class);
@@ -305,6 +308,8 @@ static void module_free(void *module)
 	if (!state)
 		return;
 	module_clear(module);
+	PyMem_Free(state->names);
+	state->names = NULL;
 	PyMem_Free(state->calls);
 	state->calls = NULL;
 }

@@ -21,6 +21,14 @@
 #define AA_SOURCE_LIMIT 32
 #define AA_FLAG_LIMIT 256 /* values of aa_file_event.path_flags */
 
+/* The str of a name that was asked for lately: programs touch the same files over and over. */
+#define AA_NAME_CACHE_ENTRIES 512 /* a power of two */
+struct name_cache_entry {
+	PyObject *text; /* NULL: free */
+	size_t length;
+	char bytes[152]; /* longer names are not kept */
+};
+
 struct module_state {
 	PyTypeObject *manager_type;
 	PyTypeObject *event_type;
@@ -36,6 +44,8 @@ struct module_state {
 	PyObject **calls;			  /* str, by row of the table */
 	size_t call_count;
 	PyObject *unknown_call; /* 'unknown' */
+
+	struct name_cache_entry *names; /* AA_NAME_CACHE_ENTRIES, made at first use */
 
 	PyObject *flag_class;
 	PyObject *stats_class;
