@@ -28,7 +28,7 @@ endif
 BIN := .venv/bin
 REPORTS := build/reports
 SOURCES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch])) setup.py pyproject.toml
-C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch]))
+C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch] benchmarks/*.[ch]))
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh tests/kernels/*.sh examples/*.sh)
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
@@ -86,7 +86,8 @@ test-unit: build .venv/.packages-test ## unit and contract tests, of the C core 
 	{ $(MAKE) --no-print-directory -C tests/core && $(MAKE) --no-print-directory -C tests/core SANITIZE=1; } \
 		>$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
 		cat $(REPORTS)/test-unit-core.log; \
-		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml && exit $$core
+		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml; python=$$?; \
+		$(PYTEST) tests/consumers --junitxml=$(REPORTS)/test-unit-consumers.xml && exit $$((core | python))
 
 .PHONY: test-native
 test-native: build .venv/.packages-test ## real probes on this machine's kernel (root)

@@ -140,7 +140,7 @@ class BuildExtension(build_ext):
 
 
 # What the core without a backend shares with the other one.
-COMMON_CORE = [f"csrc/core/{name}.c" for name in ("fileio_error", "syscall_table")]
+COMMON_CORE = [f"csrc/core/{name}.c" for name in ("fileio_error", "syscall_table", "columns", "arrow_export")]
 STUB_CORE = "csrc/core/session_stub.c"
 
 if IS_STUB:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging as _logging
 
-from aa_fileio._native import FileEvent, backends
+from aa_fileio._native import EventBatch, FileEvent, backends
 from aa_fileio.errors import BackendUnavailable, FileIOError, PermissionDenied, ProbeAttachError
 from aa_fileio.events import Kind, Op, PathFlag, PathSource
 from aa_fileio.ledger import BackendReport, PassedOver, Stats, SyscallInfo, Target
@@ -27,6 +27,7 @@ __all__ = [
     "SYSCALLS",
     "BackendReport",
     "BackendUnavailable",
+    "EventBatch",
     "FileEvent",
     "FileIOError",
     "Kind",

@@ -4,7 +4,7 @@
 Wherever a value has a unit, the name says it (``_ns``, ``_bytes``) or the text does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, ClassVar, Literal, NoReturn, Self, TypedDict, Unpack, final
 
@@ -176,6 +176,52 @@ class FileEvent:
     def __deepcopy__(self, memo: Any, /) -> Self: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
+@final
+class EventBatch:
+    """Events as columns. Immutable; made by KprobeManager.read_batch(), or from FileEvents for tests and exporters.
+
+    By its index and by iteration it gives the events themselves, equal to those that poll() would have given.
+
+    It speaks the Arrow PyCapsule protocol, so that pyarrow.record_batch(batch), polars.DataFrame(batch) and others take
+    it without a copy; what they have taken stays valid when the batch, its manager or the interpreter is gone, and may
+    be released by any thread. Each field of FileEvent is a column of that name, null where the event has None:
+
+    - `time`: timestamp[ns, UTC], to the nanosecond
+    - `comm`, `path`, `new_path`, `raw_path`: dictionary<int32, utf8>; bytes that are not UTF-8 are shown as \\xNN
+    - `comm_bytes`, `path_bytes`, `new_path_bytes`, `raw_path_bytes`: binary, the exact bytes of a name that is not
+      UTF-8, and null for one that is
+    - `op`, `syscall`, `path_source`, `kind`: dictionary<int16, utf8>; an operation this version does not know is its
+      number
+    - the others: integers; `path_flags` is PathFlag's value
+
+    The dictionaries belong to the batch: an index means something in it only.
+    """
+
+    def __new__(cls, events: Iterable[FileEvent] = ()) -> Self: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> FileEvent: ...
+    def __iter__(self) -> Iterator[FileEvent]: ...
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """FileEvent's fields in their order, then the exact bytes of its strings."""
+
+    def to_arrow(self) -> Any:
+        """A pyarrow.RecordBatch over the same memory; needs pyarrow."""
+
+    def to_pandas(self) -> Any:
+        """A pandas.DataFrame; needs pandas and pyarrow. Integers are nullable ones (Int64 and the like)."""
+
+    def to_polars(self) -> Any:
+        """A polars.DataFrame; needs polars."""
+
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """Capsules of the schema and of one struct array. A requested schema is not followed: no column is cast."""
+
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: Any, /) -> Self: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
 @disjoint_base
 class KprobeManager:
     """The native part of aa_fileio.KprobeManager, which documents the options."""
@@ -205,6 +251,23 @@ class KprobeManager:
         timeout in seconds; None: wait; 0: do not. At most `max_events`, or without it 65536. One reader at a time:
         RuntimeError for a second. A signal is handled while it waits and loses no event. detach() and close() in
         another thread wake it.
+        """
+
+    def read_batch(self, timeout: float | None = None, max_events: int | None = None) -> EventBatch | None:
+        """As poll(), but the events come as columns: an empty batch on time-out, None at the end of the stream.
+
+        At most `max_events`, or without it 8192, but not more than a batch can hold: two gigabytes of different names.
+        When memory runs short the batch holds what had room, and the rest is still queued; MemoryError if that is
+        nothing.
+        """
+
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """A capsule of a stream of batches, which ends where poll() gives None; see EventBatch.
+
+        It reads when its receiver asks for the next batch, and is then the one reader; where another one reads, that
+        fails. A signal that arrives in the main thread ends it with EINTR, so that Ctrl-C works; what was not read yet
+        can still be read. It ends when the manager is closed or dropped.
         """
 
     def fileno(self) -> int:

@@ -2,9 +2,10 @@
 /*
  * FileEvent: one allocation that holds a copy of the core's event; each attribute is made when it is asked for.
  *
- * Everything here goes by one table, the list AA_FIELDS: the attributes and their order, _asdict(), equality and what
- * the constructor takes. It is not tracked by the garbage collector: an event refers to strings only.
+ * Everything here goes by the one table of fields (event_fields.h): the attributes and their order, _asdict(), equality
+ * and what the constructor takes. It is not tracked by the garbage collector: an event refers to strings only.
  */
+#include "event_fields.h"
 #include "module.h"
 
 #include <stddef.h>
@@ -12,7 +13,6 @@
 
 #define STRINGS_OFFSET offsetof(struct aa_file_event, strings)
 #define CALL_UNKNOWN UINT16_MAX
-#define ERRNO_MAX 4095 /* the kernel's MAX_ERRNO: below it a result is an address or a number */
 
 enum { STRING_PATH, STRING_NEW_PATH, STRING_RAW_PATH, STRING_COUNT };
 
@@ -26,10 +26,19 @@ struct py_event {
 struct draft {
 	struct module_state *state;
 	PyObject *strings[STRING_COUNT]; /* bytes */
-	bool has_call, has_tid, has_source, has_result, has_time, has_bytes, has_error;
+	uint64_t given;			 /* bit per field of the table */
 	int64_t time_us, bytes, error;
 	struct aa_file_event event; /* without its strings */
 };
+
+enum {
+#define X(name, ...) FIELD_##name,
+	AA_EVENT_FIELDS(X)
+#undef X
+		FIELD_COUNT,
+};
+
+#define GIVEN(draft, name) ((draft)->given >> FIELD_##name & 1)
 
 enum width { WIDTH_NONE, WIDTH_U64, WIDTH_I64, WIDTH_U32, WIDTH_I32, WIDTH_U16, WIDTH_U8 };
 
@@ -37,8 +46,8 @@ struct field {
 	const char *name;
 	PyObject *(*get)(struct py_event *self, struct module_state *state, const struct field *field);
 	int (*set)(struct draft *draft, PyObject *value, const struct field *field);
-	size_t offset;	  /* in struct aa_file_event */
-	enum width width; /* WIDTH_NONE: not a number of struct aa_file_event */
+	size_t offset;	  /* of the member in struct aa_file_event */
+	enum width width; /* of the member; WIDTH_NONE: not a number */
 	uint32_t present; /* AA_FIELD_*: None without it; 0: always there */
 };
 
@@ -49,7 +58,7 @@ static void *field_at(const struct aa_file_event *event, const struct field *fie
 	return (char *)event + field->offset;
 }
 
-static PyObject *get_number(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *field)
+static PyObject *get_NUMBER(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *field)
 {
 	const void *at = field_at(&self->event, field);
 
@@ -89,7 +98,7 @@ static int parse_number(PyObject *value, const struct field *field, int64_t *ret
 	return *ret_number == -1 && PyErr_Occurred() ? wrong_range(field, value) : 0;
 }
 
-static int set_number(struct draft *draft, PyObject *value, const struct field *field)
+static int set_NUMBER(struct draft *draft, PyObject *value, const struct field *field)
 {
 	void *at = field_at(&draft->event, field);
 	int64_t number;
@@ -128,53 +137,29 @@ static int set_number(struct draft *draft, PyObject *value, const struct field *
 	}
 }
 
-static int set_tid(struct draft *draft, PyObject *value, const struct field *field)
-{
-	draft->has_tid = true;
-	return set_number(draft, value, field);
-}
-
 /* ---- result, errno, bytes: three views of one number ---- */
 
-static int64_t event_errno(const struct aa_file_event *event)
-{
-	return event->result < 0 && event->result >= -ERRNO_MAX ? -event->result : 0;
-}
-
-static int64_t event_bytes(const struct aa_file_event *event)
-{
-	return event->result > 0 ? event->result : 0;
-}
-
-static PyObject *get_errno(struct py_event *self, struct module_state *Py_UNUSED(state),
+static PyObject *get_ERRNO(struct py_event *self, struct module_state *Py_UNUSED(state),
 			   const struct field *Py_UNUSED(f))
 {
-	return PyLong_FromLongLong(event_errno(&self->event));
+	return PyLong_FromLongLong(aa_file_event_errno(&self->event));
 }
 
-static PyObject *get_bytes(struct py_event *self, struct module_state *Py_UNUSED(state),
+static PyObject *get_BYTES(struct py_event *self, struct module_state *Py_UNUSED(state),
 			   const struct field *Py_UNUSED(f))
 {
-	return PyLong_FromLongLong(event_bytes(&self->event));
+	return PyLong_FromLongLong(aa_file_event_bytes(&self->event));
 }
 
-static int set_result(struct draft *draft, PyObject *value, const struct field *field)
+static int set_ERRNO(struct draft *draft, PyObject *value, const struct field *field)
 {
-	draft->has_result = true;
-	return set_number(draft, value, field);
-}
-
-static int set_errno(struct draft *draft, PyObject *value, const struct field *field)
-{
-	draft->has_error = true;
 	if (parse_number(value, field, &draft->error) < 0)
 		return -1;
-	return draft->error < 0 || draft->error > ERRNO_MAX ? wrong_range(field, value) : 0;
+	return draft->error < 0 || draft->error > AA_ERRNO_MAX ? wrong_range(field, value) : 0;
 }
 
-static int set_bytes(struct draft *draft, PyObject *value, const struct field *field)
+static int set_BYTES(struct draft *draft, PyObject *value, const struct field *field)
 {
-	draft->has_bytes = true;
 	if (parse_number(value, field, &draft->bytes) < 0)
 		return -1;
 	return draft->bytes < 0 ? wrong_range(field, value) : 0;
@@ -182,12 +167,12 @@ static int set_bytes(struct draft *draft, PyObject *value, const struct field *f
 
 static int settle_result(struct draft *draft)
 {
-	if (!draft->has_result)
-		draft->event.result = draft->has_error && draft->error ? -draft->error :
-				      draft->has_bytes		       ? draft->bytes :
-									 0;
-	if ((draft->has_error && draft->error != event_errno(&draft->event)) ||
-	    (draft->has_bytes && draft->bytes != event_bytes(&draft->event))) {
+	if (!GIVEN(draft, return_code))
+		draft->event.result = GIVEN(draft, errno) && draft->error ? -draft->error :
+				      GIVEN(draft, bytes)		  ? draft->bytes :
+									    0;
+	if ((GIVEN(draft, errno) && draft->error != aa_file_event_errno(&draft->event)) ||
+	    (GIVEN(draft, bytes) && draft->bytes != aa_file_event_bytes(&draft->event))) {
 		PyErr_Format(PyExc_ValueError, "return_code %lld contradicts errno or bytes",
 			     (long long)draft->event.result);
 		return -1;
@@ -224,7 +209,7 @@ static int64_t event_time_us(const struct py_event *self)
 	return (int64_t)(self->event.timestamp_ns + (uint64_t)self->offset_ns) / 1000;
 }
 
-static PyObject *get_time(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
+static PyObject *get_TIME(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
 {
 	PyObject *delta, *time;
 
@@ -238,7 +223,7 @@ static PyObject *get_time(struct py_event *self, struct module_state *state, con
 	return time;
 }
 
-static int set_time(struct draft *draft, PyObject *value, const struct field *field)
+static int set_TIME(struct draft *draft, PyObject *value, const struct field *field)
 {
 	PyObject *since = NULL, *one = NULL, *microseconds = NULL;
 	int status = -1;
@@ -252,10 +237,8 @@ static int set_time(struct draft *draft, PyObject *value, const struct field *fi
 	since = PyNumber_Subtract(value, draft->state->epoch); /* TypeError when naive */
 	one = since ? PyObject_CallFunction(draft->state->timedelta, "iii", 0, 0, 1) : NULL;
 	microseconds = one ? PyNumber_FloorDivide(since, one) : NULL;
-	if (microseconds) {
+	if (microseconds)
 		status = parse_number(microseconds, field, &draft->time_us);
-		draft->has_time = true;
-	}
 	Py_XDECREF(microseconds);
 	Py_XDECREF(one);
 	Py_XDECREF(since);
@@ -264,7 +247,7 @@ static int set_time(struct draft *draft, PyObject *value, const struct field *fi
 
 /* ---- names from the tables ---- */
 
-static PyObject *get_operation(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
+static PyObject *get_OPERATION(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
 {
 	unsigned number = self->event.operation;
 	PyObject *member = number < AA_OPERATION_LIMIT ? state->operations[number] : NULL;
@@ -272,7 +255,7 @@ static PyObject *get_operation(struct py_event *self, struct module_state *state
 	return member ? Py_NewRef(member) : PyLong_FromUnsignedLong(number);
 }
 
-static PyObject *get_kind(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
+static PyObject *get_KIND(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
 {
 	unsigned number = self->event.kind;
 	PyObject *member = number < AA_KIND_LIMIT ? state->kinds[number] : NULL;
@@ -280,7 +263,7 @@ static PyObject *get_kind(struct py_event *self, struct module_state *state, con
 	return Py_NewRef(member ? member : Py_None);
 }
 
-static PyObject *get_source(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
+static PyObject *get_SOURCE(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
 {
 	unsigned number = self->event.path_source;
 	PyObject *member = number < AA_SOURCE_LIMIT ? state->sources[number] : NULL;
@@ -288,7 +271,7 @@ static PyObject *get_source(struct py_event *self, struct module_state *state, c
 	return Py_NewRef(member ? member : state->sources[0]);
 }
 
-static PyObject *get_flags(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
+static PyObject *get_PATH_FLAGS(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
 {
 	unsigned value = self->event.path_flags;
 
@@ -297,7 +280,7 @@ static PyObject *get_flags(struct py_event *self, struct module_state *state, co
 	return Py_XNewRef(state->flags[value]);
 }
 
-static PyObject *get_syscall(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
+static PyObject *get_CALL(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
 {
 	unsigned call = self->event.call;
 
@@ -328,19 +311,19 @@ static int find_member(PyObject *const *members, size_t count, PyObject *value, 
 	return -1;
 }
 
-static int set_operation(struct draft *draft, PyObject *value, const struct field *field)
+static int set_OPERATION(struct draft *draft, PyObject *value, const struct field *field)
 {
 	size_t number = 0;
 
 	if (PyLong_Check(value))
-		return set_number(draft, value, field);
+		return set_NUMBER(draft, value, field);
 	if (find_member(draft->state->operations, AA_OPERATION_LIMIT, value, field, &number) < 0)
 		return -1;
 	draft->event.operation = (uint8_t)number;
 	return 0;
 }
 
-static int set_kind(struct draft *draft, PyObject *value, const struct field *field)
+static int set_KIND(struct draft *draft, PyObject *value, const struct field *field)
 {
 	size_t number = 0;
 
@@ -350,18 +333,17 @@ static int set_kind(struct draft *draft, PyObject *value, const struct field *fi
 	return 0;
 }
 
-static int set_source(struct draft *draft, PyObject *value, const struct field *field)
+static int set_SOURCE(struct draft *draft, PyObject *value, const struct field *field)
 {
 	size_t number = 0;
 
 	if (find_member(draft->state->sources, AA_SOURCE_LIMIT, value, field, &number) < 0)
 		return -1;
 	draft->event.path_source = (uint8_t)number;
-	draft->has_source = true;
 	return 0;
 }
 
-static int set_flags(struct draft *draft, PyObject *value, const struct field *field)
+static int set_PATH_FLAGS(struct draft *draft, PyObject *value, const struct field *field)
 {
 	PyObject *number;
 	int status;
@@ -373,12 +355,12 @@ static int set_flags(struct draft *draft, PyObject *value, const struct field *f
 	number = PyObject_GetAttrString(value, "value");
 	if (!number)
 		return -1;
-	status = set_number(draft, number, field);
+	status = set_NUMBER(draft, number, field);
 	Py_DECREF(number);
 	return status;
 }
 
-static int set_syscall(struct draft *draft, PyObject *value, const struct field *field)
+static int set_CALL(struct draft *draft, PyObject *value, const struct field *field)
 {
 	size_t number = CALL_UNKNOWN;
 	int is_unknown = PyObject_RichCompareBool(value, draft->state->unknown_call, Py_EQ);
@@ -387,7 +369,6 @@ static int set_syscall(struct draft *draft, PyObject *value, const struct field 
 	    (!is_unknown && find_member(draft->state->calls, draft->state->call_count, value, field, &number) < 0))
 		return -1;
 	draft->event.call = (uint16_t)number;
-	draft->has_call = true;
 	return 0;
 }
 
@@ -404,7 +385,7 @@ static uint16_t default_call(const struct draft *draft)
 
 /* ---- strings ---- */
 
-static PyObject *get_comm(struct py_event *self, struct module_state *Py_UNUSED(state),
+static PyObject *get_COMM(struct py_event *self, struct module_state *Py_UNUSED(state),
 			  const struct field *Py_UNUSED(f))
 {
 	const char *comm = self->event.comm;
@@ -412,7 +393,7 @@ static PyObject *get_comm(struct py_event *self, struct module_state *Py_UNUSED(
 	return PyUnicode_DecodeFSDefaultAndSize(comm, (Py_ssize_t)strnlen(comm, sizeof(self->event.comm)));
 }
 
-static int set_comm(struct draft *draft, PyObject *value, const struct field *Py_UNUSED(field))
+static int set_COMM(struct draft *draft, PyObject *value, const struct field *Py_UNUSED(field))
 {
 	PyObject *bytes;
 	Py_ssize_t size;
@@ -458,7 +439,42 @@ static unsigned field_string(const struct field *field)
 						     STRING_RAW_PATH;
 }
 
-static PyObject *get_string(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *field)
+/* Ends differ where beginnings do not. */
+static size_t name_hash(const char *text, size_t length)
+{
+	uint64_t head = 0, tail = 0, hash;
+
+	memcpy(&head, text, length < 8 ? length : 8);
+	if (length > 8)
+		memcpy(&tail, text + length - 8, 8);
+	hash = (head ^ tail * 0x9e3779b97f4a7c15u ^ length) * 0xbf58476d1ce4e5b9u;
+	return (size_t)(hash >> 32);
+}
+
+/* One str for each name, as long as it is in use again and again. */
+static PyObject *shared_name(struct module_state *state, const char *text, size_t length)
+{
+	struct name_cache_entry *entry;
+	PyObject *object;
+
+	if (!state->names)
+		state->names = PyMem_Calloc(AA_NAME_CACHE_ENTRIES, sizeof(*state->names));
+	if (!state->names || length > sizeof(state->names->bytes))
+		return PyUnicode_DecodeFSDefaultAndSize(text, (Py_ssize_t)length);
+	entry = &state->names[name_hash(text, length) & (AA_NAME_CACHE_ENTRIES - 1)];
+	if (entry->text && entry->length == length && !memcmp(entry->bytes, text, length))
+		return Py_NewRef(entry->text);
+	object = PyUnicode_DecodeFSDefaultAndSize(text, (Py_ssize_t)length);
+	if (!object)
+		return NULL;
+	Py_XDECREF(entry->text);
+	entry->text = Py_NewRef(object);
+	entry->length = length;
+	memcpy(entry->bytes, text, length);
+	return object;
+}
+
+static PyObject *get_STRING(struct py_event *self, struct module_state *state, const struct field *field)
 {
 	unsigned which = field_string(field);
 
@@ -466,12 +482,12 @@ static PyObject *get_string(struct py_event *self, struct module_state *Py_UNUSE
 		size_t length;
 		const char *text = event_string(&self->event, which, &length);
 
-		self->strings[which] = PyUnicode_DecodeFSDefaultAndSize(text, (Py_ssize_t)length);
+		self->strings[which] = shared_name(state, text, length);
 	}
 	return Py_XNewRef(self->strings[which]);
 }
 
-static int set_string(struct draft *draft, PyObject *value, const struct field *field)
+static int set_STRING(struct draft *draft, PyObject *value, const struct field *field)
 {
 	PyObject **at = &draft->strings[field_string(field)];
 
@@ -493,49 +509,10 @@ static int set_string(struct draft *draft, PyObject *value, const struct field *
 
 /* ---- the table ---- */
 
-#define NUMBER(member, width) get_number, set_number, offsetof(struct aa_file_event, member), WIDTH_##width
-/* X(name, get, set, offset, width, present) */
-#define AA_FIELDS(X)                                                                                                   \
-	X(timestamp_ns, NUMBER(timestamp_ns, U64), 0)                                                                  \
-	X(time, get_time, set_time, 0, WIDTH_NONE, 0)                                                                  \
-	X(duration_ns, NUMBER(duration_ns, U64), AA_FIELD_DURATION)                                                    \
-	X(pid, NUMBER(pid, U32), 0)                                                                                    \
-	X(tid, get_number, set_tid, offsetof(struct aa_file_event, tid), WIDTH_U32, 0)                                 \
-	X(ppid, NUMBER(ppid, U32), 0)                                                                                  \
-	X(comm, get_comm, set_comm, 0, WIDTH_NONE, 0)                                                                  \
-	X(uid, NUMBER(uid, U32), 0)                                                                                    \
-	X(cgroup_id, NUMBER(cgroup_id, U64), 0)                                                                        \
-	X(op, get_operation, set_operation, offsetof(struct aa_file_event, operation), WIDTH_U8, 0)                    \
-	X(syscall, get_syscall, set_syscall, offsetof(struct aa_file_event, call), WIDTH_U16, 0)                       \
-	X(path, get_string, set_string, 0, WIDTH_NONE, AA_FIELD_PATH)                                                  \
-	X(new_path, get_string, set_string, 0, WIDTH_NONE, AA_FIELD_NEW_PATH)                                          \
-	X(raw_path, get_string, set_string, 0, WIDTH_NONE, AA_FIELD_RAW_PATH)                                          \
-	X(path_source, get_source, set_source, offsetof(struct aa_file_event, path_source), WIDTH_U8, 0)               \
-	X(path_flags, get_flags, set_flags, offsetof(struct aa_file_event, path_flags), WIDTH_U8, 0)                   \
-	X(fd, NUMBER(fd, I32), AA_FIELD_FD)                                                                            \
-	X(dirfd, NUMBER(dirfd, I32), AA_FIELD_DIRFD)                                                                   \
-	X(flags, NUMBER(flags, U64), AA_FIELD_FLAGS)                                                                   \
-	X(mode, NUMBER(mode, U32), AA_FIELD_MODE)                                                                      \
-	X(count, NUMBER(count, U64), AA_FIELD_COUNT)                                                                   \
-	X(offset, NUMBER(offset, I64), AA_FIELD_OFFSET)                                                                \
-	X(bytes, get_bytes, set_bytes, 0, WIDTH_NONE, AA_FIELD_BYTES)                                                  \
-	X(return_code, get_number, set_result, offsetof(struct aa_file_event, result), WIDTH_I64, 0)                   \
-	X(errno, get_errno, set_errno, 0, WIDTH_NONE, 0)                                                               \
-	X(device, NUMBER(device, U64), AA_FIELD_FILE)                                                                  \
-	X(inode, NUMBER(inode, U64), AA_FIELD_FILE)                                                                    \
-	X(kind, get_kind, set_kind, offsetof(struct aa_file_event, kind), WIDTH_U8, AA_FIELD_KIND)                     \
-	X(seq, NUMBER(seq, U64), 0)
-
-enum {
-#define X(name, ...) FIELD_##name,
-	AA_FIELDS(X)
-#undef X
-		FIELD_COUNT,
-};
-
 static const struct field fields[FIELD_COUNT] = {
-#define X(name, ...) { #name, __VA_ARGS__ },
-	AA_FIELDS(X)
+#define X(name, as, member, width, present)                                                                            \
+	{ #name, get_##as, set_##as, offsetof(struct aa_file_event, member), WIDTH_##width, present },
+	AA_EVENT_FIELDS(X)
 #undef X
 };
 
@@ -553,7 +530,7 @@ static PyObject *event_get(PyObject *self, void *closure)
 
 static PyGetSetDef event_getset[] = {
 #define X(name, ...) { #name, event_get, NULL, NULL, (void *)&fields[FIELD_##name] },
-	AA_FIELDS(X)
+	AA_EVENT_FIELDS(X)
 #undef X
 		{ 0 },
 };
@@ -582,6 +559,40 @@ static struct py_event *event_alloc(struct module_state *state, const struct aa_
 	return self;
 }
 
+PyObject *aa_event_create_of_row(struct module_state *state, const struct aa_file_event *event,
+				 const struct aa_row_strings *strings, int64_t offset_ns)
+{
+	struct py_event *self = event_alloc(state, event, offset_ns);
+	char *to;
+
+	if (!self)
+		return NULL;
+	to = (char *)&self->event + STRINGS_OFFSET;
+#define PUT(text, length)                                                                                              \
+	if (text) {                                                                                                    \
+		memcpy(to, text, length);                                                                              \
+		to[length] = '\0';                                                                                     \
+		to += (length) + 1;                                                                                    \
+	}
+	PUT(strings->path, event->path_length)
+	PUT(strings->new_path, event->new_path_length)
+	PUT(strings->raw_path, event->raw_path_length)
+#undef PUT
+	return (PyObject *)self;
+}
+
+const struct aa_file_event *aa_event_of(struct module_state *state, PyObject *object, int64_t *ret_offset_ns)
+{
+	struct py_event *self = (struct py_event *)object;
+
+	if (Py_TYPE(object) != state->event_type) {
+		PyErr_Format(PyExc_TypeError, "an EventBatch is made of FileEvents, not of %R", object);
+		return NULL;
+	}
+	*ret_offset_ns = self->offset_ns;
+	return &self->event;
+}
+
 PyObject *aa_event_create(struct module_state *state, const struct aa_file_event *event, int64_t offset_ns)
 {
 	struct py_event *self = event_alloc(state, event, offset_ns);
@@ -605,7 +616,6 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 {
 	PyObject *name, *value;
 	Py_ssize_t position = 0;
-	bool has_operation = false;
 	unsigned which;
 
 	while (kwargs && PyDict_Next(kwargs, &position, &name, &value)) {
@@ -615,22 +625,22 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 			PyErr_Format(PyExc_TypeError, "FileEvent() got an unexpected keyword argument %R", name);
 			return -1;
 		}
-		has_operation |= field == &fields[FIELD_op];
 		if (value == Py_None && field->present)
 			continue;
 		if (field->set(draft, value, field) < 0)
 			return -1;
+		draft->given |= UINT64_C(1) << (field - fields);
 		draft->event.present |= field->present;
 	}
-	if (!has_operation) {
+	if (!GIVEN(draft, op)) {
 		PyErr_SetString(PyExc_TypeError, "FileEvent() missing required keyword argument 'op'");
 		return -1;
 	}
-	if (!draft->has_call)
+	if (!GIVEN(draft, syscall))
 		draft->event.call = default_call(draft);
-	if (!draft->has_tid)
+	if (!GIVEN(draft, tid))
 		draft->event.tid = draft->event.pid;
-	if (!draft->has_source && draft->event.present & AA_FIELD_PATH) {
+	if (!GIVEN(draft, path_source) && draft->event.present & AA_FIELD_PATH) {
 		PyErr_SetString(PyExc_TypeError, "FileEvent() with a path needs path_source too");
 		return -1;
 	}
@@ -654,7 +664,7 @@ static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	if (PyTuple_Size(args) > 0)
 		PyErr_SetString(PyExc_TypeError, "FileEvent() takes keyword arguments only");
 	else if (draft_fill(&draft, kwargs) == 0) {
-		if (draft.has_time)
+		if (GIVEN(&draft, time))
 			offset_ns = (int64_t)((uint64_t)draft.time_us * 1000 - draft.event.timestamp_ns);
 		self = event_alloc(draft.state, &draft.event, offset_ns);
 	}
@@ -798,7 +808,7 @@ static PyObject *event_copy(PyObject *self, PyObject *Py_UNUSED(ignored))
 /* "3", "ENOENT" or "-512" */
 static PyObject *result_text(struct py_event *self)
 {
-	int64_t number = event_errno(&self->event);
+	int64_t number = aa_file_event_errno(&self->event);
 	PyObject *module, *names, *key, *name;
 
 	if (number) {

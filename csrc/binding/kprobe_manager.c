@@ -5,29 +5,47 @@
  * The session lives as long as the object, so that a method needs no lock: close() only empties it. What two threads
  * may do at once is the core's to decide (aa_session_reader_acquire), not this file's.
  */
+#include "arrow_export.h"
 #include "module.h"
 #include "options.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <structmember.h>
 #include <unistd.h>
 
-#define POLL_EVENTS_MAX                                                                                                \
-	65536 /* of one poll() without max_events: it must end even if events come faster than it reads */
+/* Of one poll() or read_batch() without max_events: it must end even if events come faster than it reads. */
+#define POLL_EVENTS_MAX 65536
+#define BATCH_EVENTS_MAX 8192 /* what a core's own cache holds, about: larger ones are slower to fill */
+
+/* A session and who refers to it: its manager, and Arrow streams, which may outlive the manager and know no Python. */
+struct shared_session {
+	_Atomic size_t references;
+	struct aa_session *session;
+};
 
 struct py_manager {
 	PyObject_HEAD struct module_state *state; /* a subclass has no way to it */
 	PyObject *module;			  /* keeps state */
 	struct aa_session *session;
+	struct shared_session *shared; /* of the same session */
 	PyObject *weak_references;
-	pid_t owner;	   /* who made it; 0 in a forked child: inert */
-	bool has_offset;   /* offset_ns is that of the present ledger */
-	int64_t offset_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME */
+	pid_t owner; /* who made it; 0 in a forked child: inert */
 };
 
 /* ---- life ---- */
+
+static void shared_session_unref(struct shared_session *shared)
+{
+	if (atomic_fetch_sub_explicit(&shared->references, 1, memory_order_acq_rel) != 1)
+		return;
+	aa_session_destroy(shared->session);
+	free(shared);
+}
 
 static PyObject *manager_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
@@ -61,12 +79,20 @@ static int manager_init(struct py_manager *self, PyObject *args, PyObject *kwarg
 	}
 	if (aa_options_parse(args, kwargs, &options) < 0)
 		return -1;
+	self->shared = malloc(sizeof(*self->shared));
+	if (!self->shared) {
+		PyErr_NoMemory();
+		return -1;
+	}
 	error = aa_session_create(&options, &session);
 	if (error) {
+		free(self->shared);
+		self->shared = NULL;
 		aa_raise(self->state, error);
 		return -1;
 	}
-	self->session = session;
+	atomic_init(&self->shared->references, 1);
+	self->shared->session = self->session = session;
 	added = PyObject_CallMethod(self->state->managers, "add", "O", self);
 	Py_XDECREF(added);
 	return added ? 0 : -1;
@@ -98,11 +124,14 @@ static void manager_dealloc(struct py_manager *self)
 	if (self->weak_references)
 		PyObject_ClearWeakRefs((PyObject *)self);
 	if (self->session) {
-		struct aa_session *session = self->session;
+		struct shared_session *shared = self->shared;
 
 		self->session = NULL;
 		Py_BEGIN_ALLOW_THREADS
-		aa_session_destroy(session);
+		/* A stream that goes on after its manager holds no probe: it comes to its end. */
+		if (atomic_load(&shared->references) > 1)
+			aa_error_destroy(aa_session_close(shared->session));
+		shared_session_unref(shared);
 		Py_END_ALLOW_THREADS
 	}
 	Py_XDECREF(self->module);
@@ -170,7 +199,6 @@ static PyObject *manager_attach(struct py_manager *self, PyObject *args, PyObjec
 		PyErr_SetString(PyExc_RuntimeError, "already attached: detach() first");
 		return NULL;
 	}
-	self->has_offset = false;
 	had_pid = aa_session_target(self->session, &old_pid);
 	Py_BEGIN_ALLOW_THREADS
 	if (pid_object)
@@ -182,7 +210,6 @@ static PyObject *manager_attach(struct py_manager *self, PyObject *args, PyObjec
 			aa_error_destroy(aa_session_set_target(self->session, had_pid, old_pid));
 	}
 	Py_END_ALLOW_THREADS
-	self->has_offset = false;
 	if (error)
 		return aa_raise(self->state, error);
 	Py_RETURN_NONE;
@@ -226,17 +253,22 @@ static PyObject *manager_close(struct py_manager *self, PyObject *Py_UNUSED(igno
 
 /* ---- reading ---- */
 
+static int check_attached_once(struct py_manager *self)
+{
+	if (check_open(self) < 0)
+		return -1;
+	if (aa_session_backend(self->session))
+		return 0;
+	PyErr_SetString(PyExc_RuntimeError, "not attached: call attach(), or use the manager in a with statement");
+	return -1;
+}
+
 static int acquire_reader(struct py_manager *self)
 {
 	struct aa_error *error;
 
-	if (check_open(self) < 0)
+	if (check_attached_once(self) < 0)
 		return -1;
-	if (!aa_session_backend(self->session)) {
-		PyErr_SetString(PyExc_RuntimeError,
-				"not attached: call attach(), or use the manager in a with statement");
-		return -1;
-	}
 	error = aa_session_reader_acquire(self->session);
 	if (error) {
 		aa_raise(self->state, error);
@@ -290,14 +322,7 @@ static enum await await_event(struct py_manager *self, int64_t deadline_ns, bool
 /* The event stays in the queue until its object exists, so that no failure loses it. */
 static PyObject *make_event(struct py_manager *self, const struct aa_file_event *event)
 {
-	if (!self->has_offset) {
-		struct aa_stats stats;
-
-		aa_session_stats(self->session, &stats);
-		self->offset_ns = (int64_t)stats.boottime_to_realtime_ns;
-		self->has_offset = true;
-	}
-	return aa_event_create(self->state, event, self->offset_ns);
+	return aa_event_create(self->state, event, aa_session_boottime_to_realtime_ns(self->session));
 }
 
 static PyObject *manager_iternext(struct py_manager *self)
@@ -379,6 +404,187 @@ static PyObject *manager_poll(struct py_manager *self, PyObject *args, PyObject 
 error:
 	Py_DECREF(list);
 	return NULL;
+}
+
+/* Everything that may fail is made before an event is taken, so that none can be lost. */
+static PyObject *manager_read_batch(struct py_manager *self, PyObject *args, PyObject *kwargs)
+{
+	static const char *const keywords[] = { "timeout", "max_events", NULL };
+	PyObject *timeout = Py_None, *max_events = Py_None, *batch;
+	enum aa_append filled = AA_APPEND_DONE;
+	const struct aa_file_event *event;
+	struct aa_columns *columns;
+	int64_t deadline_ns;
+	enum await got;
+	bool no_wait;
+	size_t max;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:read_batch", (char **)keywords, &timeout, &max_events))
+		return NULL;
+	if (aa_options_parse_timeout(timeout, &deadline_ns, &no_wait) < 0 ||
+	    aa_options_parse_max_events(max_events, max_events == Py_None ? BATCH_EVENTS_MAX : SIZE_MAX, &max) < 0)
+		return NULL;
+	columns = aa_columns_create(max);
+	if (!columns)
+		return PyErr_NoMemory();
+	batch = aa_batch_create(self->state, columns);
+	if (!batch)
+		return NULL;
+	if (acquire_reader(self) < 0)
+		goto error;
+	got = await_event(self, deadline_ns, no_wait, &event);
+	if (got == AWAIT_ERROR)
+		goto error;
+	if (got == AWAIT_EVENT) {
+		Py_BEGIN_ALLOW_THREADS
+		filled = aa_columns_fill(columns, self->session);
+		Py_END_ALLOW_THREADS
+	}
+	aa_columns_finish(columns);
+	release_reader(self);
+	if (filled == AA_APPEND_NO_MEMORY) {
+		PyErr_NoMemory();
+		goto error;
+	}
+	if (got != AWAIT_END)
+		return batch;
+	Py_DECREF(batch);
+	Py_RETURN_NONE;
+error:
+	Py_DECREF(batch);
+	return NULL;
+}
+
+/* ---- the stream for Arrow: called by anybody's thread, with or without the GIL, and so without Python ---- */
+
+struct stream {
+	struct shared_session *shared;
+	char last_error[256];
+};
+
+static int stream_fail(struct stream *stream, int code, const char *message)
+{
+	snprintf(stream->last_error, sizeof(stream->last_error), "%s", message);
+	return code;
+}
+
+static int stream_get_schema(struct ArrowArrayStream *arrow, struct ArrowSchema *out)
+{
+	struct stream *stream = arrow->private_data;
+
+	return aa_arrow_export_schema(out) ? stream_fail(stream, ENOMEM, "out of memory") : 0;
+}
+
+static bool is_main_thread(void)
+{
+#ifdef __linux__
+	return gettid() == getpid();
+#else
+	return true; /* nothing waits where there is no backend */
+#endif
+}
+
+/* Waits until peek has an event or the end; else an errno. */
+static int stream_await(struct stream *stream, enum aa_peek *ret_peek)
+{
+	struct aa_session *session = stream->shared->session;
+	const struct aa_file_event *event;
+
+	while ((*ret_peek = aa_session_peek(session, &event)) == AA_PEEK_EMPTY) {
+		/* Python handles signals in its main thread only, and not before this has returned to it. */
+		if (aa_session_wait(session, AA_WAIT_FOREVER) == AA_WAIT_INTERRUPTED && is_main_thread())
+			return stream_fail(stream, EINTR, "interrupted by a signal; nothing was lost");
+	}
+	return 0;
+}
+
+static int stream_get_next(struct ArrowArrayStream *arrow, struct ArrowArray *out)
+{
+	struct stream *stream = arrow->private_data;
+	struct aa_session *session = stream->shared->session;
+	struct aa_columns *columns = aa_columns_create(BATCH_EVENTS_MAX);
+	struct aa_arrow_room *room = columns ? aa_arrow_room_create() : NULL;
+	enum aa_append filled = AA_APPEND_DONE;
+	enum aa_peek peek = AA_PEEK_END;
+	struct aa_error *error;
+	int code = 0;
+
+	*out = (struct ArrowArray){ 0 };
+	if (!room) {
+		code = stream_fail(stream, ENOMEM, "out of memory");
+		goto out;
+	}
+	/* The end of a closed session is what every read of it meets. */
+	error = aa_session_is_closed(session) ? NULL : aa_session_reader_acquire(session);
+	if (error) {
+		code = stream_fail(stream, EBUSY, error->message);
+		aa_error_destroy(error);
+		goto out;
+	}
+	if (!aa_session_is_closed(session)) {
+		code = stream_await(stream, &peek);
+		if (!code && peek == AA_PEEK_EVENT)
+			filled = aa_columns_fill(columns, session);
+		aa_columns_finish(columns);
+		aa_session_reader_release(session);
+	}
+	if (filled == AA_APPEND_NO_MEMORY)
+		code = stream_fail(stream, ENOMEM, "out of memory");
+	if (!code && peek == AA_PEEK_EVENT) {
+		aa_arrow_export_array(columns, room, out);
+		room = NULL;
+	}
+out:
+	aa_arrow_room_destroy(room);
+	aa_columns_unref(columns);
+	return code;
+}
+
+static const char *stream_get_last_error(struct ArrowArrayStream *arrow)
+{
+	struct stream *stream = arrow->private_data;
+
+	return stream->last_error[0] ? stream->last_error : NULL;
+}
+
+static void stream_release(struct ArrowArrayStream *arrow)
+{
+	struct stream *stream = arrow->private_data;
+
+	if (!arrow->release)
+		return;
+	arrow->release = NULL;
+	shared_session_unref(stream->shared);
+	free(stream);
+}
+
+static PyObject *manager_arrow_c_schema(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+	return aa_capsule_of_schema();
+}
+
+static PyObject *manager_arrow_c_stream(struct py_manager *self, PyObject *args, PyObject *kwargs)
+{
+	static const char *const keywords[] = { "requested_schema", NULL };
+	struct ArrowArrayStream arrow = {
+		.get_schema = stream_get_schema,
+		.get_next = stream_get_next,
+		.get_last_error = stream_get_last_error,
+		.release = stream_release,
+	};
+	PyObject *requested = Py_None;
+	struct stream *stream;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:__arrow_c_stream__", (char **)keywords, &requested) ||
+	    aa_check_requested_schema(requested) < 0 || check_attached_once(self) < 0)
+		return NULL;
+	stream = calloc(1, sizeof(*stream));
+	if (!stream)
+		return PyErr_NoMemory();
+	stream->shared = self->shared;
+	atomic_fetch_add_explicit(&self->shared->references, 1, memory_order_relaxed);
+	arrow.private_data = stream;
+	return aa_capsule_of_stream(&arrow);
 }
 
 static PyObject *manager_fileno(struct py_manager *self, PyObject *Py_UNUSED(ignored))
@@ -592,6 +798,14 @@ static PyMethodDef manager_methods[] = {
 	{ "poll", AA_METHOD(manager_poll), METH_VARARGS | METH_KEYWORDS,
 	  PyDoc_STR("poll($self, /, timeout=None, max_events=None)\n--\n\n"
 		    "At least one event, [] on time-out, None at the end.") },
+	{ "read_batch", AA_METHOD(manager_read_batch), METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("read_batch($self, /, timeout=None, max_events=None)\n--\n\n"
+		    "An EventBatch: empty on time-out, None at the end.") },
+	{ "__arrow_c_schema__", manager_arrow_c_schema, METH_NOARGS,
+	  PyDoc_STR("__arrow_c_schema__($self, /)\n--\n\nThe types of the columns, for Arrow.") },
+	{ "__arrow_c_stream__", AA_METHOD(manager_arrow_c_stream), METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("__arrow_c_stream__($self, /, requested_schema=None)\n--\n\n"
+		    "A stream of batches for Arrow, to the end of the trace.") },
 	{ "fileno", AA_METHOD(manager_fileno), METH_NOARGS,
 	  PyDoc_STR("fileno($self, /)\n--\n\nA descriptor readable exactly when poll(0) would tell something.") },
 	{ "__reduce__", manager_reduce, METH_NOARGS, PyDoc_STR("__reduce__($self, /)\n--\n\n") },

@@ -226,7 +226,8 @@ static int module_exec(PyObject *module)
 	if (!state->managers || fill_tables(state) < 0 ||
 	    add_type(module, &aa_manager_spec, &state->manager_type) < 0 ||
 	    add_type(module, &aa_event_spec, &state->event_type) < 0 ||
-	    add_type(module, &aa_held_spec, &state->held_type) < 0)
+	    add_type(module, &aa_held_spec, &state->held_type) < 0 ||
+	    add_type(module, &aa_batch_spec, &state->batch_type) < 0)
 		return -1;
 
 	match_args = Py_BuildValue("(ss)", "op", "path");
@@ -246,6 +247,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->manager_type);
 	Py_VISIT(state->event_type);
 	Py_VISIT(state->held_type);
+	Py_VISIT(state->batch_type);
 	Py_VISIT(state->managers);
 	Py_VISIT(state->flag_class);
 	Py_VISIT(state->stats_class);
@@ -270,10 +272,12 @@ static void clear_members(PyObject **members, size_t count)
 static int module_clear(PyObject *module)
 {
 	struct module_state *state = PyModule_GetState(module);
+	size_t index;
 
 	Py_CLEAR(state->manager_type);
 	Py_CLEAR(state->event_type);
 	Py_CLEAR(state->held_type);
+	Py_CLEAR(state->batch_type);
 	Py_CLEAR(state->managers);
 	clear_members(state->operations, AA_OPERATION_LIMIT);
 	clear_members(state->kinds, AA_KIND_LIMIT);
@@ -282,6 +286,8 @@ static int module_clear(PyObject *module)
 	if (state->calls)
 		clear_members(state->calls, state->call_count);
 	Py_CLEAR(state->unknown_call);
+	for (index = 0; state->names && index < AA_NAME_CACHE_ENTRIES; index++)
+		Py_CLEAR(state->names[index].text);
 	Py_CLEAR(state->flag_class);
 	Py_CLEAR(state->stats_class);
 	Py_CLEAR(state->target_class);
@@ -302,6 +308,8 @@ static void module_free(void *module)
 	if (!state)
 		return;
 	module_clear(module);
+	PyMem_Free(state->names);
+	state->names = NULL;
 	PyMem_Free(state->calls);
 	state->calls = NULL;
 }

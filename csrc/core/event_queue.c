@@ -363,8 +363,18 @@ void aa_event_queue_advance(struct aa_event_queue *queue)
 {
 	if (!queue->peeked)
 		return;
+	aa_event_queue_pass(queue);
+	aa_event_queue_passed(queue, 1);
+}
+
+void aa_event_queue_passed(struct aa_event_queue *queue, uint64_t count)
+{
+	atomic_fetch_sub_explicit(&queue->length, count, memory_order_release);
+}
+
+void aa_event_queue_pass(struct aa_event_queue *queue)
+{
 	queue->peeked = NULL;
-	atomic_fetch_sub_explicit(&queue->length, 1, memory_order_release);
 	/* Room is given back at once: the producer may be waiting for it while the reader waits for the producer. */
 	if (queue->reading->read == queue->reading->used) {
 		pthread_mutex_lock(&queue->lock);

@@ -31,6 +31,9 @@ bool aa_event_queue_could_hold(const struct aa_event_queue *queue, const struct 
 /* Consumer. The next event, valid until advance or clear; NULL when there is none. */
 const struct aa_file_event *aa_event_queue_peek(struct aa_event_queue *queue);
 void aa_event_queue_advance(struct aa_event_queue *queue);
+/* The same in two steps, for a reader of many: each is passed, and then all of them are counted as taken at once. */
+void aa_event_queue_pass(struct aa_event_queue *queue);
+void aa_event_queue_passed(struct aa_event_queue *queue, uint64_t count);
 /* Drops everything and forgets the peek; returns how many events that were. */
 uint64_t aa_event_queue_clear(struct aa_event_queue *queue);
 

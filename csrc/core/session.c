@@ -531,10 +531,26 @@ enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_ev
 	return over ? AA_PEEK_END : AA_PEEK_EMPTY;
 }
 
+int64_t aa_session_boottime_to_realtime_ns(const struct aa_session *session)
+{
+	return (int64_t)session->boottime_to_realtime_ns;
+}
+
 void aa_session_advance(struct aa_session *session)
 {
-	aa_event_queue_advance(session->queue);
-	atomic_fetch_add_explicit(&session->delivered, 1, memory_order_relaxed);
+	aa_session_pass(session);
+	aa_session_passed(session, 1);
+}
+
+void aa_session_pass(struct aa_session *session)
+{
+	aa_event_queue_pass(session->queue);
+}
+
+void aa_session_passed(struct aa_session *session, uint64_t count)
+{
+	aa_event_queue_passed(session->queue, count);
+	atomic_fetch_add_explicit(&session->delivered, count, memory_order_relaxed);
 	if (!aa_event_queue_length(session->queue))
 		aa_signal_update(session);
 }

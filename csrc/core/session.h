@@ -107,8 +107,14 @@ enum aa_peek {
 };
 /* The next event without taking it; valid until aa_session_advance(). Never blocks. */
 enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_event **ret_event);
+/* CLOCK_REALTIME - CLOCK_BOOTTIME at the attach, for the reader: it is that of the events it peeks at. */
+int64_t aa_session_boottime_to_realtime_ns(const struct aa_session *session);
 /* Takes the event of the last peek: counts it as delivered. */
 void aa_session_advance(struct aa_session *session);
+/* The same in two steps, for a reader of many: each is passed, and then all of them are counted as delivered at once.
+ */
+void aa_session_pass(struct aa_session *session);
+void aa_session_passed(struct aa_session *session, uint64_t count);
 
 enum aa_wait {
 	AA_WAIT_READY, /* peek will not say EMPTY */

@@ -151,9 +151,26 @@ enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_ev
 	return AA_PEEK_END;
 }
 
+int64_t aa_session_boottime_to_realtime_ns(const struct aa_session *session)
+{
+	(void)session;
+	return 0;
+}
+
 void aa_session_advance(struct aa_session *session)
 {
 	(void)session;
+}
+
+void aa_session_pass(struct aa_session *session)
+{
+	(void)session;
+}
+
+void aa_session_passed(struct aa_session *session, uint64_t count)
+{
+	(void)session;
+	(void)count;
 }
 
 enum aa_wait aa_session_wait(struct aa_session *session, int64_t deadline_ns)

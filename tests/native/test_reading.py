@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from aa_fileio import Kind, KprobeManager
-from tests.native.expected import check_events, check_ledger, check_script_ledger, file
+from tests.native.call_lists import LISTS
+from tests.native.expected import check_events, check_ledger, check_results, check_script_ledger, file
 from tests.native.forked import Forked, forked
 from tests.native.ground import FIRST_OPS, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Running, Script
-from tests.native.tracing import read_to_end
+from tests.native.tracing import read_batches_to_end, read_to_end
 
 
 class _Dripping:
@@ -332,3 +333,20 @@ def test_watching_oneself(backend: str, area: Path) -> None:
     assert [entry for entry in seen if entry[1] is not None and "eventfd" in entry[1]] == []
     assert len(seen) < 40, seen
     check_ledger(stats, backend, performed=len(seen), delivered=len(seen))
+
+
+@pytest.mark.parametrize("calls", LISTS)
+def test_as_columns(backend: str, area: Path, calls: str) -> None:
+    """The rows of batches are the same events that poll() gives, and held to the same list."""
+    script = Script()
+    script.main.hold()
+    LISTS[calls](script, script.main, area)
+    with script.start(area) as running, KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
+        running.go()
+        batches = read_batches_to_end(manager)
+        running.finish(0)
+        events = [event for batch in batches for event in batch]
+        assert manager.stats.delivered == sum(map(len, batches)) == len(events)
+    assert [event.seq for event in events] == list(range(len(events)))
+    check_results(script)
+    check_events(script, events)

@@ -36,6 +36,17 @@ def read_to_end(manager: Any) -> list[Any]:
         events += more
 
 
+def read_batches_to_end(manager: Any) -> list[Any]:
+    """Every event until the stream ends, in batches of a few."""
+    batches: list[Any] = []
+    while True:
+        batch = manager.read_batch(HANG_SECONDS, 7)
+        if batch is None:
+            return batches
+        assert batch, f"no end and no event: {manager.stats}"
+        batches.append(batch)
+
+
 def read_until(manager: Any, wanted: Callable[[Any], bool]) -> list[Any]:
     """Events up to the first that is wanted."""
     events: list[Any] = []
@@ -88,4 +99,4 @@ def check_trace(script: Script, area: Path, backend: str, **options: Any) -> Tra
     return result
 
 
-__all__ = ["Running", "Trace", "check_trace", "read_to_end", "read_until", "trace"]
+__all__ = ["Running", "Trace", "check_trace", "read_batches_to_end", "read_to_end", "read_until", "trace"]

@@ -80,7 +80,10 @@ def fake_core(tmp_path_factory: pytest.TempPathFactory) -> Run:
     copy_package(folder)
     sources = [
         *sorted((ROOT / "csrc/binding").glob("*.c")),
-        *(ROOT / f"csrc/core/{name}.c" for name in ("fileio_error", "held_process", "syscall_table")),
+        *(
+            ROOT / f"csrc/core/{name}.c"
+            for name in ("fileio_error", "held_process", "syscall_table", "columns", "arrow_export")
+        ),
         ROOT / "tests/python/fake_session.c",
     ]
     subprocess.run(

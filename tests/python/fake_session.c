@@ -204,10 +204,24 @@ enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_ev
 	return AA_PEEK_EVENT;
 }
 
+int64_t aa_session_boottime_to_realtime_ns(const struct aa_session *session)
+{
+	return (int64_t)(1700000000 + session->attaches) * 1000000000;
+}
+
 void aa_session_advance(struct aa_session *session)
 {
 	session->available--;
 	session->delivered++;
+}
+
+void aa_session_pass(struct aa_session *session)
+{
+	aa_session_advance(session);
+}
+
+void aa_session_passed(struct aa_session *session, uint64_t count)
+{
 }
 
 enum aa_wait aa_session_wait(struct aa_session *session, int64_t deadline_ns)
@@ -240,7 +254,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 					.ring_full = 2,
 					.queue_full = 3,
 					.inexact_reason = "misses were counted",
-					.boottime_to_realtime_ns = (1700000000 + session->attaches) * 1000000000 };
+					.boottime_to_realtime_ns = (uint64_t)aa_session_boottime_to_realtime_ns(session) };
 }
 
 struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable)

@@ -246,6 +246,9 @@ def test_repr_tells_what_happened() -> None:
 def test_values_are_shared_or_made_once() -> None:
     event = FileEvent(op="open", path="/some/path", path_source="file", path_flags=PathFlag.DELETED)
     assert event.path is event.path
+    assert event.path is FileEvent(op="read", path="/some/path", path_source="file").path
+    long = "/" + "x" * 400
+    assert FileEvent(op="read", path=long, path_source="file").path == long
     assert event.syscall is FileEvent(op="open").syscall
     assert event.path_flags is FileEvent(op="open", path_flags=PathFlag.DELETED).path_flags
     assert not gc.is_tracked(event)

@@ -20,10 +20,17 @@ import aa_fileio
 from aa_fileio import BackendUnavailable, FileIOError, Op, PathFlag, PermissionDenied, ProbeAttachError, Stats
 
 
+def test_the_benchmark_of_consumers_runs() -> None:
+    command = [sys.executable, "benchmarks/consumers.py", "--events", "20000", "--rounds", "1"]
+    done = subprocess.run(command, check=True, cwd=ROOT, timeout=300, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.count("columns, read_batch()") == 2
+
+
 def test_everything_public_is_there_and_nothing_else() -> None:
     for name in aa_fileio.__all__:
         assert getattr(aa_fileio, name) is not None
-    for later in ("EventBatch", "EventsLost", "Recording", "available"):
+    for later in ("EventsLost", "Recording", "available"):
         assert not hasattr(aa_fileio, later)
 
 

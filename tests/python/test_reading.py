@@ -11,7 +11,7 @@ from conftest import Run
 START = """
 import asyncio, gc, os, select, signal, sys, threading, time, warnings
 import aa_fileio
-from aa_fileio import KprobeManager
+from aa_fileio import EventBatch, KprobeManager
 
 def feed(m, count):
     os.eventfd_write(m.fileno(), count)
@@ -53,6 +53,183 @@ SCRIPTS = {
         assert [event.path for event in events] == [f"/{n}" for n in range(1000)]
         assert {event.raw_path for event in events} == {"raw"}
         m.close()
+    """,
+    "read_batch returns what is there, an empty batch on time-out, None at the end": """
+        m = KprobeManager(3)
+        m.attach()
+        assert [event.path for event in m.read_batch(0)] == ["/0", "/1", "/2"]
+        batch = m.read_batch(0)
+        assert (type(batch), len(batch)) == (EventBatch, 0)
+        begin = time.monotonic()
+        assert len(m.read_batch(0.05)) == 0
+        assert 0.05 <= time.monotonic() - begin < 1
+        feed(m, 2)
+        assert [event.seq for event in m.read_batch(max_events=1)] == [3]
+        m.detach()
+        assert [event.seq for event in m.read_batch()] == [4]
+        assert m.read_batch() is None
+        assert m.read_batch(timeout=0) is None
+        m.close()
+        raises(ValueError, m.read_batch)
+        raises(RuntimeError, KprobeManager().read_batch)
+        raises(TypeError, m.read_batch, "1")
+        raises(ValueError, m.read_batch, 0, 0)
+    """,
+    "a batch has the events that poll would have given": """
+        managers = [KprobeManager(500), KprobeManager(500)]
+        for m in managers:
+            m.attach()
+        polled, batch = managers[0].poll(), managers[1].read_batch()
+        assert list(batch) == polled
+        assert [event._asdict() for event in batch] == [event._asdict() for event in polled]
+        assert batch[0].time.isoformat() == "2023-11-14T22:13:21+00:00"
+        assert managers[0].stats == managers[1].stats
+        for m in managers:
+            m.close()
+        assert list(batch) == polled
+    """,
+    "a batch has at most 8192 events, or as many as are asked for": """
+        m = KprobeManager(8192 + 3)
+        m.attach()
+        assert [len(m.read_batch()), len(m.read_batch())] == [8192, 3]
+        feed(m, 70000)
+        assert len(m.read_batch(max_events=10**9)) == 70000
+        m.close()
+    """,
+    "where memory ends, what was taken is in a batch and the rest is still there": """
+        import resource
+        m = KprobeManager(2_000_000)
+        m.attach()
+        read = 0
+        def pages():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        failed = short = 0
+        for room in (0, 1 << 16, 1 << 20, 40 << 20, 100 << 20):
+            resource.setrlimit(resource.RLIMIT_AS, (pages() + room, limits[1]))
+            try:
+                batch = m.read_batch(0, max_events=300_000)
+            except MemoryError:
+                failed += 1
+                batch = ()
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, limits)
+            short += 0 < len(batch) < 300_000
+            assert m.stats.delivered == read + len(batch)
+            if batch:
+                assert (batch[0].seq, batch[-1].seq) == (read, read + len(batch) - 1)
+            read += len(batch)
+            del batch
+        assert short, (failed, short)
+        while batch := m.read_batch(0):
+            assert (batch[0].seq, batch[-1].seq) == (read, read + len(batch) - 1)
+            read += len(batch)
+        assert read == 2_000_000
+        m.close()
+    """,
+    "Arrow takes a manager as a stream, to the end of the trace": """
+        import pyarrow
+        m = KprobeManager(70_000)
+        raises(RuntimeError, m.__arrow_c_stream__)
+        m.attach()
+        assert pyarrow.schema(m) == pyarrow.schema(EventBatch())
+        timer = later(0.2, m.detach)
+        table = pyarrow.table(m)
+        timer.join()
+        table.validate(full=True)
+        assert table["seq"].to_pylist() == list(range(70_000))
+        assert table["path"].to_pylist()[-1] == "/69999"
+        assert m.poll() is None
+        assert pyarrow.table(m).num_rows == 0
+        m.close()
+        raises(ValueError, m.__arrow_c_stream__)
+    """,
+    "an Arrow stream reads when it is asked to, and is one reader among others": """
+        import pyarrow
+        m = KprobeManager(3)
+        m.attach()
+        reader = pyarrow.RecordBatchReader.from_stream(m)
+        assert reader.read_next_batch()["seq"].to_pylist() == [0, 1, 2]
+        feed(m, 2)
+        assert [event.seq for event in m.poll()] == [3, 4]
+        thread = threading.Thread(target=m.poll)
+        thread.start()
+        time.sleep(0.1)
+        assert "another thread reads" in raises(OSError, reader.read_next_batch)
+        feed(m, 1)
+        thread.join()
+        m.close()
+    """,
+    "an Arrow stream may be read by another thread, while this one works": """
+        import pyarrow
+        m = KprobeManager()
+        m.attach()
+        got = []
+        reader = pyarrow.RecordBatchReader.from_stream(m)
+        thread = threading.Thread(target=lambda: got.extend(batch.num_rows for batch in reader))
+        thread.start()
+        for _ in range(3):
+            feed(m, 10)
+            while sum(got) % 10 or not got:
+                pass
+        assert "another" in raises(RuntimeError, m.read_batch, 0)
+        m.detach()
+        thread.join()
+        assert sum(got) == 30
+        m.close()
+    """,
+    "Ctrl-C interrupts an Arrow stream that waits, and loses no event": """
+        import pyarrow
+        m = KprobeManager()
+        m.attach()
+        reader = pyarrow.RecordBatchReader.from_stream(m)
+        timer = later(0.1, signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
+        begin = time.monotonic()
+        try:
+            try:
+                reader.read_next_batch()
+            except OSError as error:
+                assert "interrupted" in str(error)
+            raise AssertionError("it was not interrupted")
+        except KeyboardInterrupt:
+            pass
+        assert time.monotonic() - begin < 0.5
+        timer.join()
+        feed(m, 3)
+        assert [event.seq for event in m.poll()] == [0, 1, 2]
+        m.close()
+    """,
+    "an Arrow stream ends with its manager": """
+        import pyarrow
+        for end in ("close", "drop"):
+            m = KprobeManager(3)
+            m.attach()
+            reader = pyarrow.RecordBatchReader.from_stream(m)
+            assert reader.read_next_batch().num_rows == 3
+            fd = m.fileno()
+            if end == "close":
+                m.close()
+            else:
+                warnings.simplefilter("ignore", ResourceWarning)
+                del m
+                gc.collect()
+            raises(StopIteration, reader.read_next_batch)
+            del reader
+            gc.collect()
+    """,
+    "a stream that nobody reads is given back": """
+        for _ in range(100):
+            m = KprobeManager(3)
+            m.attach()
+            fd = m.fileno()
+            m.__arrow_c_stream__()
+            kept = m.__arrow_c_stream__(requested_schema=None)
+            m.close()
+            del m, kept
+            gc.collect()
+            raises(OSError, os.fstat, fd)
+        raises(TypeError, KprobeManager().__arrow_c_stream__, 5)
     """,
     "a for loop ends after detach, when all is delivered": """
         with KprobeManager(5) as m:
@@ -99,7 +276,7 @@ SCRIPTS = {
     "Ctrl-C interrupts the wait and loses no event": """
         m = KprobeManager()
         m.attach()
-        for read in (lambda: next(m), lambda: m.poll(), lambda: m.poll(60)):
+        for read in (lambda: next(m), lambda: m.poll(), lambda: m.poll(60), m.read_batch):
             main = threading.main_thread().ident
             timer = later(0.1, signal.pthread_kill, main, signal.SIGINT)
             begin = time.monotonic()
@@ -375,7 +552,7 @@ SCRIPTS = {
                 raises(OSError, os.fstat, fd)
                 assert m.is_attached is False
                 assert repr(m) == "<KprobeManager of the parent process>"
-                for call in (m.attach, m.poll, m.fileno, lambda: next(m), lambda: m.targets):
+                for call in (m.attach, m.poll, m.read_batch, m.fileno, lambda: next(m), lambda: m.targets):
                     assert "parent" in raises(RuntimeError, call)
                 m.detach()
                 m.close()
