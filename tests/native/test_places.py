@@ -148,8 +148,13 @@ def _same(seen: Callable[[int], Seen], as_written: Seen) -> Callable[[int], Seen
 
 
 def _made(seen: Seen) -> Seen:
-    """What a mkdir makes has no inode yet when the kernel tells of it."""
-    return acts(seen, None, None)
+    """What a mkdir makes has no inode yet when the kernel tells of it; which it got is seen at the return."""
+    return acts(seen, None)
+
+
+def _made_and_forgotten(seen: Seen) -> Seen:
+    """At the return nobody holds it any more, and 9p without a cache keeps nothing: what it was is not known."""
+    return acts(seen, lambda: (None, None), None)
 
 
 @THEMES.add
@@ -230,7 +235,15 @@ def pids_of_its_own(script: Script, steps: Steps, home: Path) -> None:
     steps.call("openat", AT_FDCWD, home / "file", os.O_RDONLY, sees=file(home / "file"))
 
 
-def _work_on(script: Script, steps: Steps, top: Path, *, has_tmpfile: bool = True, device: int | None = None) -> None:
+def _work_on(
+    script: Script,
+    steps: Steps,
+    top: Path,
+    *,
+    has_tmpfile: bool = True,
+    device: int | None = None,
+    made: Callable[[Seen], Seen] = _made,
+) -> None:
     """
     All kinds of calls on new files of a file system; nothing of it is there before, nor after. `device` is the file
     system's, where fstat tells another of each layer.
@@ -246,7 +259,7 @@ def _work_on(script: Script, steps: Steps, top: Path, *, has_tmpfile: bool = Tru
     buffer = script.buffer(16)
     folder, path, new, twin, copy = (top / name for name in ("folder", "folder/file", "folder/new", "twin", "copy"))
     here = AT_FDCWD
-    steps.call("mkdir", folder, 0o700, sees=_made(as_passed(folder)))
+    steps.call("mkdir", folder, 0o700, sees=made(as_passed(folder)))
     steps.call("mkdir", folder, 0o700, sees=as_passed(folder, error=errno.EEXIST))
     place = steps.call(
         "openat", here, folder, DIRECTORY, sees=lambda _: file(folder, kind="dir", of=lambda: is_of(place_is))
@@ -363,7 +376,8 @@ if "9p" in HERE.file_systems:
     @THEMES.add
     def on_9p(script: Script, steps: Steps, home: Path) -> None:
         """What the host has, by its name here: where a guest leaves its results."""
-        _work_on(script, steps, Path(tempfile.mkdtemp(dir="/run/aa-results")), has_tmpfile=False)
+        top = Path(tempfile.mkdtemp(dir="/run/aa-results"))
+        _work_on(script, steps, top, has_tmpfile=False, made=_made_and_forgotten)
 
     @THEMES.add
     def on_overlay_over_9p(script: Script, steps: Steps, home: Path) -> None:
