@@ -6,6 +6,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <signal.h>
@@ -152,6 +153,20 @@ static const char aa_remedy_privileges[] =
 static bool aa_is_refusal(int errno_value)
 {
 	return errno_value == EPERM || errno_value == EACCES;
+}
+
+/* A kernel that has no such programs refuses root, too, in the same words. */
+static bool aa_is_privileged(void)
+{
+	const uint64_t trace = 1ull << CAP_BPF | 1ull << CAP_PERFMON;
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	uint64_t has;
+
+	if (syscall(SYS_capget, &header, data))
+		return true;
+	has = data[0].effective | (uint64_t)data[1].effective << 32;
+	return has & 1ull << CAP_SYS_ADMIN || (has & trace) == trace;
 }
 
 static struct aa_error *aa_probe_error(int errno_value, const struct aa_log *log, const char *program,
@@ -515,7 +530,9 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 		if (!code && !error && !aa_fentry_types_find(probes))
 			error = aa_error_create(AA_ERROR_UNAVAILABLE, 0,
 						"this kernel's BTF has more than two types for the calls' functions");
-		if (code)
+		if (code && aa_is_refusal(code) && !aa_is_privileged())
+			error = aa_probe_error(code, NULL, NULL, NULL, "a fentry program was refused");
+		else if (code)
 			error = aa_error_with_remedy(
 				aa_error_create(AA_ERROR_UNAVAILABLE, code,
 						"this kernel does not let fentry programs be attached: %s",

@@ -232,7 +232,9 @@ class Seen:
     offset: int | None = None  # where the call's arguments do not say it
     count: int | None = None  # of a call with several parts
     kind: str | None = None
-    of: Path | Step | Identity | None = None  # whose device and inode: a path, or an fstat step
+    of: Path | Step | Identity | Callable[[], Identity] | None = (
+        None  # whose device and inode: of a path, an fstat step
+    )
     path_flags: frozenset[str] = frozenset()
     raw_path: str | None = None  # unlike the argument
     raw_is_unreadable: bool = False

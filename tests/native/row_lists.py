@@ -86,8 +86,8 @@ def later(path: os.PathLike[str] | str) -> Callable[[], Identity]:
 
 def acts(
     seen: Seen,
-    of: Identity | Callable[[], Identity] | None,
-    kind: str = "file",
+    of: Identity | Callable[[], Identity | tuple[None, None]] | None,
+    kind: str | None = "file",
     entry: os.PathLike[str] | str | None = None,
     new_entry: os.PathLike[str] | str | None = None,
 ) -> Seen:

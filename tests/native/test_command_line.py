@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from aa_fileio.integrations.json_lines import exact_names
+from tests.native import outside
 
 AA_FILEIO = [sys.executable, "-m", "aa_fileio.integrations.command_line"]
 # Attaching kprobes one by one takes seconds in an emulated guest, and detaching them more.
@@ -392,6 +393,7 @@ def test_a_pipe_that_closes_ends_an_attach_quietly(worker: subprocess.Popen[byte
 
 def test_a_second_signal_ends_a_trace_that_nobody_reads(worker: subprocess.Popen[bytes]) -> None:
     """Our own output is stuck in a full pipe: the first signal cannot drain it, the second does not try."""
+    before = outside.look()
     reading, writing = os.pipe()
     capacity = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     trace = subprocess.Popen([*AA_FILEIO, "attach", "--json", "-p", str(worker.pid)], stdout=writing)
@@ -405,6 +407,8 @@ def test_a_second_signal_ends_a_trace_that_nobody_reads(worker: subprocess.Popen
     trace.send_signal(signal.SIGINT)
     assert trace.wait(PATIENCE) == 130
     os.close(reading)
+    # It did not wait for the detach either.
+    outside.wait_gone(before)
 
 
 def waiting_bytes(pipe: int) -> int:

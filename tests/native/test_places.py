@@ -7,12 +7,13 @@ import array
 import errno
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.native.expected import Seen, as_passed, calls_of, check_script_ledger, file, relative
+from tests.native.expected import Identity, Seen, as_passed, calls_of, check_script_ledger, file, relative
 from tests.native.ground import FIRST_OPS, HERE
 from tests.native.row_lists import CLONE_NEWNS, DELETED, DIRECTORY, acts
 from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps
@@ -147,8 +148,13 @@ def _same(seen: Callable[[int], Seen], as_written: Seen) -> Callable[[int], Seen
 
 
 def _made(seen: Seen) -> Seen:
-    """What a mkdir makes has no inode yet when the kernel tells of it."""
-    return acts(seen, None, None)
+    """What a mkdir makes has no inode yet when the kernel tells of it; which it got is seen at the return."""
+    return acts(seen, None)
+
+
+def _made_and_forgotten(seen: Seen) -> Seen:
+    """At the return nobody holds it any more, and 9p without a cache keeps nothing: what it was is not known."""
+    return acts(seen, lambda: (None, None), None)
 
 
 @THEMES.add
@@ -229,19 +235,40 @@ def pids_of_its_own(script: Script, steps: Steps, home: Path) -> None:
     steps.call("openat", AT_FDCWD, home / "file", os.O_RDONLY, sees=file(home / "file"))
 
 
-def _work_on(script: Script, steps: Steps, top: Path, *, has_tmpfile: bool = True) -> None:
-    """All kinds of calls on new files of a file system; nothing of it is there before, nor after."""
+def _work_on(
+    script: Script,
+    steps: Steps,
+    top: Path,
+    *,
+    has_tmpfile: bool = True,
+    device: int | None = None,
+    made: Callable[[Seen], Seen] = _made,
+) -> None:
+    """
+    All kinds of calls on new files of a file system; nothing of it is there before, nor after. `device` is the file
+    system's, where fstat tells another of each layer.
+    """
+
+    def is_of(stat: Step) -> Identity:
+        return (told(stat)[0] if device is None else device, told(stat)[1])
+
+    # As long as it is open it is remembered: 9p without a cache forgets what nobody holds, and a name cannot be certain
+    # any more when the call returns.
+    steps.call("openat", AT_FDCWD, top, DIRECTORY, sees=lambda _: file(top, kind="dir", of=lambda: is_of(top_is)))
+    top_is = stat_of(steps, steps.steps[-1])
     buffer = script.buffer(16)
     folder, path, new, twin, copy = (top / name for name in ("folder", "folder/file", "folder/new", "twin", "copy"))
     here = AT_FDCWD
-    steps.call("mkdir", folder, 0o700, sees=_made(as_passed(folder)))
+    steps.call("mkdir", folder, 0o700, sees=made(as_passed(folder)))
     steps.call("mkdir", folder, 0o700, sees=as_passed(folder, error=errno.EEXIST))
-    place = steps.call("openat", here, folder, DIRECTORY, sees=lambda _: file(folder, kind="dir", of=place_is))
+    place = steps.call(
+        "openat", here, folder, DIRECTORY, sees=lambda _: file(folder, kind="dir", of=lambda: is_of(place_is))
+    )
     place_is = stat_of(steps, place)
-    sees = lambda **more: lambda _: file(path, of=held, **more)  # noqa: E731
+    sees = lambda **more: lambda _: file(path, of=lambda: is_of(held), **more)  # noqa: E731
     fd = steps.call("openat", here, path, _CREATE, 0o600, sees=sees())
     held = stat_of(steps, fd)
-    this = lambda: told(held)  # noqa: E731
+    this = lambda: is_of(held)  # noqa: E731
     steps.call("write", fd, script.buffer(b"0123456789"), 10, sees=sees(offset=0, moved=10))
     steps.call("lseek", fd, 2, os.SEEK_SET)
     steps.call("read", fd, buffer, 4, sees=sees(offset=2, moved=4))
@@ -251,26 +278,26 @@ def _work_on(script: Script, steps: Steps, top: Path, *, has_tmpfile: bool = Tru
     steps.call("truncate", path, 8, sees=acts(as_passed(path), this))
     again = steps.call("openat", place, "file", os.O_RDONLY, sees=sees())
     steps.call("read", again, buffer, 16, sees=sees(offset=0, moved=8))
-    seen = lambda _: file(copy, of=copied)  # noqa: E731
+    seen = lambda _: file(copy, of=lambda: is_of(copied))  # noqa: E731
     destination = steps.call("openat", here, copy, _CREATE, 0o600, sees=seen)
     copied = stat_of(steps, destination)
-    both = lambda **more: lambda _: file(path, new_path=str(copy), of=held, **more)  # noqa: E731
+    both = lambda **more: lambda _: file(path, new_path=str(copy), of=lambda: is_of(held), **more)  # noqa: E731
     position = script.buffer(8)
     steps.call("sendfile", destination, fd, position, 5, sees=both(offset=0, moved=5))
     steps.call("link", path, twin, sees=acts(as_passed(path, twin), this))
     steps.call("renameat2", place, "file", here, new, 0, sees=acts(as_passed(path, new), this))
-    after = lambda **more: lambda _: file(new, of=held, **more)  # noqa: E731
+    after = lambda **more: lambda _: file(new, of=lambda: is_of(held), **more)  # noqa: E731
     steps.call("read", fd, buffer, 1, sees=after(offset=6, moved=1))
     steps.call("openat", place, "file", os.O_RDONLY, sees=relative(path, error=errno.ENOENT))
     steps.call("unlink", twin, sees=acts(as_passed(twin), this))
     steps.call("unlinkat", place, "new", 0, sees=acts(relative(new), this))
-    steps.call("unlink", copy, sees=acts(as_passed(copy), lambda: told(copied)))
-    gone = lambda **more: lambda _: file(new, of=held, path_flags=DELETED, **more)  # noqa: E731
+    steps.call("unlink", copy, sees=acts(as_passed(copy), lambda: is_of(copied)))
+    gone = lambda **more: lambda _: file(new, of=lambda: is_of(held), path_flags=DELETED, **more)  # noqa: E731
     steps.call("write", fd, buffer, 3, sees=gone(offset=7, moved=3))
     moved = top / "moved"
-    steps.call("rename", folder, moved, sees=acts(as_passed(folder, moved), lambda: told(place_is), "dir"))
-    steps.call("openat", place, ".", DIRECTORY, sees=lambda _: file(moved, kind="dir", of=place_is))
-    seen = acts(as_passed(moved), lambda: told(place_is), "dir")
+    steps.call("rename", folder, moved, sees=acts(as_passed(folder, moved), lambda: is_of(place_is), "dir"))
+    steps.call("openat", place, ".", DIRECTORY, sees=lambda _: file(moved, kind="dir", of=lambda: is_of(place_is)))
+    seen = acts(as_passed(moved), lambda: is_of(place_is), "dir")
     steps.call("unlinkat", here, moved, AT_REMOVEDIR, sees=seen)
     if has_tmpfile:
         named: list[Named] = []
@@ -345,27 +372,22 @@ def on_overlay(script: Script, steps: Steps, home: Path) -> None:
 
 
 if "9p" in HERE.file_systems:
-    # Where a guest leaves its results.
-    _SHARED = Path("/run/aa-results")
 
     @THEMES.add
     def on_9p(script: Script, steps: Steps, home: Path) -> None:
-        """What the host has, by its name here."""
-        top = _SHARED / f"places-{os.getpid()}-{len(script.lists)}"
-        top.mkdir()
-        _work_on(script, steps, top, has_tmpfile=False)
+        """What the host has, by its name here: where a guest leaves its results."""
+        top = Path(tempfile.mkdtemp(dir="/run/aa-results"))
+        _work_on(script, steps, top, has_tmpfile=False, made=_made_and_forgotten)
 
     @THEMES.add
     def on_overlay_over_9p(script: Script, steps: Steps, home: Path) -> None:
         """The guest's own root."""
         path = Path(__file__)
-        buffer = script.buffer(16)
-        fd = steps.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=lambda _: file(path, of=held))
-        held = stat_of(steps, fd)
-        steps.call("read", fd, buffer, 8, sees=lambda _: file(path, of=held, offset=0, moved=8))
-        top = path.parent / f"places-{os.getpid()}-{len(script.lists)}"
-        top.mkdir()
-        _work_on(script, steps, top, has_tmpfile=False)
+        is_ = (os.stat("/").st_dev, path.stat().st_ino)
+        fd = steps.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path, of=is_))
+        steps.call("read", fd, script.buffer(16), 8, sees=file(path, of=is_, offset=0, moved=8))
+        top = Path(tempfile.mkdtemp(dir=path.parent))
+        _work_on(script, steps, top, has_tmpfile=False, device=is_[0])
 
 
 _traced: dict[str, Performed] = {}
