@@ -115,7 +115,7 @@ enum aa_path_source {
 #define AA_COMM_BYTES 16	  /* TASK_COMM_LEN */
 #define AA_PATH_BYTES 4096	  /* PATH_MAX, NUL included */
 #define AA_NAME_BYTES 256	  /* NAME_MAX and its NUL */
-#define AA_WALK_STEPS 256	  /* dentries and mount crossings; one million verified instructions are the bound */
+#define AA_WALK_STEPS 272	  /* dentries and mount crossings; one million verified instructions are the bound */
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + 3 * AA_NAME_BYTES)
