@@ -168,6 +168,7 @@ def _test_suite(suite: str, options: argparse.Namespace) -> Verdict:
     command = [
         str(_PROJECT / ".venv" / "bin" / "python"),
         *("-m", "pytest", "-p", "no:cacheprovider", "--color=no", "--junitxml=/run/aa-results/junit.xml"),
+        "--durations=15",
         # A test that hangs is the last one named, with its stacks, before the guest's own time is up.
         *("-v", "-o", "faulthandler_timeout=180"),
         # Importing this plugin takes seconds on an emulated CPU, and no test here needs it.
