@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from aa_fileio import SYSCALLS, Kind, KprobeManager, Op
+from aa_fileio import SYSCALLS, Kind, Op
 from tests.native.expected import Filtered, Seen, Unseen, check_script_ledger, flag_names
 from tests.native.row_lists import LISTS, MAYBE_MISSING, kernel_has
-from tests.native.script import NUMBERS, Script
+from tests.native.script import NUMBERS
 from tests.native.themes import Performed, perform
 
 ROWS = {row.name for row in SYSCALLS}
@@ -28,7 +28,8 @@ _traced: dict[str, Performed] = {}
 def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
     if backend not in _traced:
         folder = Path(os.path.realpath(tmp_path_factory.mktemp("rows")))
-        _traced[backend] = perform(LISTS, ROWS, backend, folder, ops=list(Op), kinds=list(Kind))
+        everything = {"ops": list(Op), "kinds": list(Kind)}
+        _traced[backend] = perform(LISTS, ROWS, backend, folder, look=lambda manager: manager.targets, **everything)
     return _traced[backend]
 
 
@@ -63,12 +64,9 @@ def test_every_row_is_driven(performed: Performed) -> None:
     assert rows - {name for name, times in failed.items() if times} == NEVER_FAILS.keys()
 
 
-def test_a_row_that_the_kernel_lacks_is_absent(backend: str, tmp_path: Path) -> None:
+def test_a_row_that_the_kernel_lacks_is_absent(backend: str, performed: Performed) -> None:
     """By kprobe and by trampoline each row has its function; only these may be missing."""
-    script = Script(traced=ROWS)
-    script.main.hold()
-    with script.start(tmp_path) as running, KprobeManager(running.pid, backend=backend, ops=list(Op)) as manager:
-        present = {target.function: target.present for target in manager.targets}
+    present = {target.function: target.present for target in performed.result.looked}
     functions = {row.name: row.function for row in SYSCALLS}
     if backend == "tracepoint":
         assert not set(functions.values()) & present.keys()

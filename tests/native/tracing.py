@@ -23,6 +23,7 @@ class Trace:
     events: list[Any]
     stats: Any
     pid: int
+    looked: Any = None  # what `look` saw
 
 
 def read_to_end(manager: Any) -> list[Any]:
@@ -58,11 +59,20 @@ def read_until(manager: Any, wanted: Callable[[Any], bool]) -> list[Any]:
             return events
 
 
-def trace(script: Script, area: Path, backend: str, *, status: int = 0, **options: Any) -> Trace:
-    """Runs the script under a trace, to the end of both."""
+def trace(
+    script: Script,
+    area: Path,
+    backend: str,
+    *,
+    status: int = 0,
+    look: Callable[[Any], Any] = lambda _: None,
+    **options: Any,
+) -> Trace:
+    """Runs the script under a trace, to the end of both. `look` is shown the manager while it is attached."""
     with script.start(area) as running:
         with KprobeManager(running.pid, backend=backend, **{"ops": FIRST_OPS} | options) as manager:
             assert manager.backend == backend
+            looked = look(manager)
             started = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             running.go()
             events = read_to_end(manager)
@@ -71,7 +81,7 @@ def trace(script: Script, area: Path, backend: str, *, status: int = 0, **option
         stats = manager.stats
         manager.close()
         _check_order(events, started, ended)
-        return Trace(events, stats, running.pid)
+        return Trace(events, stats, running.pid, looked)
 
 
 def _check_order(events: list[Any], started: int, ended: int) -> None:
