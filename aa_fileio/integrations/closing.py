@@ -25,7 +25,7 @@ LOSS_CAUSES = (
 )
 # Not loss, and yet of use to whoever reads the trace. Name in the ledger, words in the closing line.
 _REMARKS = (
-    ("filtered", "left out by kind"),
+    ("filtered", "left out as asked"),
     ("pre_attach", "entered before the trace began"),
     ("denied", "refused before they ran"),
     ("in_flight", "not yet returned"),

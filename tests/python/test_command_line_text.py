@@ -126,7 +126,7 @@ def test_remarks_and_survivors_come_before_the_verdict() -> None:
     lines = list(
         closing_lines(2, make_stats(filtered=4, in_flight=1), "kprobe", Survivors([Survivor(7, "a b")], unnamed=1))
     )
-    assert lines[0] == "not lost, but to be known: left out by kind 4, not yet returned 1"
+    assert lines[0] == "not lost, but to be known: left out as asked 4, not yet returned 1"
     assert lines[1] == 'still running, no longer traced: "a b" (7), 1 more process that made no traced call'
     assert lines[2].startswith("trace complete")
     assert len(list(closing_lines(2, make_stats(), "kprobe", Survivors()))) == 1
