@@ -54,7 +54,7 @@ GROUNDS = (
         "6.12",
         ("kprobe", "fentry", "tracepoint"),
         multi=("entry",),
-        keeps=("aa_fentry_tail", "aa_fexit_tail"),
+        keeps=("aa_fentry_tail", "aa_fexit_tail", "aa_fentry_tail_", "aa_fexit_tail_o"),  # as the kernel cuts names
     ),
     # Trampolines are preempted there, and skip calls meanwhile: refused.
     Ground("sid", "7.2", ("kprobe", "tracepoint"), multi=("entry", "return")),
