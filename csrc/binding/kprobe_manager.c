@@ -368,20 +368,34 @@ static int take_queued(struct py_manager *self, PyObject *list, size_t max, cons
 	return 0;
 }
 
-static PyObject *manager_poll(struct py_manager *self, PyObject *args, PyObject *kwargs)
-{
-	static const char *const keywords[] = { "timeout", "max_events", NULL };
-	PyObject *timeout = Py_None, *max_events = Py_None, *list;
-	const struct aa_file_event *event;
+/* What poll() and read_batch() are given: for how long, and how many. */
+struct wanted {
 	int64_t deadline_ns;
-	enum await got;
 	bool no_wait;
 	size_t max;
+};
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:poll", (char **)keywords, &timeout, &max_events))
-		return NULL;
-	if (aa_options_parse_timeout(timeout, &deadline_ns, &no_wait) < 0 ||
-	    aa_options_parse_max_events(max_events, POLL_EVENTS_MAX, &max) < 0)
+static int parse_wanted(PyObject *args, PyObject *kwargs, const char *format, size_t default_max, size_t limit,
+			struct wanted *ret_wanted)
+{
+	static const char *const keywords[] = { "timeout", "max_events", NULL };
+	PyObject *timeout = Py_None, *max_events = Py_None;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, (char **)keywords, &timeout, &max_events))
+		return -1;
+	if (aa_options_parse_timeout(timeout, &ret_wanted->deadline_ns, &ret_wanted->no_wait) < 0)
+		return -1;
+	return aa_options_parse_max_events(max_events, max_events == Py_None ? default_max : limit, &ret_wanted->max);
+}
+
+static PyObject *manager_poll(struct py_manager *self, PyObject *args, PyObject *kwargs)
+{
+	const struct aa_file_event *event;
+	struct wanted wanted;
+	PyObject *list;
+	enum await got;
+
+	if (parse_wanted(args, kwargs, "|OO:poll", POLL_EVENTS_MAX, POLL_EVENTS_MAX, &wanted) < 0)
 		return NULL;
 	/* Made before the reader's place is taken: making it may run the garbage collector, and so any Python code. */
 	list = PyList_New(0);
@@ -389,10 +403,10 @@ static PyObject *manager_poll(struct py_manager *self, PyObject *args, PyObject 
 		return NULL;
 	if (acquire_reader(self) < 0)
 		goto error;
-	got = await_event(self, deadline_ns, no_wait, &event);
+	got = await_event(self, wanted.deadline_ns, wanted.no_wait, &event);
 	if (got == AWAIT_ERROR)
 		goto error;
-	if (got == AWAIT_EVENT && take_queued(self, list, max, event) < 0) {
+	if (got == AWAIT_EVENT && take_queued(self, list, wanted.max, event) < 0) {
 		release_reader(self);
 		goto error;
 	}
@@ -409,22 +423,16 @@ error:
 /* Everything that may fail is made before an event is taken, so that none can be lost. */
 static PyObject *manager_read_batch(struct py_manager *self, PyObject *args, PyObject *kwargs)
 {
-	static const char *const keywords[] = { "timeout", "max_events", NULL };
-	PyObject *timeout = Py_None, *max_events = Py_None, *batch;
 	enum aa_append filled = AA_APPEND_DONE;
 	const struct aa_file_event *event;
 	struct aa_columns *columns;
-	int64_t deadline_ns;
+	struct wanted wanted;
+	PyObject *batch;
 	enum await got;
-	bool no_wait;
-	size_t max;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:read_batch", (char **)keywords, &timeout, &max_events))
+	if (parse_wanted(args, kwargs, "|OO:read_batch", BATCH_EVENTS_MAX, SIZE_MAX, &wanted) < 0)
 		return NULL;
-	if (aa_options_parse_timeout(timeout, &deadline_ns, &no_wait) < 0 ||
-	    aa_options_parse_max_events(max_events, max_events == Py_None ? BATCH_EVENTS_MAX : SIZE_MAX, &max) < 0)
-		return NULL;
-	columns = aa_columns_create(max);
+	columns = aa_columns_create(wanted.max);
 	if (!columns)
 		return PyErr_NoMemory();
 	batch = aa_batch_create(self->state, columns);
@@ -432,7 +440,7 @@ static PyObject *manager_read_batch(struct py_manager *self, PyObject *args, PyO
 		return NULL;
 	if (acquire_reader(self) < 0)
 		goto error;
-	got = await_event(self, deadline_ns, no_wait, &event);
+	got = await_event(self, wanted.deadline_ns, wanted.no_wait, &event);
 	if (got == AWAIT_ERROR)
 		goto error;
 	if (got == AWAIT_EVENT) {

@@ -227,16 +227,23 @@ static int parse_backend(PyObject *value, const char **ret_backend)
 	return unknown_name("backend", value, known);
 }
 
-static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uint64_t *ret_bytes)
+/* 1 with a number, 0 where there is none, -1 with an exception. */
+static int parse_optional_int(const char *name, PyObject *value, long long *ret_number)
 {
-	long long number;
-
 	if (!value)
 		return 0;
 	if (!is_int(value))
 		return wrong_type(name, "an int", value);
-	if (parse_int(value, &number) < 0)
-		return -1;
+	return parse_int(value, ret_number) < 0 ? -1 : 1;
+}
+
+static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uint64_t *ret_bytes)
+{
+	long long number;
+	int got = parse_optional_int(name, value, &number);
+
+	if (got <= 0)
+		return got;
 	if (number < AA_SIZE_BYTES_MIN || number > AA_SIZE_BYTES_MAX || (power_of_two && number & (number - 1))) {
 		PyErr_Format(PyExc_ValueError, "%s must be %sfrom %u to %u, not %S", name,
 			     power_of_two ? "a power of two " : "", AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, value);
@@ -249,15 +256,13 @@ static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uin
 static int parse_duration(const char *name, PyObject *value, uint64_t *ret_ns)
 {
 	long long number;
+	int got = parse_optional_int(name, value, &number);
 
-	if (!value)
-		return 0;
-	if (!is_int(value))
-		return wrong_type(name, "an int", value);
-	if (parse_int(value, &number) < 0)
-		return -1;
-	if (number < 0 || number == LLONG_MAX) {
-		PyErr_Format(PyExc_ValueError, "%s must be 0 to 2**63 - 2, not %S", name, value);
+	if (got <= 0)
+		return got;
+	if (number < 0 || number > AA_DURATION_NS_MAX) {
+		PyErr_Format(PyExc_ValueError, "%s must be 0 to %lld, not %S", name, (long long)AA_DURATION_NS_MAX,
+			     value);
 		return -1;
 	}
 	*ret_ns = (uint64_t)number;

@@ -28,7 +28,7 @@ enum aa_until {
 #define AA_QUEUE_BYTES_DEFAULT (8u << 20)
 #define AA_SIZE_BYTES_MIN 4096u
 #define AA_SIZE_BYTES_MAX (1u << 30)
-#define AA_DURATION_NS_MAX INT64_MAX
+#define AA_DURATION_NS_MAX (INT64_MAX - 1) /* a caller may have INT64_MAX for what is too large for any number */
 
 /* Zero-initialised it means: whole system, every known operation, default kinds, backend chosen here. */
 struct aa_session_options {

@@ -21,8 +21,6 @@ class Ground(NamedTuple):
     # Of a backend: operations by name whose entry it cannot be told, though the function is there.
     untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
-    # Maps that the kernel sometimes keeps, without a program or a link, after a tracer by fentry was killed.
-    keeps: tuple[str, ...] = ()
     components: int = 2_048  # a name of so many comes whole
     file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
 
@@ -48,14 +46,7 @@ GROUNDS = (
         components=256,
     ),
     Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
-    # Those that fentry programs jump through: in three of about twenty runs, for a minute at least; why is not known.
-    Ground(
-        "trixie",
-        "6.12",
-        ("kprobe", "fentry", "tracepoint"),
-        multi=("entry",),
-        keeps=("aa_fentry_tail", "aa_fexit_tail", "aa_fentry_tail_", "aa_fexit_tail_o"),  # as the kernel cuts names
-    ),
+    Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),
     # Trampolines are preempted there, and skip calls meanwhile: refused.
     Ground("sid", "7.2", ("kprobe", "tracepoint"), multi=("entry", "return")),
 )

@@ -68,7 +68,7 @@ def _attach_and_detach(area: Path, backend: str, whole_system: bool, options: di
         assert manager.is_attached
         assert manager.backend == backend
         assert any(target.present for target in manager.targets)
-        assert outside.look().without(before).programs
+        assert outside.describe(outside.look().without(before)).programs
         manager.detach()
         assert not manager.is_attached
         outside.check_gone(before)

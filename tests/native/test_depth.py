@@ -7,13 +7,11 @@ import errno
 import os
 from pathlib import Path
 
-import pytest
-
 from tests.native.expected import Seen, as_passed, calls_of, check_script_ledger, file, relative
 from tests.native.ground import FIRST_OPS, HERE
 from tests.native.row_lists import CLONE_NEWNS, DIRECTORY
 from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps
-from tests.native.themes import Performed, Themes, perform, stat_of
+from tests.native.themes import Performed, Themes, checked_each, performed_once, stat_of
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _MS_REC_PRIVATE = 0x4000 | 0x40000
@@ -189,20 +187,8 @@ def in_one_string_of_many_components(script: Script, steps: Steps, home: Path) -
     steps.call("rename", none, path, sees=as_passed(none, path, error=errno.ENOENT))
 
 
-_traced: dict[str, Performed] = {}
-
-
-@pytest.fixture
-def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
-    if backend not in _traced:
-        folder = Path(os.path.realpath(tmp_path_factory.mktemp("depth")))
-        _traced[backend] = perform(THEMES, calls_of(FIRST_OPS), backend, folder, ops=FIRST_OPS)
-    return _traced[backend]
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_theme(performed: Performed, theme: str) -> None:
-    performed.check(theme)
+performed = performed_once(THEMES, calls_of(FIRST_OPS), ops=FIRST_OPS)
+test_theme = checked_each(THEMES)
 
 
 def test_ledger(backend: str, performed: Performed) -> None:

@@ -13,8 +13,6 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.native.expected import (
     FILTERED,
     Filtered,
@@ -30,7 +28,7 @@ from tests.native.expected import (
 from tests.native.ground import DESCRIPTORS, FIRST_OPS, scaled
 from tests.native.row_lists import DELETED, DIRECTORY, NO_FD, O_PATH, acts, kernel_is, later, now
 from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps, Stored
-from tests.native.themes import Named, Performed, Themes, perform, stat_of, told
+from tests.native.themes import Named, Performed, Themes, checked_each, performed_once, stat_of, told
 from tests.native.tracing import check_trace
 
 _OPS = (*FIRST_OPS, "dup", "close", "chdir", "link")
@@ -499,20 +497,8 @@ def linked(seen: Seen | None, old: Named, new: Path) -> Callable[[int], Seen]:
     return sees
 
 
-_traced: dict[str, Performed] = {}
-
-
-@pytest.fixture
-def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
-    if backend not in _traced:
-        folder = Path(os.path.realpath(tmp_path_factory.mktemp("descriptors")))
-        _traced[backend] = perform(THEMES, calls_of(_OPS), backend, folder, ops=_OPS)
-    return _traced[backend]
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_theme(performed: Performed, theme: str) -> None:
-    performed.check(theme)
+performed = performed_once(THEMES, calls_of(_OPS), ops=_OPS)
+test_theme = checked_each(THEMES)
 
 
 def test_ledger(backend: str, performed: Performed) -> None:

@@ -11,13 +11,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.native.expected import Identity, Seen, as_passed, calls_of, check_script_ledger, file, relative
 from tests.native.ground import FIRST_OPS, HERE
 from tests.native.row_lists import CLONE_NEWNS, DELETED, DIRECTORY, acts
 from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps
-from tests.native.themes import Named, Performed, Themes, perform, stat_of, told
+from tests.native.themes import Named, Performed, Themes, checked_each, performed_once, stat_of, told
 
 _OPS = (*FIRST_OPS, "truncate", "allocate", "link", "mkdir", "copy")
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -390,20 +388,8 @@ if "9p" in HERE.file_systems:
         _work_on(script, steps, top, has_tmpfile=False, device=is_[0])
 
 
-_traced: dict[str, Performed] = {}
-
-
-@pytest.fixture
-def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
-    if backend not in _traced:
-        folder = Path(os.path.realpath(tmp_path_factory.mktemp("places")))
-        _traced[backend] = perform(THEMES, calls_of(_OPS), backend, folder, ops=_OPS)
-    return _traced[backend]
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_theme(performed: Performed, theme: str) -> None:
-    performed.check(theme)
+performed = performed_once(THEMES, calls_of(_OPS), ops=_OPS)
+test_theme = checked_each(THEMES)
 
 
 def test_ledger(backend: str, performed: Performed) -> None:

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from pathlib import Path
-
-import pytest
 
 from aa_fileio import SYSCALLS, Kind, Op
 from tests.native.expected import Filtered, Seen, Unseen, check_script_ledger, flag_names
 from tests.native.row_lists import LISTS, MAYBE_MISSING, kernel_has
 from tests.native.script import NUMBERS
-from tests.native.themes import Performed, perform
+from tests.native.themes import Performed, checked_each, performed_once
 
 ROWS = {row.name for row in SYSCALLS}
 # Rows that no list can drive with success, or with failure, on any of the kernels; each with its reason.
@@ -21,21 +17,8 @@ NEVER_SUCCEEDS: dict[str, str] = {}
 NEVER_FAILS: dict[str, str] = {}
 
 
-_traced: dict[str, Performed] = {}
-
-
-@pytest.fixture
-def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
-    if backend not in _traced:
-        folder = Path(os.path.realpath(tmp_path_factory.mktemp("rows")))
-        everything = {"ops": list(Op), "kinds": list(Kind)}
-        _traced[backend] = perform(LISTS, ROWS, backend, folder, look=lambda manager: manager.targets, **everything)
-    return _traced[backend]
-
-
-@pytest.mark.parametrize("theme", LISTS)
-def test_theme(performed: Performed, theme: str) -> None:
-    performed.check(theme)
+performed = performed_once(LISTS, ROWS, look=lambda manager: manager.targets, ops=list(Op), kinds=list(Kind))
+test_theme = checked_each(LISTS)
 
 
 def test_nobody_else_is_seen(performed: Performed) -> None:

@@ -52,7 +52,7 @@ def test_every_program_is_attached(backend: str, area: Path) -> None:
                 assert manager.is_attached
                 assert manager.backend == backend
                 targets = manager.targets
-                seen = outside.look().without(before)
+                seen = outside.describe(outside.look().without(before))
                 held = outside.held_by(os.getpid())
             outside.check_gone(before)
         assert manager.targets == ()
@@ -95,7 +95,7 @@ def test_every_program_is_attached(backend: str, area: Path) -> None:
             assert len({target.prog_id for target in attached}) == len(attached)
 
 
-def _check_probe_list(seen: outside.View, shared: tuple[str, ...]) -> None:
+def _check_probe_list(seen: outside.Description, shared: tuple[str, ...]) -> None:
     """Each function has an entry probe and a return probe, armed, by the kernel's own list."""
     listed = {}
     for line in seen.probes:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.native.expected import Identity, Seen, check_events, check_results, file
 from tests.native.script import Address, Script, Step, Steps, Stored
 from tests.native.tracing import Trace, trace
@@ -94,3 +96,27 @@ def perform(
         script.main.wait_children()
         lists[theme] = script.lists[first:]
     return Performed(script, lists, trace(script, folder, backend, **options))
+
+
+def performed_once(themes: Mapping[str, Writer], traced: Collection[str], **options: Any) -> Callable[..., Performed]:
+    """A module's fixture `performed`: the themes' one trace by each backend."""
+    done: dict[str, Performed] = {}
+
+    @pytest.fixture
+    def performed(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Performed:
+        if backend not in done:
+            folder = Path(os.path.realpath(tmp_path_factory.mktemp("themes")))
+            done[backend] = perform(themes, traced, backend, folder, **options)
+        return done[backend]
+
+    return performed
+
+
+def checked_each(themes: Mapping[str, Writer]) -> Callable[..., None]:
+    """A module's `test_theme`."""
+
+    @pytest.mark.parametrize("theme", themes)
+    def test_theme(performed: Performed, theme: str) -> None:
+        performed.check(theme)
+
+    return test_theme
