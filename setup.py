@@ -108,10 +108,10 @@ class BuildExtension(build_ext):
         folder = Path(self.build_temp, "bpf")
         folder.mkdir(parents=True, exist_ok=True)
         folder = folder.resolve()
-        compiled, linked, skeleton = (folder / name for name in ("fileio.bpf.o", "fileio.o", "fileio.skel.h"))
+        skeleton, direct_skeleton = folder / "fileio.skel.h", folder / "fileio_direct.skel.h"
         for extension in self.extensions:
             extension.include_dirs.append(str(folder))
-            extension.depends.append(str(skeleton))
+            extension.depends += [str(skeleton), str(direct_skeleton)]
 
         inputs = [*(ROOT / "bpf").glob("*.[ch]"), Path(__file__)]
         # Another clang makes another object of the same sources.
@@ -126,16 +126,18 @@ class BuildExtension(build_ext):
         # Where Debian keeps <asm/types.h>, which clang does not look for when it compiles for bpf.
         triplet = sysconfig.get_config_var("MULTIARCH")
         system = [f"-I/usr/include/{triplet}"] if triplet else []
-        run(
-            clang,
-            *("-target", "bpf", "-mcpu=v2", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"),
-            "-Wno-unused-parameter",  # the kernel gives callbacks their signature
-            *("-D__TARGET_ARCH_x86", "-I", "bpf", *system),
-            *("-c", "bpf/fileio.bpf.c", "-o", str(compiled)),
-        )
-        run(bpftool, "gen", "object", str(linked), str(compiled))
-        text = run(bpftool, "gen", "skeleton", str(linked), "name", "fileio_bpf")
-        skeleton.write_text(text)
+        # Twice: see AA_DIRECT in bpf/kernel.bpf.h.
+        for name, header, options in (("fileio", skeleton, ()), ("fileio_direct", direct_skeleton, ("-DAA_DIRECT",))):
+            compiled, linked = folder / f"{name}.bpf.o", folder / f"{name}.o"
+            run(
+                clang,
+                *("-target", "bpf", "-mcpu=v2", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"),
+                "-Wno-unused-parameter",  # the kernel gives callbacks their signature
+                *("-D__TARGET_ARCH_x86", *options, "-I", "bpf", *system),
+                *("-c", "bpf/fileio.bpf.c", "-o", str(compiled)),
+            )
+            run(bpftool, "gen", "object", str(linked), str(compiled))
+            header.write_text(run(bpftool, "gen", "skeleton", str(linked), "name", f"{name}_bpf"))
         made_by.write_text(version)
 
 

@@ -76,7 +76,7 @@ static __always_inline void aa_below_closed(const struct aa_arguments *with) /* 
 
 	if (state && spec->closes == 1)
 		aa_note_used(state, 0, file);
-	if (aa_is_shared(BPF_CORE_READ(task, files), aa_is_watched(bpf_get_current_pid_tgid())))
+	if (aa_is_shared(aa_read(task, files), aa_is_watched(bpf_get_current_pid_tgid())))
 		aa_changed_now(file);
 }
 
@@ -133,16 +133,16 @@ static __always_inline void aa_below_acts(__u32 side, __u64 operations, struct p
 	if (!both)
 		return;
 	acted = &both->side[side];
-	parent = is_whole ? BPF_CORE_READ(dentry, d_parent) : BPF_CORE_READ(directory, dentry);
-	inode = BPF_CORE_READ(dentry, d_inode);
+	parent = is_whole ? aa_read(dentry, d_parent) : aa_read(directory, dentry);
+	inode = aa_read(dentry, d_inode);
 	acted->dentry = (__u64)(long)dentry;
 	acted->directory = (__u64)(long)parent;
-	acted->directory_inode = (__u64)(long)BPF_CORE_READ(parent, d_inode);
-	acted->mount = (__u64)(long)(mount ? mount : BPF_CORE_READ(directory, mnt));
-	acted->name_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	acted->directory_inode = (__u64)(long)aa_read(parent, d_inode);
+	acted->mount = (__u64)(long)(mount ? mount : aa_read(directory, mnt));
+	acted->name_hash = aa_read(dentry, d_name.hash_len);
 	acted->is_whole = is_whole;
 	aa_fill_object(&acted->facts, inode, inode ? aa_kind_of(inode, (void *)(long)acted->mount) : 0);
-	bpf_probe_read_kernel_str(acted->leaf, sizeof(acted->leaf), BPF_CORE_READ(dentry, d_name.name));
+	bpf_probe_read_kernel_str(acted->leaf, sizeof(acted->leaf), aa_read(dentry, d_name.name));
 	acted->is_set = 1;
 }
 
@@ -163,7 +163,7 @@ static __always_inline void aa_below_link(const struct aa_arguments *with)
 {
 	struct path *directory = (void *)with->at[1];
 
-	aa_below_acts(0, AA_DOES(LINK), NULL, BPF_CORE_READ(directory, mnt), (void *)with->at[0], true);
+	aa_below_acts(0, AA_DOES(LINK), NULL, aa_read(directory, mnt), (void *)with->at[0], true);
 	aa_below_acts(1, AA_DOES(LINK), directory, NULL, (void *)with->at[2], false);
 }
 
@@ -180,7 +180,7 @@ static __always_inline void aa_below_rename(const struct aa_arguments *with)
 	{                                                                                                              \
 		struct path *path = (void *)with->at[0];                                                               \
                                                                                                                        \
-		aa_below_acts(0, operations, NULL, BPF_CORE_READ(path, mnt), BPF_CORE_READ(path, dentry), true);       \
+		aa_below_acts(0, operations, NULL, aa_read(path, mnt), aa_read(path, dentry), true);                   \
 	}
 AA_DEFINE_ACTED_WHOLE(truncate, AA_DOES(TRUNCATE))
 AA_DEFINE_ACTED_WHOLE(chmod, AA_DOES(CHMOD))
@@ -197,9 +197,8 @@ static __always_inline void aa_below_executed(const struct aa_arguments *with)
 
 	if (!state || state->has_acted)
 		return;
-	file = BPF_CORE_READ(program, file);
-	aa_below_acts(0, AA_DOES(EXEC), NULL, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry),
-		      true);
+	file = aa_read(program, file);
+	aa_below_acts(0, AA_DOES(EXEC), NULL, aa_read(file, f_path.mnt), aa_read(file, f_path.dentry), true);
 }
 
 /* security_sb_mount(device, const struct path *path, …) */
@@ -207,17 +206,17 @@ static __always_inline void aa_below_mounted(const struct aa_arguments *with)
 {
 	struct path *path = (void *)with->at[1];
 
-	aa_below_acts(0, AA_DOES(MOUNT), NULL, BPF_CORE_READ(path, mnt), BPF_CORE_READ(path, dentry), true);
+	aa_below_acts(0, AA_DOES(MOUNT), NULL, aa_read(path, mnt), aa_read(path, dentry), true);
 }
 
 /* Where a mount is: the directory it covers. */
 static __always_inline void aa_below_acts_on_mount(struct vfsmount *vfsmount)
 {
-	struct mount *mount = aa_real_mount(vfsmount), *parent = BPF_CORE_READ(mount, mnt_parent);
+	struct mount *mount = aa_real_mount(vfsmount), *parent = aa_read(mount, mnt_parent);
 
 	if (parent != mount)
 		aa_below_acts(0, AA_DOES(MOUNT), NULL, (void *)parent + bpf_core_field_offset(struct mount, mnt),
-			      BPF_CORE_READ(mount, mnt_mountpoint), true);
+			      aa_read(mount, mnt_mountpoint), true);
 }
 
 static __always_inline void aa_below_unmounted(const struct aa_arguments *with) /* security_sb_umount(mount, …) */
@@ -230,8 +229,8 @@ static __always_inline void aa_below_mount_moved(const struct aa_arguments *with
 {
 	struct path *from = (void *)with->at[0], *to = (void *)with->at[1];
 
-	aa_below_acts_on_mount(BPF_CORE_READ(from, mnt));
-	aa_below_acts(1, AA_DOES(MOUNT), NULL, BPF_CORE_READ(to, mnt), BPF_CORE_READ(to, dentry), true);
+	aa_below_acts_on_mount(aa_read(from, mnt));
+	aa_below_acts(1, AA_DOES(MOUNT), NULL, aa_read(to, mnt), aa_read(to, dentry), true);
 }
 
 /*

@@ -27,9 +27,10 @@ static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
 
-	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
 		return 0;
-	state = aa_state_make((__u32)pid_tgid);
+	if (!state)
+		state = aa_state_make((__u32)pid_tgid);
 	if (state)
 		state->next_call = call;
 	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_BEGIN);
@@ -39,12 +40,12 @@ static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 /* The wrapper's one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER). */
 static __always_inline void aa_user_arguments(struct pt_regs *user, __u64 *ret_args)
 {
-	ret_args[0] = BPF_CORE_READ(user, di);
-	ret_args[1] = BPF_CORE_READ(user, si);
-	ret_args[2] = BPF_CORE_READ(user, dx);
-	ret_args[3] = BPF_CORE_READ(user, r10);
-	ret_args[4] = BPF_CORE_READ(user, r8);
-	ret_args[5] = BPF_CORE_READ(user, r9);
+	ret_args[0] = aa_read(user, di);
+	ret_args[1] = aa_read(user, si);
+	ret_args[2] = aa_read(user, dx);
+	ret_args[3] = aa_read(user, r10);
+	ret_args[4] = aa_read(user, r8);
+	ret_args[5] = aa_read(user, r9);
 }
 
 static __always_inline void aa_kprobe_arguments(const struct pt_regs *ctx, __u64 *ret_args)
@@ -81,9 +82,8 @@ static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
 
-	if (!aa_is_watched(pid_tgid))
+	if (!aa_is_watched_with(pid_tgid, &state))
 		return NULL;
-	state = aa_state_of((__u32)pid_tgid);
 	if (!state) {
 		if (aa_control.gate)
 			aa_count(pre_attach, 1);
@@ -182,12 +182,13 @@ SEC("kprobe.multi")
 int aa_multi_enter(struct pt_regs *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct aa_call_state *state;
 	__u64 args[6];
 
-	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
 		return 0;
 	aa_kprobe_arguments(ctx, args);
-	aa_begin(aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, bpf_get_attach_cookie(ctx), args);
+	aa_begin(state ?: aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, bpf_get_attach_cookie(ctx), args);
 	return 0;
 }
 
@@ -252,9 +253,10 @@ static __always_inline bool aa_fentry_enters(__u32 call)
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
 
-	if (!aa_is_watched(pid_tgid) || !aa_control.gate)
+	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
 		return false;
-	state = aa_state_make((__u32)pid_tgid);
+	if (!state)
+		state = aa_state_make((__u32)pid_tgid);
 	if (state)
 		state->next_call = call;
 	return true;
@@ -348,7 +350,7 @@ static __always_inline bool aa_is_compat(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	return aa_read(task, thread_info.status) & TS_COMPAT;
 }
 
 /* Row of a call we take, or AA_CALL_COUNT. */
@@ -408,13 +410,17 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 
 	if (!aa_control.gate)
 		return 0;
-	if (!aa_is_watched(pid_tgid)) {
+	/* Its return will tell all of it; nor does it change what a descriptor names. */
+	if (aa_config.exit_only && aa_is_exit_only(aa_row_of(number)) && !aa_is_compat())
+		return 0;
+	if (!aa_is_watched_with(pid_tgid, &state)) {
 		/* Who is not watched may still share a watched process's table or directory (CLONE_FILES, CLONE_FS). */
 		aa_note_change(NULL, tid, regs, number);
 		return 0;
 	}
 	/* For every call, so that a return without an entry can be told: see aa_exit_without_entry(). */
-	state = aa_state_make(tid);
+	if (!state)
+		state = aa_state_make(tid);
 	aa_note_change(state, tid, regs, number);
 	if (aa_is_compat()) {
 		aa_count(compat_calls, 1);
@@ -455,11 +461,10 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	__u64 args[6];
 	bool is_exec;
 
-	if (!aa_is_watched(pid_tgid)) {
+	if (!aa_is_watched_with(pid_tgid, &state)) {
 		aa_change_ends(NULL, tid);
 		return 0;
 	}
-	state = aa_state_of(tid);
 	aa_change_ends(state, tid);
 	is_exec = state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC;
 	/* An execve of a 32-bit program returns as one, with its number there. */
@@ -546,7 +551,7 @@ int aa_event_sys_exit(__u64 *ctx) /* common fields, number, result */
 static __always_inline void aa_fork_task(struct task_struct *parent, struct task_struct *child)
 {
 	/* Before whoever shares the table can run. */
-	if (aa_is_watched((__u64)BPF_CORE_READ(parent, tgid) << 32 | BPF_CORE_READ(parent, pid)))
+	if (aa_is_watched((__u64)aa_read(parent, tgid) << 32 | aa_read(parent, pid)))
 		aa_table_add(child);
 	aa_filter_fork(parent, child);
 }
@@ -564,7 +569,7 @@ AA_DEFINE_FORK(aa_process_fork_3)
 
 static __always_inline int aa_exit_task(struct task_struct *task)
 {
-	aa_abandon(BPF_CORE_READ(task, pid));
+	aa_abandon(aa_read(task, pid));
 	if (aa_filter_exit(task)) {
 		/* Nothing to say but that there is something to see: the reader may be waiting for the end. */
 		void *nothing = bpf_ringbuf_reserve(&aa_ring, 8, 0);
@@ -606,7 +611,7 @@ static __always_inline void aa_name_of_exec(struct aa_call_state *state, struct 
 
 	if (state->name_bytes[0] >= 0 || state->by_fd[0])
 		return;
-	bytes = bpf_probe_read_kernel_str(state->name[0], AA_NAME_BYTES, BPF_CORE_READ(program, filename));
+	bytes = bpf_probe_read_kernel_str(state->name[0], AA_NAME_BYTES, aa_read(program, filename));
 	if (bytes <= 0 || (state->fd[0] != AT_FDCWD && aa_is_dev_fd(state->name[0])))
 		return;
 	state->name_bytes[0] = bytes - 1;
@@ -620,7 +625,7 @@ static __always_inline void aa_name_of_exec(struct aa_call_state *state, struct 
  */
 static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid, struct linux_binprm *program)
 {
-	__u32 tid = BPF_CORE_READ(task, pid);
+	__u32 tid = aa_read(task, pid);
 	struct aa_call_state *state;
 
 	state = aa_state_of(old_tid);
@@ -630,8 +635,15 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 		aa_name_of_exec(state, program);
 	if (tid == old_tid)
 		return 0;
+	/* It is told anew, under its new number. */
+	if (state->was_thread_told)
+		aa_tell_end(old_tid);
 	state->has_numbers = 0;
-	bpf_map_update_elem(&aa_states, &tid, state, BPF_ANY);
+	state->is_thread_told = 0;
+	state->was_thread_told = 0;
+	__builtin_memset(state->files, 0, sizeof(state->files));
+	aa_state_drop(tid); /* the first thread's, if its exit left it */
+	aa_state_add(tid, state);
 	if (state->name_is_long[0] || state->name_is_long[1]) {
 		struct aa_long_names *names = bpf_map_lookup_elem(&aa_long_names, &old_tid);
 
@@ -646,7 +658,7 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 			bpf_map_update_elem(&aa_acted, &tid, acted, BPF_ANY);
 		bpf_map_delete_elem(&aa_acted, &old_tid);
 	}
-	bpf_map_delete_elem(&aa_states, &old_tid);
+	aa_state_drop(old_tid);
 	return 0;
 }
 
@@ -676,25 +688,25 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	aa_control.faults_are_misses = bpf_core_field_exists(((struct kprobe *)0)->fault_handler);
 	/* Whoever reads the list is the reader. */
 	if ((void *)bpf_get_current_task() == task) {
-		aa_control.reader_root_dentry = (__u64)(long)BPF_CORE_READ(task, fs, root.dentry);
-		aa_control.reader_root_mount = (__u64)(long)BPF_CORE_READ(task, fs, root.mnt);
+		aa_control.reader_root_dentry = (__u64)(long)aa_read(task, fs, root.dentry);
+		aa_control.reader_root_mount = (__u64)(long)aa_read(task, fs, root.mnt);
 	}
-	entry.tgid = BPF_CORE_READ(task, tgid);
-	entry.tid = BPF_CORE_READ(task, pid);
-	entry.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);
-	entry.is_live = BPF_CORE_READ(task, signal, live.counter) > 0;
-	thread = BPF_CORE_READ(task, thread_pid);
-	process = BPF_CORE_READ(task, signal, pids[AA_PIDTYPE_TGID]);
+	entry.tgid = aa_read(task, tgid);
+	entry.tid = aa_read(task, pid);
+	entry.parent_tgid = aa_read(task, real_parent, tgid);
+	entry.is_live = aa_read(task, signal, live.counter) > 0;
+	thread = aa_read(task, thread_pid);
+	process = aa_read(task, signal, pids[AA_PIDTYPE_TGID]);
 	if (!thread || !process)
 		return 0;
-	deepest = BPF_CORE_READ(thread, level);
+	deepest = aa_read(thread, level);
 	for (level = 0; level < 32; level++) {
 		if (level > deepest)
 			return 0;
 		numbers = (void *)thread + bpf_core_field_offset(struct pid, numbers);
 		bpf_probe_read_kernel(&upid, sizeof(upid), &numbers[level]);
 		namespace = upid.ns;
-		if (BPF_CORE_READ(namespace, ns.inum) == aa_config.reader_pid_namespace)
+		if (aa_read(namespace, ns.inum) == aa_config.reader_pid_namespace)
 			break;
 	}
 	if (level == 32)

@@ -2,9 +2,11 @@
 /*
  * The wire between the kernel side (bpf/) and the core (csrc/core/): one header, compiled alone on both sides.
  *
- * A ring record is struct aa_event followed by the blocks its `blocks` names, in the order of the bits. Facts of a
- * process and facts of a file are blocks of their own, so that a later producer may send them once and leave them out
- * of the records that follow; the decoder already takes a record with any of them missing.
+ * What seldom changes is told once. Facts of a thread are a record of their own (struct aa_thread), sent when new. An
+ * event is struct aa_event followed by the blocks its `blocks` names, in the order of the bits; one that says in `file`
+ * under which number the thread will speak of its file again may be followed by struct aa_again, which has no name.
+ * Numbers are the thread's own, and a thread's records come in the order they were made, so that a number means to the
+ * reader what it meant to the thread.
  */
 #ifndef AA_FILEIO_ABI_H
 #define AA_FILEIO_ABI_H
@@ -21,7 +23,7 @@ typedef int32_t __s32;
 typedef int64_t __s64;
 #endif
 
-#define AA_ABI_VERSION 1
+#define AA_ABI_VERSION 2
 
 /* X(symbol, name, groups). A number is never used twice; names are what Python's Op shows. */
 #define AA_GROUP_DEFAULT 1
@@ -120,14 +122,14 @@ enum aa_path_source {
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + 3 * AA_NAME_BYTES)
 #define AA_PARTS_MAX 1024   /* UIO_MAXIOV; the kernel takes no more */
+#define AA_THREAD_FILES 16  /* that a thread may speak of by number */
 #define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
 enum aa_block {
-	AA_BLOCK_PROCESS = 1u << 0,
-	AA_BLOCK_FILE = 1u << 1,
-	AA_BLOCK_NAMES = 1u << 2,
-	AA_BLOCK_OTHER_FILE = 1u << 3, /* struct aa_file_facts of the second descriptor: after the names, unaligned */
+	AA_BLOCK_FILE = 1u << 0,
+	AA_BLOCK_NAMES = 1u << 1,
+	AA_BLOCK_OTHER_FILE = 1u << 2, /* struct aa_file_facts of the second descriptor: after the names, unaligned */
 	/* What a field would say is not known. */
 	AA_MARK_NO_COUNT = 1u << 14,
 	AA_MARK_NO_FLAGS = 1u << 15,
@@ -141,27 +143,51 @@ enum aa_walk {
 };
 
 enum aa_record_type {
-	AA_RECORD_EVENT = 1,
+	AA_RECORD_EVENT = 1, /* struct aa_event and its blocks */
+	AA_RECORD_AGAIN,     /* struct aa_again: an event too */
+	AA_RECORD_THREAD,    /* struct aa_thread */
+	AA_RECORD_THREAD_END /* struct aa_record and the thread: nothing more will come of it */
 };
 
-struct aa_event {
+/* How every record begins. */
+struct aa_record {
 	__u16 version; /* AA_ABI_VERSION */
 	__u8 type;     /* enum aa_record_type */
 	__u8 operation;
-	__u16 call;   /* row of syscalls.h */
-	__u16 blocks; /* enum aa_block */
+	__u32 thread; /* by its number in the initial pid namespace */
+};
+
+struct aa_event {
+	struct aa_record record;
 	__u64 timestamp_ns;
 	__u64 duration_ns; /* AA_NO_DURATION: the entry was not seen */
 	__s64 result;
-	__u32 pid; /* thread group, in the reader's pid namespace */
-	__u32 tid;
-	__s32 fd;    /* of a call by descriptor, or -1 */
-	__s32 dirfd; /* of the first name */
 	__u64 count;
 	__s64 offset; /* AA_NO_OFFSET: not seekable or not known */
 	__u64 flags;
 	__u32 mode;
+	__s32 fd;     /* of a call by descriptor, or -1 */
+	__s32 dirfd;  /* of the first name */
+	__u32 file;   /* this file's number from here on, or 0: a place below AA_THREAD_FILES, and a count of uses of it
+		       */
+	__u16 call;   /* row of syscalls.h */
+	__u16 blocks; /* enum aa_block */
 	__u32 reserved;
+};
+
+/* A call by descriptor, on a file that this thread has told; what it has no room for is 0, or as the row implies. */
+struct aa_again {
+	struct aa_record record;
+	__u64 timestamp_ns;
+	__u32 duration_ns; /* AA_NO_DURATION cut to 32 bits */
+	__u32 file;
+	__s64 offset;
+	__s32 result;
+	__u32 count;
+	__s32 fd;
+	__u16 call;
+	__u8 source; /* enum aa_path_source */
+	__u8 reserved;
 };
 
 #define AA_NO_DURATION (~0ULL)
@@ -172,6 +198,15 @@ struct aa_process_facts {
 	__u32 uid;
 	__u64 cgroup_id;
 	char comm[AA_COMM_BYTES];
+};
+
+struct aa_thread {
+	struct aa_record record;
+	__u32 pid; /* thread group, in the reader's pid namespace */
+	__u32 tid;
+	struct aa_process_facts process;
+	__u32 is_new; /* a thread not heard of before: no number of a file means anything yet */
+	__u32 reserved;
 };
 
 struct aa_file_facts {
@@ -200,7 +235,10 @@ struct aa_name_facts {
 #else
 #define AA_ASSERT_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type)
 #endif
+AA_ASSERT_SIZE(struct aa_record, 8);
 AA_ASSERT_SIZE(struct aa_event, 80);
+AA_ASSERT_SIZE(struct aa_again, 48);
+AA_ASSERT_SIZE(struct aa_thread, 56);
 AA_ASSERT_SIZE(struct aa_process_facts, 32);
 AA_ASSERT_SIZE(struct aa_file_facts, 16);
 AA_ASSERT_SIZE(struct aa_name_facts, 16);

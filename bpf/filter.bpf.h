@@ -76,31 +76,31 @@ static __always_inline __u32 aa_pid_number(struct pid *pid)
 	struct pid_namespace *namespace;
 	struct upid upid = {};
 
-	if (!pid || BPF_CORE_READ(pid, level) < level)
+	if (!pid || aa_read(pid, level) < level)
 		return 0;
 	if (bpf_probe_read_kernel(&upid, sizeof(upid), &numbers[level & 31]))
 		return 0;
 	/* Level 0 is one namespace; any deeper one has cousins with other numbers. */
 	namespace = upid.ns;
-	if (level && BPF_CORE_READ(namespace, ns.inum) != aa_config.reader_pid_namespace)
+	if (level && aa_read(namespace, ns.inum) != aa_config.reader_pid_namespace)
 		return 0;
 	return upid.nr;
 }
 
 static __always_inline __u32 aa_thread_number(struct task_struct *task)
 {
-	return aa_pid_number(BPF_CORE_READ(task, thread_pid));
+	return aa_pid_number(aa_read(task, thread_pid));
 }
 
 static __always_inline __u32 aa_process_number(struct task_struct *task)
 {
-	return aa_pid_number(BPF_CORE_READ(task, signal, pids[AA_PIDTYPE_TGID]));
+	return aa_pid_number(aa_read(task, signal, pids[AA_PIDTYPE_TGID]));
 }
 
 /* Runs in the parent before the child can: the child's first call finds it watched. */
 static __always_inline void aa_filter_fork(struct task_struct *parent, struct task_struct *child)
 {
-	__u32 parent_tgid = BPF_CORE_READ(parent, tgid), child_tgid = BPF_CORE_READ(child, tgid);
+	__u32 parent_tgid = aa_read(parent, tgid), child_tgid = aa_read(child, tgid);
 	long failed;
 
 	if (parent_tgid == child_tgid || aa_config.scope != AA_SCOPE_TREE)
@@ -128,18 +128,18 @@ static __always_inline void aa_filter_fork(struct task_struct *parent, struct ta
 /* True for the last thread of a watched process. */
 static __always_inline bool aa_filter_exit(struct task_struct *task)
 {
-	__u32 tgid = BPF_CORE_READ(task, tgid);
+	__u32 tgid = aa_read(task, tgid);
 
 	/* do_exit() has taken this thread off `live` before the tracepoint; two last threads may both see 0, and the
 	 * deletion succeeds for one of them. */
-	if (BPF_CORE_READ(task, signal, live.counter) != 0)
+	if (aa_read(task, signal, live.counter) != 0)
 		return false;
 	if (aa_control.root_tgid == tgid)
 		aa_control.root_exited = 1;
 	if (aa_config.scope != AA_SCOPE_TREE)
 		return aa_control.root_tgid == tgid;
 	if (aa_control.seeding) {
-		__u32 parent = BPF_CORE_READ(task, real_parent, tgid);
+		__u32 parent = aa_read(task, real_parent, tgid);
 
 		bpf_map_update_elem(&aa_lineage, &tgid, &parent, BPF_NOEXIST);
 	}

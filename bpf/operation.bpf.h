@@ -29,6 +29,13 @@ enum aa_phase {
 	AA_PHASE_UNASKED, /* in a call whose operation nobody asked for */
 };
 
+/* A file that a thread has told, and by which number it may speak of it again: see aa_finish_again(). */
+struct aa_known_file {
+	__u64 key;
+	__u32 number; /* 0: none */
+	__u32 reserved;
+};
+
 struct aa_call_state {
 	__u64 entry_ns;
 	__u64 args[8];
@@ -40,15 +47,18 @@ struct aa_call_state {
 	__s64 position;
 	__u64 flags, mode; /* of struct open_how */
 	__u32 call;
-	__u32 next_call;		     /* row, from an entry program to the one it jumps to */
-	__u32 process_number, thread_number; /* in the reader's pid namespace, once has_numbers */
+	__u32 next_call; /* row, from an entry program to the one it jumps to */
 	__u8 operation;
 	__u8 phase;	   /* enum aa_phase */
 	__u8 changes_fd;   /* this call may put another file behind a descriptor */
 	__u8 has_no_count; /* the parts could not be added up */
 	__u8 has_no_flags; /* struct open_how could not be read */
 	__u8 has_acted;	   /* something in aa_acted */
-	__u8 has_numbers;
+	__u8 has_numbers;  /* of the thread, in the reader's pid namespace */
+	__u8 is_thread_told;
+	__u8 was_thread_told; /* before, if not as it is now */
+	__u8 is_plain;	      /* about one descriptor and nothing else */
+	__u8 has_no_look;     /* at the entry: nobody else could change what the descriptor names */
 	__u8 is_undecided;    /* whether it is a call of the row's kind: see aa_is_meant() */
 	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
 	__u8 by_null[2];      /* because the name was NULL */
@@ -60,6 +70,12 @@ struct aa_call_state {
 	__u64 closed_parent,
 		closed_hash; /* of what is closed: its entry in the tree, to be known again at the return */
 	struct aa_file_facts closed;
+	/* What the thread has told: itself, and files. It outlives the call. */
+	struct aa_thread thread;
+	__u64 parent; /* by address: process.ppid is its number */
+	__u64 files_told;
+	struct aa_walker walker;
+	struct aa_known_file files[AA_THREAD_FILES];
 	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry, or no name at all */
 	char name[2][AA_NAME_BYTES];
 };
@@ -166,8 +182,8 @@ static __always_inline __u8 aa_operation_of(const volatile struct aa_call_spec *
 static __always_inline struct file *aa_file_of(struct files_struct *files, __s32 fd)
 {
 	unsigned char head[AA_FDTABLE_HEAD_BYTES] __attribute__((aligned(8)));
-	struct fdtable *table = BPF_CORE_READ(files, fdt);
-	struct file **slots, *file = NULL;
+	struct fdtable *table = aa_read(files, fdt);
+	struct file **slots;
 	__u32 limit;
 
 	if (AA_IN_HEAD(struct fdtable, max_fds, AA_FDTABLE_HEAD_BYTES) &&
@@ -176,25 +192,55 @@ static __always_inline struct file *aa_file_of(struct files_struct *files, __s32
 		limit = AA_OF_HEAD(head, __u32, struct fdtable, max_fds);
 		slots = AA_OF_HEAD(head, struct file **, struct fdtable, fd);
 	} else {
-		limit = BPF_CORE_READ(table, max_fds);
-		slots = BPF_CORE_READ(table, fd);
+		limit = aa_read(table, max_fds);
+		slots = aa_read(table, fd);
 	}
 	if (fd < 0 || (__u32)fd >= limit)
 		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
-	return file;
+	return aa_read_pointer(slots + fd);
+}
+
+#define AA_FILE_HEAD_BYTES 128
+
+struct aa_open_file {
+	struct path path;
+	struct inode *inode;
+	__s64 position;
+	__u32 mode;
+};
+
+static __always_inline void aa_file_read(struct file *file, struct aa_open_file *ret_open)
+{
+	unsigned char head[AA_FILE_HEAD_BYTES] __attribute__((aligned(8)));
+
+	if (AA_IN_HEAD(struct file, f_path, AA_FILE_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct file, f_inode, AA_FILE_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct file, f_pos, AA_FILE_HEAD_BYTES) && AA_IN_HEAD(struct file, f_mode, AA_FILE_HEAD_BYTES)) {
+		bpf_probe_read_kernel(head, sizeof(head), file);
+		ret_open->path.dentry = AA_OF_HEAD(head, struct dentry *, struct file, f_path.dentry);
+		ret_open->path.mnt = AA_OF_HEAD(head, struct vfsmount *, struct file, f_path.mnt);
+		ret_open->inode = AA_OF_HEAD(head, struct inode *, struct file, f_inode);
+		ret_open->position = AA_OF_HEAD(head, __s64, struct file, f_pos);
+		ret_open->mode = AA_OF_HEAD(head, __u32, struct file, f_mode);
+	} else {
+		ret_open->path.dentry = aa_read(file, f_path.dentry);
+		ret_open->path.mnt = aa_read(file, f_path.mnt);
+		ret_open->inode = aa_read(file, f_inode);
+		ret_open->position = aa_read(file, f_pos);
+		ret_open->mode = aa_read(file, f_mode);
+	}
 }
 
 static __always_inline void aa_identify(struct file *file, struct aa_identity *ret_identity)
 {
-	struct path path = {};
+	struct aa_open_file open = {};
 
 	if (file)
-		BPF_CORE_READ_INTO(&path, file, f_path);
+		aa_file_read(file, &open);
 	ret_identity->file = (__u64)(long)file;
-	ret_identity->dentry = (__u64)(long)path.dentry;
-	ret_identity->mount = (__u64)(long)path.mnt;
-	ret_identity->inode = file ? (__u64)(long)BPF_CORE_READ(file, f_inode) : 0;
+	ret_identity->dentry = (__u64)(long)open.path.dentry;
+	ret_identity->mount = (__u64)(long)open.path.mnt;
+	ret_identity->inode = (__u64)(long)open.inode;
 }
 
 static __always_inline bool aa_identity_equal(const struct aa_identity *a, const struct aa_identity *b)
@@ -208,14 +254,14 @@ static __always_inline void aa_identify_start(struct task_struct *task, __s32 fd
 	struct dentry *dentry;
 
 	if (fd != AT_FDCWD) {
-		aa_identify(aa_file_of(BPF_CORE_READ(task, files), fd), ret_identity);
+		aa_identify(aa_file_of(aa_read(task, files), fd), ret_identity);
 		return;
 	}
-	dentry = BPF_CORE_READ(task, fs, pwd.dentry);
+	dentry = aa_read(task, fs, pwd.dentry);
 	ret_identity->file = 0;
 	ret_identity->dentry = (__u64)(long)dentry;
-	ret_identity->mount = (__u64)(long)BPF_CORE_READ(task, fs, pwd.mnt);
-	ret_identity->inode = (__u64)(long)BPF_CORE_READ(dentry, d_inode);
+	ret_identity->mount = (__u64)(long)aa_read(task, fs, pwd.mnt);
+	ret_identity->inode = (__u64)(long)aa_read(dentry, d_inode);
 }
 
 static __always_inline __s32 aa_dirfd(__u8 argument, const __u64 *args)
@@ -257,9 +303,34 @@ static __always_inline void aa_read_name(struct aa_call_state *state, __u32 tid,
 		state->name_is_cut[i] = 1;
 }
 
+/*
+ * How many threads have a state, by the last bits of their numbers: that one has none is told without looking for it,
+ * which is most of what the calls of everybody else cost.
+ */
+#define AA_PRESENCE_SLOTS 8192
+__u32 aa_presence[AA_PRESENCE_SLOTS] = {};
+
 static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
 {
+	if (!aa_presence[tid & (AA_PRESENCE_SLOTS - 1)])
+		return NULL;
 	return bpf_map_lookup_elem(&aa_states, &tid);
+}
+
+/* The state of a thread that has none, as it was under another number or as it is at first. */
+static __always_inline bool aa_state_add(__u32 tid, const struct aa_call_state *state)
+{
+	/* -EEXIST cannot be: the key is this thread's own. */
+	if (bpf_map_update_elem(&aa_states, &tid, state, BPF_NOEXIST))
+		return false;
+	__sync_fetch_and_add(&aa_presence[tid & (AA_PRESENCE_SLOTS - 1)], 1);
+	return true;
+}
+
+static __always_inline void aa_state_drop(__u32 tid)
+{
+	if (!bpf_map_delete_elem(&aa_states, &tid))
+		__sync_fetch_and_add(&aa_presence[tid & (AA_PRESENCE_SLOTS - 1)], -1);
 }
 
 static __always_inline struct aa_call_state *aa_state_make(__u32 tid)
@@ -268,10 +339,14 @@ static __always_inline struct aa_call_state *aa_state_make(__u32 tid)
 
 	if (state)
 		return state;
-	/* -EEXIST cannot be: the key is this thread's own. */
-	if (bpf_map_update_elem(&aa_states, &tid, &aa_new_state, BPF_ANY))
-		return NULL;
-	return aa_state_of(tid);
+	return aa_state_add(tid, &aa_new_state) ? aa_state_of(tid) : NULL;
+}
+
+/* Whether the thread is watched, and its state, if it has one: only a watched thread has, until its exit. */
+static __always_inline bool aa_is_watched_with(__u64 pid_tgid, struct aa_call_state **ret_state)
+{
+	*ret_state = aa_state_of((__u32)pid_tgid);
+	return *ret_state || aa_is_watched(pid_tgid);
 }
 
 static __always_inline bool aa_is_asked(__u8 operation)
@@ -331,7 +406,7 @@ struct {
 
 static __always_inline void aa_table_add(struct task_struct *task)
 {
-	__u64 files = (__u64)(long)BPF_CORE_READ(task, files);
+	__u64 files = (__u64)(long)aa_read(task, files);
 	__u8 one = 1;
 
 	if (!bpf_map_lookup_elem(&aa_tables, &files))
@@ -343,7 +418,7 @@ static __always_inline bool aa_is_shared(struct files_struct *files, bool watche
 {
 	__u64 key = (__u64)(long)files;
 
-	return BPF_CORE_READ(files, count.counter) > 1 && (watched || bpf_map_lookup_elem(&aa_tables, &key));
+	return aa_read(files, count.counter) > 1 && (watched || bpf_map_lookup_elem(&aa_tables, &key));
 }
 
 /* A moment's change, from a probe at the place where it happens. */
@@ -390,7 +465,7 @@ static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 
 static __always_inline void aa_descriptor_changes(struct aa_call_state *state, __u32 tid, __s32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct files_struct *files = BPF_CORE_READ(task, files);
+	struct files_struct *files = aa_read(task, files);
 
 	if (aa_is_shared(files, state))
 		aa_change_begins(state, tid, aa_changed_slot(files, fd));
@@ -400,9 +475,9 @@ static __always_inline void aa_descriptor_changes(struct aa_call_state *state, _
 static __always_inline void aa_directory_changes(struct aa_call_state *state, __u32 tid)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct fs_struct *fs = aa_read(task, fs);
 
-	if (BPF_CORE_READ(fs, users) > 1)
+	if (aa_read(fs, users) > 1)
 		aa_change_begins(state, tid, aa_slot_of(fs, 0));
 }
 
@@ -468,8 +543,8 @@ static __always_inline __u64 aa_changes_of_descriptor(struct files_struct *files
 static __always_inline __u64 aa_changes_if_shared(struct task_struct *task, __s32 fd)
 {
 	if (fd == AT_FDCWD)
-		return aa_changes_in(aa_slot_of(BPF_CORE_READ(task, fs), 0)) | AA_SHARED;
-	return aa_changes_of_descriptor(BPF_CORE_READ(task, files), fd);
+		return aa_changes_in(aa_slot_of(aa_read(task, fs), 0)) | AA_SHARED;
+	return aa_changes_of_descriptor(aa_read(task, files), fd);
 }
 
 /*
@@ -478,7 +553,7 @@ static __always_inline __u64 aa_changes_if_shared(struct task_struct *task, __s3
  */
 static __always_inline __u64 aa_changes_of_start(struct task_struct *task, __s32 fd)
 {
-	if (fd == AT_FDCWD ? BPF_CORE_READ(task, fs, users) < 2 : BPF_CORE_READ(task, files, count.counter) < 2)
+	if (fd == AT_FDCWD ? aa_read(task, fs, users) < 2 : aa_read(task, files, count.counter) < 2)
 		return 0;
 	return aa_changes_if_shared(task, fd);
 }
@@ -617,10 +692,10 @@ static __always_inline void aa_inode_read(struct inode *inode, struct aa_inode_f
 		ret_facts->number = AA_OF_HEAD(head, __u64, struct inode, i_ino);
 		ret_facts->rdev = AA_OF_HEAD(head, __u32, struct inode, i_rdev);
 	} else {
-		ret_facts->mode = BPF_CORE_READ(inode, i_mode);
-		ret_facts->super_block = BPF_CORE_READ(inode, i_sb);
-		ret_facts->number = BPF_CORE_READ(inode, i_ino);
-		ret_facts->rdev = BPF_CORE_READ(inode, i_rdev);
+		ret_facts->mode = aa_read(inode, i_mode);
+		ret_facts->super_block = aa_read(inode, i_sb);
+		ret_facts->number = aa_read(inode, i_ino);
+		ret_facts->rdev = aa_read(inode, i_rdev);
 	}
 }
 
@@ -631,13 +706,13 @@ static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfs
 	unsigned long magic;
 	__u16 type;
 	struct mount *mount = aa_real_mount(vfsmount);
-	bool is_placeless = (long)BPF_CORE_READ(mount, mnt_ns) == MNT_NS_INTERNAL;
+	bool is_placeless = (long)aa_read(mount, mnt_ns) == MNT_NS_INTERNAL;
 	__u8 place = is_placeless ? AA_KIND_PLACELESS : 0;
 	__u32 major;
 
 	aa_inode_read(inode, &facts);
 	super_block = facts.super_block;
-	magic = BPF_CORE_READ(super_block, s_magic);
+	magic = aa_read(super_block, s_magic);
 	type = facts.mode & S_IFMT;
 	if (magic == ANON_INODE_FS_MAGIC)
 		return AA_KIND_ANON | place;
@@ -671,7 +746,7 @@ static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfs
 
 static __always_inline bool aa_is_deleted(struct dentry *dentry)
 {
-	return BPF_CORE_READ(dentry, d_parent) != dentry && !BPF_CORE_READ(dentry, d_hash.pprev);
+	return aa_read(dentry, d_parent) != dentry && !aa_read(dentry, d_hash.pprev);
 }
 
 static __always_inline void aa_fill_object(struct aa_file_facts *object, struct inode *inode, __u32 kind)
@@ -683,7 +758,7 @@ static __always_inline void aa_fill_object(struct aa_file_facts *object, struct 
 		aa_inode_read(inode, &facts);
 	super_block = facts.super_block;
 	object->inode = facts.number;
-	object->device = inode ? BPF_CORE_READ(super_block, s_dev) : 0;
+	object->device = inode ? aa_read(super_block, s_dev) : 0;
 	object->mode = facts.mode;
 	object->kind = kind;
 	object->is_known = inode != NULL;
@@ -708,8 +783,8 @@ static __always_inline void aa_begin_close(struct aa_call_state *state)
 	state->closed_flags = 0;
 	if (!dentry || !inode)
 		return;
-	state->closed_parent = (__u64)(long)BPF_CORE_READ(dentry, d_parent);
-	state->closed_hash = BPF_CORE_READ(dentry, d_name.hash_len);
+	state->closed_parent = (__u64)(long)aa_read(dentry, d_parent);
+	state->closed_hash = aa_read(dentry, d_name.hash_len);
 	if (aa_is_deleted(dentry))
 		state->closed_flags = AA_PATH_DELETED;
 	aa_fill_object(&state->closed, inode, aa_kind_of(inode, (void *)(long)state->object[0].mount));
@@ -770,19 +845,26 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 		return;
 	}
 	if (spec->closes)
-		state->changes[i] = aa_closes_of(BPF_CORE_READ(task, files), state->fd[i]);
+		state->changes[i] = aa_closes_of(aa_read(task, files), state->fd[i]);
 	else if (spec->sets_pwd)
-		state->changes[i] = aa_chdirs_of(BPF_CORE_READ(task, fs));
+		state->changes[i] = aa_chdirs_of(aa_read(task, fs));
 	else
 		state->changes[i] = aa_changes_of_start(task, state->fd[i]);
+	/* Nobody but this thread has the table, and it is in this call: the return finds what the call found. */
+	if (state->is_plain && !state->changes[i]) {
+		state->has_no_look = 1;
+		return;
+	}
 	aa_identify_start(task, state->fd[i], &state->object[i]);
 	if (spec->closes)
 		aa_begin_close(state);
 }
 
-static __always_inline void aa_begin_position(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
+static __always_inline void aa_begin_position(struct aa_call_state *state, struct task_struct *task,
+					      const volatile struct aa_call_spec *spec)
 {
-	struct file *file = (void *)(long)state->object[0].file;
+	struct aa_open_file open = {};
+	struct file *file;
 	void *at;
 
 	state->position = AA_NO_OFFSET;
@@ -802,9 +884,15 @@ static __always_inline void aa_begin_position(struct aa_call_state *state, const
 			state->position = AA_NO_OFFSET;
 		return;
 	}
-	if (spec->moves && state->operation != AA_OPERATION_STAT && file &&
-	    (BPF_CORE_READ(file, f_mode) & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK)
-		state->position = BPF_CORE_READ(file, f_pos);
+	if (!spec->moves || state->operation == AA_OPERATION_STAT)
+		return;
+	file = state->has_no_look ? aa_file_of(aa_read(task, files), state->fd[0]) :
+				    (void *)(long)state->object[0].file;
+	if (!file)
+		return;
+	aa_file_read(file, &open);
+	if ((open.mode & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK)
+		state->position = open.position;
 }
 
 static __always_inline void aa_read_how(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
@@ -864,7 +952,10 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	state->has_no_count = 0;
 	state->has_no_flags = 0;
 	state->has_acted = 0;
+	state->has_no_look = 0;
 	state->is_undecided = is_undecided;
+	state->is_plain = spec->fd && !spec->path && !spec->path2 && !spec->fd2 && !spec->closes && !spec->returns_fd &&
+			  !spec->mode && !spec->sets_pwd && !spec->implied && !spec->when;
 	state->name_bytes[0] = -1;
 	state->name_bytes[1] = -1;
 	state->by_null[0] = 0;
@@ -879,13 +970,15 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 		aa_clone_descriptors(state);
 	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
 	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
-	aa_begin_position(state, spec);
+	aa_begin_position(state, task, spec);
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
 	if (spec->iovec)
 		aa_count_parts(state, tid, aa_argument(spec->iovec, args), state->count);
 	if (spec->how)
 		aa_read_how(state, spec);
-	state->entry_ns = bpf_ktime_get_boot_ns();
+	/* Where nobody asks how long a call took, only a new descriptor asks what was changed since its beginning. */
+	if (!aa_config.no_latency || aa_config.min_duration_ns || spec->returns_fd)
+		state->entry_ns = bpf_ktime_get_boot_ns();
 	state->phase = AA_PHASE_IN_CALL;
 }
 
@@ -945,7 +1038,7 @@ static __always_inline void aa_take_object(struct aa_scratch *scratch, __u32 i, 
 static __always_inline void aa_resolve_closed(struct aa_call_state *state, struct task_struct *task,
 					      const volatile struct aa_call_spec *spec, struct aa_scratch *scratch)
 {
-	struct files_struct *files = BPF_CORE_READ(task, files);
+	struct files_struct *files = aa_read(task, files);
 	const struct aa_identity *closed = state->used[0].file ? &state->used[0] : &state->object[0];
 	struct dentry *dentry = (void *)(long)closed->dentry;
 
@@ -956,9 +1049,9 @@ static __always_inline void aa_resolve_closed(struct aa_call_state *state, struc
 	 * Another one of the same name in the same directory would do no harm.
 	 */
 	if (!aa_identity_equal(closed, &state->object[0]) ||
-	    (__u64)(long)BPF_CORE_READ(dentry, d_parent) != state->closed_parent ||
-	    BPF_CORE_READ(dentry, d_name.hash_len) != state->closed_hash ||
-	    (!state->used[0].file && BPF_CORE_READ(files, count.counter) > 1 &&
+	    (__u64)(long)aa_read(dentry, d_parent) != state->closed_parent ||
+	    aa_read(dentry, d_name.hash_len) != state->closed_hash ||
+	    (!state->used[0].file && aa_read(files, count.counter) > 1 &&
 	     aa_closes_of(files, state->fd[0]) != state->changes[0] + 1)) {
 		scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 		return;
@@ -976,12 +1069,12 @@ static __always_inline void aa_resolve_closed(struct aa_call_state *state, struc
 static __always_inline void aa_resolve_pwd(struct aa_call_state *state, struct task_struct *task,
 					   struct aa_scratch *scratch)
 {
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct fs_struct *fs = aa_read(task, fs);
 	struct aa_identity now;
 
 	aa_start_from(scratch, 0, task, AT_FDCWD, false);
 	aa_identify_start(task, AT_FDCWD, &now);
-	if (BPF_CORE_READ(fs, users) > 1 && aa_chdirs_of(fs) != state->changes[0] + 1) {
+	if (aa_read(fs, users) > 1 && aa_chdirs_of(fs) != state->changes[0] + 1) {
 		scratch->source[0] = AA_PATH_SOURCE_RACED;
 		return;
 	}
@@ -995,7 +1088,7 @@ static __always_inline void aa_look_after_exec(const struct aa_call_state *state
 	struct dentry *dentry = (void *)(long)state->object[i].dentry;
 
 	if (state->operation == AA_OPERATION_EXEC && !now->dentry && dentry &&
-	    (__u64)(long)BPF_CORE_READ(dentry, d_inode) == state->object[i].inode)
+	    (__u64)(long)aa_read(dentry, d_inode) == state->object[i].inode)
 		*now = state->object[i];
 }
 
@@ -1019,8 +1112,8 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 	} else if (state->used[i].file) {
 		if (!aa_identity_equal(&state->used[i], &now))
 			source = AA_PATH_SOURCE_FD_CHANGED;
-	} else if (!aa_identity_equal(&state->object[i], &now) ||
-		   !aa_is_settled(state->changes[i], scratch->changes[i])) {
+	} else if (!state->has_no_look && (!aa_identity_equal(&state->object[i], &now) ||
+					   !aa_is_settled(state->changes[i], scratch->changes[i]))) {
 		source = AA_PATH_SOURCE_FD_CHANGED;
 	}
 	scratch->source[i] = source;
@@ -1037,7 +1130,7 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 static __always_inline void aa_resolve_opened(struct aa_call_state *state, struct task_struct *task,
 					      struct aa_scratch *scratch)
 {
-	struct files_struct *files = BPF_CORE_READ(task, files);
+	struct files_struct *files = aa_read(task, files);
 	__s32 fd = (__s32)scratch->result;
 	__u8 source = AA_PATH_SOURCE_FILE;
 	struct aa_identity now;
@@ -1049,7 +1142,7 @@ static __always_inline void aa_resolve_opened(struct aa_call_state *state, struc
 			scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 			return;
 		}
-	} else if (BPF_CORE_READ(files, count.counter) > 1 &&
+	} else if (aa_read(files, count.counter) > 1 &&
 		   (aa_changed_since(aa_changed_slot(files, fd), state->entry_ns) ||
 		    aa_changed_since(aa_changed_slot(files, AA_ALL_DESCRIPTORS), state->entry_ns))) {
 		/* A new descriptor was often closed a moment ago: likely right, not certain. */
@@ -1078,15 +1171,15 @@ static __always_inline bool aa_resolve_acted(const struct aa_acted_side *acted, 
 		scratch->has_leaf[i] = 1;
 	}
 	/* Nothing holds the directory any more: that it is the same says that the memory was not given to another. */
-	if ((__u64)(long)BPF_CORE_READ(directory, d_inode) != acted->directory_inode)
+	if ((__u64)(long)aa_read(directory, d_inode) != acted->directory_inode)
 		scratch->source[i] = AA_PATH_SOURCE_RACED;
 	scratch->facts[i] = acted->facts;
 	if (acted->facts.is_known)
 		return true;
 	/* Made by this call: its inode was not there before. */
-	inode = BPF_CORE_READ(dentry, d_inode);
-	if (inode && (__u64)(long)BPF_CORE_READ(dentry, d_parent) == acted->directory &&
-	    BPF_CORE_READ(dentry, d_name.hash_len) == acted->name_hash) {
+	inode = aa_read(dentry, d_inode);
+	if (inode && (__u64)(long)aa_read(dentry, d_parent) == acted->directory &&
+	    aa_read(dentry, d_name.hash_len) == acted->name_hash) {
 		scratch->inode[i] = inode;
 		scratch->kind[i] = aa_kind_of(inode, scratch->place[i].vfsmount);
 	}
@@ -1096,9 +1189,9 @@ static __always_inline bool aa_resolve_acted(const struct aa_acted_side *acted, 
 /* After a chdir that failed. By a tracepoint its own beginning and end are counted, by a probe below it nothing is. */
 static __always_inline bool aa_pwd_stayed(const struct aa_call_state *state, struct task_struct *task)
 {
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct fs_struct *fs = aa_read(task, fs);
 
-	return BPF_CORE_READ(fs, users) < 2 || aa_chdirs_of(fs) == state->changes[0] + (aa_config.has_below ? 0 : 1);
+	return aa_read(fs, users) < 2 || aa_chdirs_of(fs) == state->changes[0] + (aa_config.has_below ? 0 : 1);
 }
 
 /* A name that was not resident at the entry: the kernel has touched it since. Only now does an empty one show. */
@@ -1168,22 +1261,134 @@ static __always_inline void aa_flag_root(struct aa_scratch *scratch, __u32 i, st
 	if (scratch->source[i] == AA_PATH_SOURCE_NONE || scratch->source[i] == AA_PATH_SOURCE_FD_CHANGED ||
 	    scratch->kind[i] & AA_KIND_PLACELESS)
 		return;
-	if ((__u64)(long)BPF_CORE_READ(task, fs, root.dentry) != aa_control.reader_root_dentry ||
-	    (__u64)(long)BPF_CORE_READ(task, fs, root.mnt) != aa_control.reader_root_mount)
+	if ((__u64)(long)aa_read(task, fs, root.dentry) != aa_control.reader_root_dentry ||
+	    (__u64)(long)aa_read(task, fs, root.mnt) != aa_control.reader_root_mount)
 		scratch->flags[i] |= AA_PATH_OTHER_ROOT;
 }
 
-static __always_inline void aa_fill_facts(struct aa_call_state *state, struct task_struct *task,
+/* A reader that sleeps is woken once; one that naps between batches only when the ring fills. */
+static __always_inline __u64 aa_wake_flags(void)
+{
+	if (aa_control.reader_sleeps) {
+		aa_control.reader_sleeps = 0;
+		return BPF_RB_FORCE_WAKEUP;
+	}
+	if (bpf_ringbuf_query(&aa_ring, BPF_RB_AVAIL_DATA) > aa_config.wake_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline struct aa_record aa_record_of(__u8 type, __u8 operation, __u32 tid)
+{
+	return (struct aa_record){ .version = AA_ABI_VERSION, .type = type, .operation = operation, .thread = tid };
+}
+
+/* Tells who the thread is, if that is not what was told last; false: the ring is full, and nothing may follow. */
+static __always_inline bool aa_tell_thread(struct aa_call_state *state, __u32 tid, struct task_struct *task)
+{
+	struct aa_process_facts *told = &state->thread.process;
+	struct task_struct *parent = aa_read(task, real_parent);
+	__u64 comm[2] = {}, cgroup_id;
+	__u32 uid;
+
+	_Static_assert(AA_COMM_BYTES == sizeof(comm), "two words are compared");
+#ifdef AA_DIRECT
+	comm[0] = aa_load(__u64, (char *)task + bpf_core_field_offset(struct task_struct, comm));
+	comm[1] = aa_load(__u64, (char *)task + bpf_core_field_offset(struct task_struct, comm) + sizeof(__u64));
+	cgroup_id = aa_read(task, cgroups, dfl_cgrp, kn, id);
+	uid = aa_read(task, cred, uid.val);
+#else
+	bpf_get_current_comm(comm, sizeof(comm));
+	cgroup_id = bpf_get_current_cgroup_id();
+	uid = bpf_get_current_uid_gid();
+#endif
+	if (state->is_thread_told && state->parent == (__u64)(long)parent && told->cgroup_id == cgroup_id &&
+	    told->uid == uid && ((__u64 *)told->comm)[0] == comm[0] && ((__u64 *)told->comm)[1] == comm[1])
+		return true;
+	state->is_thread_told = 0;
+	state->thread.record = aa_record_of(AA_RECORD_THREAD, 0, tid);
+	/* They stay as they are until an exec by another thread than the first. */
+	if (!state->has_numbers) {
+		state->thread.pid = aa_process_number(task);
+		state->thread.tid = aa_thread_number(task);
+		state->has_numbers = 1;
+	}
+	/* A parent that is the same task has the same number. */
+	state->parent = (__u64)(long)parent;
+	told->ppid = aa_process_number(parent);
+	told->uid = uid;
+	told->cgroup_id = cgroup_id;
+	((__u64 *)told->comm)[0] = comm[0];
+	((__u64 *)told->comm)[1] = comm[1];
+	state->thread.is_new = !state->was_thread_told;
+	if (bpf_ringbuf_output(&aa_ring, &state->thread, sizeof(state->thread), aa_wake_flags()))
+		return false;
+	state->is_thread_told = 1;
+	state->was_thread_told = 1;
+	return true;
+}
+
+/* Nothing more will come of it. Where the ring is full, its reader remembers it until the number comes again. */
+static __always_inline void aa_tell_end(__u32 tid)
+{
+	struct aa_record record = aa_record_of(AA_RECORD_THREAD_END, 0, tid);
+
+	bpf_ringbuf_output(&aa_ring, &record, sizeof(record), BPF_RB_NO_WAKEUP);
+}
+
+/*
+ * What a name that was told is known again by: all that told it. The dentries of the whole path, each with its sequence
+ * count, which a rename raises, and a hash of its name; the inode; whose root it was named from; whether it was
+ * unlinked. A memory that was given to another dentry or inode has another number, name or count.
+ */
+static __always_inline __u64 aa_file_key(__u64 checksum, struct dentry *root, struct vfsmount *root_mount,
+					 struct inode *inode, __u32 is_deleted)
+{
+	struct aa_inode_facts facts = {};
+	__u64 key = checksum;
+
+	aa_inode_read(inode, &facts);
+#define aa_mix(value) (key = (key ^ (__u64)(value)) * 0x9e3779b97f4a7c15ULL, key ^= key >> 29)
+	aa_mix((long)inode);
+	aa_mix(facts.number);
+	aa_mix((long)facts.super_block);
+	aa_mix((__u64)facts.rdev << 32 | (facts.mode & S_IFMT) | is_deleted);
+	aa_mix((long)root);
+	aa_mix((long)root_mount);
+#undef aa_mix
+	return key;
+}
+
+static __always_inline __u32 aa_known_slot(__u64 key)
+{
+	return key >> 60 & (AA_THREAD_FILES - 1);
+}
+
+/* The number under which the thread will speak of the event's file; 0: of such a one it will not. */
+static __always_inline __u32 aa_number_file(struct aa_call_state *state, struct aa_scratch *scratch)
+{
+	__u32 slot;
+
+	if (!scratch->name_key || !scratch->inode[0] || scratch->has_leaf[0] || scratch->walk[0] != AA_WALK_OBJECT ||
+	    (scratch->source[0] != AA_PATH_SOURCE_FILE && scratch->source[0] != AA_PATH_SOURCE_FD_AT_RETURN) ||
+	    scratch->flags[0] & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE))
+		return 0;
+	scratch->name_key = aa_file_key(scratch->name_key, scratch->name_root_dentry, scratch->name_root_mount,
+					scratch->inode[0], scratch->flags[0] & AA_PATH_DELETED);
+	slot = aa_known_slot(scratch->name_key);
+	state->files_told += AA_THREAD_FILES;
+	return (__u32)state->files_told | slot;
+}
+
+static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid,
 					  const volatile struct aa_call_spec *spec, struct aa_scratch *scratch)
 {
 	struct aa_event *event = &scratch->event;
-	struct aa_process_facts *process = &scratch->process;
 
-	event->version = AA_ABI_VERSION;
-	event->type = AA_RECORD_EVENT;
-	event->operation = state->operation;
+	event->record = aa_record_of(AA_RECORD_EVENT, state->operation, tid);
+	event->file = 0;
 	event->call = state->call;
-	event->blocks = AA_BLOCK_PROCESS | AA_BLOCK_FILE | AA_BLOCK_NAMES;
+	event->blocks = AA_BLOCK_FILE | AA_BLOCK_NAMES;
 	if (state->has_no_count)
 		event->blocks |= AA_MARK_NO_COUNT;
 	if (state->has_no_flags)
@@ -1191,25 +1396,12 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, struct ta
 	event->timestamp_ns = scratch->now_ns;
 	event->duration_ns = aa_config.no_latency ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
 	event->result = scratch->result;
-	/* They stay as they are until an exec by another thread than the first. */
-	if (!state->has_numbers) {
-		state->process_number = aa_process_number(task);
-		state->thread_number = aa_thread_number(task);
-		state->has_numbers = 1;
-	}
-	event->pid = state->process_number;
-	event->tid = state->thread_number;
 	event->fd = !spec->fd ? -1 : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
 	event->count = state->count;
 	event->offset = state->position;
 	event->flags = spec->how ? state->flags : aa_flags_argument(spec, state->args) | spec->implied;
 	event->mode = spec->how ? state->mode : spec->mode ? aa_argument(spec->mode, state->args) : 0;
-
-	process->ppid = aa_process_number(BPF_CORE_READ(task, real_parent));
-	process->uid = bpf_get_current_uid_gid();
-	process->cgroup_id = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(process->comm, sizeof(process->comm));
 }
 
 static __always_inline void aa_fill_raw(struct aa_call_state *state, struct aa_long_names *names, __u32 i,
@@ -1233,21 +1425,11 @@ static __always_inline void aa_fill_raw(struct aa_call_state *state, struct aa_l
 	scratch->fill = at + bytes;
 }
 
-/* A reader that sleeps is woken once; one that naps between batches only when the ring fills. */
-static __always_inline __u64 aa_wake_flags(void)
-{
-	if (aa_control.reader_sleeps) {
-		aa_control.reader_sleeps = 0;
-		return BPF_RB_FORCE_WAKEUP;
-	}
-	if (bpf_ringbuf_query(&aa_ring, BPF_RB_AVAIL_DATA) > aa_config.wake_bytes)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
-}
-
-static __always_inline void aa_send(struct aa_scratch *scratch, bool has_other)
+static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+				    struct aa_scratch *scratch, bool has_other)
 {
 	__u64 bytes, at = scratch->fill;
+	__u32 number, slot;
 
 	if (has_other && at <= AA_DATA_BYTES - sizeof(struct aa_file_facts)) {
 		bpf_probe_read_kernel(scratch->data + at, sizeof(struct aa_file_facts), &scratch->facts[1]);
@@ -1268,8 +1450,21 @@ static __always_inline void aa_send(struct aa_scratch *scratch, bool has_other)
 	aa_mask(bytes, 0x7fff);
 	if (bytes > AA_DATA_BYTES)
 		return;
-	if (bpf_ringbuf_output(&aa_ring, &scratch->event, AA_RECORD_FIXED + bytes, aa_wake_flags()))
+	number = aa_number_file(state, scratch);
+	scratch->event.file = number;
+	slot = number & (AA_THREAD_FILES - 1);
+	/* Until it is told, the number that this one takes the place of means nothing any more. */
+	if (number)
+		state->files[slot].number = 0;
+	if (!aa_tell_thread(state, tid, task) ||
+	    bpf_ringbuf_output(&aa_ring, &scratch->event, AA_RECORD_FIXED + bytes, aa_wake_flags())) {
 		aa_count(ring_full, 1);
+		return;
+	}
+	if (number) {
+		state->files[slot].key = scratch->name_key;
+		state->files[slot].number = number;
+	}
 }
 
 /* Neither side's object is of a kind that was asked for. What was found a moment ago may be gone: then it counts. */
@@ -1307,16 +1502,187 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
 	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns;
 }
 
+/* As deep as a name that is spoken of by number may be: this walk has no bpf_loop(). */
+#define AA_AGAIN_STEPS 24
+
+/*
+ * At the return of a call by descriptor alone: if the thread has told this very file, under this very name, a short
+ * record says the rest. False: not so, or it cannot be known, and nothing has been done.
+ */
+static __always_inline bool aa_finish_again(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+					    const volatile struct aa_call_spec *spec, __s64 result)
+{
+	struct files_struct *files = aa_read(task, files);
+	struct aa_walker *walker = &state->walker;
+	__u64 changes = 0, now_ns, duration_ns, key;
+	__u8 source = AA_PATH_SOURCE_FILE;
+	struct aa_identity now;
+	struct aa_again *again;
+	struct dentry *dentry;
+	__u32 slot;
+
+	if (!state->is_plain || !state->is_thread_told || state->has_no_count || (__s32)result != result ||
+	    state->count >> 32 || aa_flags_argument(spec, state->args))
+		return false;
+	if (!state->has_no_look)
+		changes = state->changes[0] ? aa_changes_if_shared(task, state->fd[0]) :
+					      aa_changes_of_start(task, state->fd[0]);
+	aa_identify(aa_file_of(files, state->fd[0]), &now);
+	if (!now.inode)
+		return false;
+	if (aa_config.exit_only)
+		source = AA_PATH_SOURCE_FD_AT_RETURN;
+	else if (state->used[0].file ? !aa_identity_equal(&state->used[0], &now) :
+				       !state->has_no_look && (!aa_identity_equal(&state->object[0], &now) ||
+							       !aa_is_settled(state->changes[0], changes)))
+		return false;
+	dentry = (void *)(long)now.dentry;
+	aa_walk_start(walker, dentry, (void *)(long)now.mount, aa_read(task, fs));
+	aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS);
+	if (!walker->is_done || walker->is_torn)
+		return false;
+	key = aa_file_key(walker->checksum, walker->root_dentry, walker->root_mount, (void *)(long)now.inode,
+			  aa_is_deleted(dentry) ? AA_PATH_DELETED : 0);
+	slot = aa_known_slot(key);
+	if (state->files[slot].key != key || !state->files[slot].number)
+		return false;
+	/* As aa_check_start() asks. */
+	if (!state->has_no_look && !aa_is_settled(changes, aa_changes_if_shared(task, state->fd[0])))
+		return false;
+	now_ns = bpf_ktime_get_boot_ns();
+	duration_ns = aa_config.no_latency ? (__u32)AA_NO_DURATION : now_ns - state->entry_ns;
+	if (duration_ns > (__u32)AA_NO_DURATION - !aa_config.no_latency)
+		return false;
+	again = aa_tell_thread(state, tid, task) ? bpf_ringbuf_reserve(&aa_ring, sizeof(*again), 0) : NULL;
+	if (!again) {
+		aa_count(ring_full, 1);
+		return true;
+	}
+	again->record = aa_record_of(AA_RECORD_AGAIN, state->operation, tid);
+	again->timestamp_ns = now_ns;
+	again->duration_ns = duration_ns;
+	again->file = state->files[slot].number;
+	again->offset = state->position;
+	again->result = result;
+	again->count = state->count;
+	again->fd = state->fd[0];
+	again->call = state->call;
+	again->source = source;
+	again->reserved = 0;
+	bpf_ringbuf_submit(again, aa_wake_flags());
+	return true;
+}
+
+/*
+ * The steps of a return are global functions, which the verifier takes once each, for any argument: in one piece they
+ * are a hundred thousand instructions to it. Up to 5.12 such a function may be given numbers only.
+ */
+#ifdef AA_DIRECT
+#define AA_DEFINE_STEP(name, ...)                                                                                      \
+	__noinline int name(struct aa_call_state *state, struct aa_scratch *scratch, __u32 tid __VA_ARGS__)
+#define AA_STEP_BEGINS
+#define aa_step(name, ...) name(state, scratch, tid __VA_ARGS__)
+#else
+#define AA_DEFINE_STEP(name, ...) __noinline int name(__u32 slot, __u32 tid __VA_ARGS__)
+#define AA_STEP_BEGINS                                                                                                 \
+	struct aa_call_state *state = aa_state_of(tid);                                                                \
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+#define aa_step(name, ...) name(slot, tid __VA_ARGS__)
+#endif
+
+static __always_inline bool aa_has_opened(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)
+{
+	return spec->returns_fd && scratch->result >= 0;
+}
+
+static __always_inline bool aa_has_set_pwd(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)
+{
+	return spec->sets_pwd && scratch->result >= 0;
+}
+
+/* The object of one side, where there is one before any name. */
+AA_DEFINE_STEP(aa_step_object, , __u32 i)
+{
+	AA_STEP_BEGINS
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const volatile struct aa_call_spec *spec;
+
+	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
+		return 0;
+	aa_mask(i, 1);
+	aa_read_again(state, tid, spec, i, i ? spec->path2 : spec->path);
+	if (!i && aa_has_opened(spec, scratch))
+		aa_resolve_opened(state, task, scratch);
+	else if (!i && state->by_null[0] && scratch->result == -EFAULT)
+		/* This kernel knows no such meaning of NULL, or not here. */
+		scratch->flags[0] |= AA_PATH_UNREADABLE;
+	else if (state->by_fd[i])
+		aa_resolve_descriptor(state, task, spec, i, scratch);
+	return 0;
+}
+
+/* The name of one side, as it was passed and where it starts from. */
+AA_DEFINE_STEP(aa_step_name, , __u32 i)
+{
+	AA_STEP_BEGINS
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const volatile struct aa_call_spec *spec;
+	struct aa_long_names *names = NULL;
+	struct aa_acted *acted = NULL;
+
+	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
+		return 0;
+	aa_mask(i, 1);
+	if (state->has_acted && scratch->result >= 0)
+		acted = bpf_map_lookup_elem(&aa_acted, &tid);
+	if ((i ? spec->path2 : spec->path) && !state->by_fd[i])
+		aa_resolve_name(state, task, spec, i, acted,
+				!i && (aa_has_opened(spec, scratch) || aa_has_set_pwd(spec, scratch)), scratch);
+	if (!i && aa_has_set_pwd(spec, scratch))
+		aa_resolve_pwd(state, task, scratch);
+	if (state->name_is_long[i])
+		names = bpf_map_lookup_elem(&aa_long_names, &tid);
+	aa_fill_raw(state, names, i, scratch);
+	return 0;
+}
+
+/* What was found is checked once more, and sent. */
+AA_DEFINE_STEP(aa_step_send)
+{
+	AA_STEP_BEGINS
+	struct task_struct *task = (void *)bpf_get_current_task();
+	const volatile struct aa_call_spec *spec;
+
+	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
+		return 0;
+	aa_fill_facts(state, tid, spec, scratch);
+	aa_check_start(scratch, 0, task);
+	aa_check_start(scratch, 1, task);
+	aa_flag_root(scratch, 0, task);
+	aa_flag_root(scratch, 1, task);
+	if (!scratch->facts[0].is_known)
+		aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
+	if (state->by_fd[1])
+		aa_fill_object(&scratch->facts[1], scratch->inode[1], scratch->kind[1]);
+	aa_send(state, tid, task, scratch, state->by_fd[1]);
+	return 0;
+}
+
+static __always_inline void aa_render(__u32 slot, __u64 i, bool loops)
+{
+	if (loops)
+		aa_render_looped(slot, i);
+	else
+		aa_render_bounded(slot, i);
+}
+
 /* At the return of a call that began. `loops`: bpf_loop() may be used (a constant). */
 static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __s64 result, bool loops)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_call_spec *spec;
-	struct aa_long_names *names = NULL;
-	struct aa_acted *acted = NULL;
 	struct aa_scratch *scratch;
 	__u32 call = state->call, slot;
-	bool has_opened;
 
 	spec = aa_spec_of(call);
 	if (!spec)
@@ -1334,6 +1700,10 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	}
 	if (aa_is_left_out(state, result)) {
 		aa_count(filtered, 1);
+		aa_end(state, tid);
+		return;
+	}
+	if (aa_finish_again(state, tid, task, spec, result)) {
 		aa_end(state, tid);
 		return;
 	}
@@ -1362,56 +1732,21 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	scratch->has_start[0] = scratch->has_start[1] = 0;
 	scratch->has_leaf[0] = scratch->has_leaf[1] = 0;
 	scratch->kind[0] = scratch->kind[1] = 0;
-	has_opened = spec->returns_fd && result >= 0;
-	if (state->has_acted && result >= 0)
-		acted = bpf_map_lookup_elem(&aa_acted, &tid);
-	aa_read_again(state, tid, spec, 0, spec->path);
-	aa_read_again(state, tid, spec, 1, spec->path2);
-	if (has_opened)
-		aa_resolve_opened(state, task, scratch);
-	else if (state->by_null[0] && result == -EFAULT)
-		/* This kernel knows no such meaning of NULL, or not here. */
-		scratch->flags[0] |= AA_PATH_UNREADABLE;
-	else if (state->by_fd[0])
-		aa_resolve_descriptor(state, task, spec, 0, scratch);
-	if (state->by_fd[1])
-		aa_resolve_descriptor(state, task, spec, 1, scratch);
+	scratch->name_key = 0;
+	aa_step(aa_step_object, , 0);
+	if (spec->path2 || state->by_fd[1])
+		aa_step(aa_step_object, , 1);
 	if (aa_is_filtered(scratch, task)) {
 		aa_count(filtered, 1);
 	} else {
-		if (spec->path && !state->by_fd[0])
-			aa_resolve_name(state, task, spec, 0, acted, has_opened || (spec->sets_pwd && result >= 0),
-					scratch);
-		if (spec->sets_pwd && result >= 0)
-			aa_resolve_pwd(state, task, scratch);
-		if (spec->path2 && !state->by_fd[1])
-			aa_resolve_name(state, task, spec, 1, acted, false, scratch);
-		if (state->name_is_long[0] || state->name_is_long[1])
-			names = bpf_map_lookup_elem(&aa_long_names, &tid);
-		aa_fill_facts(state, task, spec, scratch);
-		aa_fill_raw(state, names, 0, scratch);
-		aa_fill_raw(state, names, 1, scratch);
-		if (scratch->place[0].dentry) {
-			if (loops)
-				aa_render_looped(slot, 0);
-			else
-				aa_render_bounded(slot, 0);
-		}
-		if (scratch->place[1].dentry) {
-			if (loops)
-				aa_render_looped(slot, 1);
-			else
-				aa_render_bounded(slot, 1);
-		}
-		aa_check_start(scratch, 0, task);
-		aa_check_start(scratch, 1, task);
-		aa_flag_root(scratch, 0, task);
-		aa_flag_root(scratch, 1, task);
-		if (!scratch->facts[0].is_known)
-			aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
-		if (state->by_fd[1])
-			aa_fill_object(&scratch->facts[1], scratch->inode[1], scratch->kind[1]);
-		aa_send(scratch, state->by_fd[1]);
+		aa_step(aa_step_name, , 0);
+		if (spec->path2)
+			aa_step(aa_step_name, , 1);
+		if (scratch->place[0].dentry)
+			aa_render(slot, 0, loops);
+		if (scratch->place[1].dentry)
+			aa_render(slot, 1, loops);
+		aa_step(aa_step_send);
 	}
 	aa_scratch_release(scratch);
 	aa_end(state, tid);
@@ -1433,7 +1768,9 @@ static __always_inline void aa_abandon(__u32 tid)
 		bpf_map_delete_elem(&aa_long_names, &tid);
 	if (state->has_acted)
 		bpf_map_delete_elem(&aa_acted, &tid);
-	bpf_map_delete_elem(&aa_states, &tid);
+	if (state->was_thread_told)
+		aa_tell_end(tid);
+	aa_state_drop(tid);
 }
 
 #endif

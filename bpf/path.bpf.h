@@ -5,9 +5,10 @@
  * The walk is made twice: first to copy, then to look again. Equal checksums say that both walks met the same dentries
  * with the same sequence counts, which each rename raises (d_move()), hence that the name was true between the two;
  * unequal ones, that a rename went on meanwhile. Names alone would not do: renamed to and fro they are the same again.
- * Components are copied leaf first, so what does not fit is the beginning.
+ * Components are copied leaf first, so what does not fit is the beginning. The checksum is also what a name that was
+ * told once is known again by, in one walk without a copy: see aa_finish_again().
  *
- * Everything the walk remembers lives in the scratch record, a map value: what is read back from a map is unknown to
+ * Everything a walk remembers lives in a map value: what is read back from a map is unknown to
  * the verifier, so its states converge. In registers or on the stack each round would be another state.
  */
 #ifndef AA_PATH_BPF_H
@@ -22,19 +23,29 @@ struct aa_place {
 	struct vfsmount *vfsmount;
 };
 
+/* A walk under way. */
+struct aa_walker {
+	struct dentry *dentry, *root_dentry;
+	struct mount *mount;
+	struct vfsmount *root_mount;
+	/* of the mount it is in */
+	struct dentry *mount_root, *mountpoint;
+	struct mount *mount_parent;
+	__u64 checksum;
+	__u32 is_done;
+	__u32 is_torn;
+};
+
 /* Everything that is gathered before a record is sent, and the record. */
 struct aa_scratch {
 	__u64 users;
 	struct aa_place place[2];
-	/* the walk under way */
-	struct dentry *dentry, *mount_root, *root_dentry;
-	struct mount *mount;
-	struct vfsmount *root_mount;
-	__u64 checksum;
-	__u32 is_done;
-	__u32 is_torn;
+	struct aa_walker walker;
 	__u32 start;
 	__u32 reserved;
+	__u64 name_key;			 /* checksum of the first name's walk, if it came to its end; or 0 */
+	struct dentry *name_root_dentry; /* and whose root that was */
+	struct vfsmount *name_root_mount;
 	/* the call, and its two sides */
 	__s64 result;
 	__u64 now_ns;
@@ -49,15 +60,12 @@ struct aa_scratch {
 	char leaf[2][AA_NAME_BYTES]; /* the last component, where it is no longer the entry's name */
 	/* the record, contiguous as it is sent */
 	struct aa_event event;
-	struct aa_process_facts process;
 	struct aa_file_facts object;
 	struct aa_name_facts names;
 	unsigned char data[AA_DATA_BYTES];
 };
 
-#define AA_RECORD_FIXED                                                                                                \
-	(sizeof(struct aa_event) + sizeof(struct aa_process_facts) + sizeof(struct aa_file_facts) +                    \
-	 sizeof(struct aa_name_facts))
+#define AA_RECORD_FIXED (sizeof(struct aa_event) + sizeof(struct aa_file_facts) + sizeof(struct aa_name_facts))
 
 /*
  * A few scratch records for each CPU, each owned by one program at a time. A program cannot change its CPU, but it can
@@ -107,18 +115,38 @@ static __always_inline struct mount *aa_real_mount(struct vfsmount *vfsmount)
 	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 }
 
-static __always_inline void aa_walk_start(struct aa_scratch *scratch, __u64 i, struct fs_struct *fs)
-{
-	struct vfsmount *vfsmount = scratch->place[i].vfsmount;
+#define AA_MOUNT_HEAD_BYTES 64
 
-	scratch->dentry = scratch->place[i].dentry;
-	scratch->mount = aa_real_mount(vfsmount);
-	scratch->mount_root = BPF_CORE_READ(vfsmount, mnt_root);
-	scratch->root_dentry = BPF_CORE_READ(fs, root.dentry);
-	scratch->root_mount = BPF_CORE_READ(fs, root.mnt);
-	scratch->checksum = 0;
-	scratch->is_done = 0;
-	scratch->start = scratch->fill;
+/* What a walk asks of a mount, in one copy: see AA_IN_HEAD. */
+static __always_inline void aa_walk_enter(struct aa_walker *walker, struct mount *mount)
+{
+	unsigned char head[AA_MOUNT_HEAD_BYTES] __attribute__((aligned(8)));
+
+	walker->mount = mount;
+	if (AA_IN_HEAD(struct mount, mnt_parent, AA_MOUNT_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct mount, mnt_mountpoint, AA_MOUNT_HEAD_BYTES) &&
+	    AA_IN_HEAD(struct mount, mnt.mnt_root, AA_MOUNT_HEAD_BYTES)) {
+		bpf_probe_read_kernel(head, sizeof(head), mount);
+		walker->mount_parent = AA_OF_HEAD(head, struct mount *, struct mount, mnt_parent);
+		walker->mountpoint = AA_OF_HEAD(head, struct dentry *, struct mount, mnt_mountpoint);
+		walker->mount_root = AA_OF_HEAD(head, struct dentry *, struct mount, mnt.mnt_root);
+	} else {
+		walker->mount_parent = aa_read(mount, mnt_parent);
+		walker->mountpoint = aa_read(mount, mnt_mountpoint);
+		walker->mount_root = aa_read(mount, mnt.mnt_root);
+	}
+}
+
+static __always_inline void aa_walk_start(struct aa_walker *walker, struct dentry *dentry, struct vfsmount *vfsmount,
+					  struct fs_struct *fs)
+{
+	walker->dentry = dentry;
+	walker->root_dentry = aa_read(fs, root.dentry);
+	walker->root_mount = aa_read(fs, root.mnt);
+	walker->checksum = 0;
+	walker->is_done = 0;
+	walker->is_torn = 0;
+	aa_walk_enter(walker, aa_real_mount(vfsmount));
 }
 
 /* What a step asks of a dentry, in one copy: see AA_IN_HEAD. */
@@ -131,6 +159,7 @@ static __always_inline void aa_walk_start(struct aa_scratch *scratch, __u64 i, s
 struct aa_dentry_facts {
 	struct dentry *parent;
 	const unsigned char *name;
+	__u64 hash_len; /* of the name */
 	__u32 sequence;
 };
 
@@ -143,51 +172,50 @@ static __always_inline void aa_dentry_read(struct dentry *dentry, struct aa_dent
 		ret_facts->sequence = AA_OF_HEAD(head, __u32, struct dentry, d_seq.seqcount.sequence);
 		ret_facts->parent = AA_OF_HEAD(head, struct dentry *, struct dentry, d_parent);
 		ret_facts->name = AA_OF_HEAD(head, const unsigned char *, struct dentry, d_name.name);
+		ret_facts->hash_len = AA_OF_HEAD(head, __u64, struct dentry, d_name.hash_len);
 	} else {
-		ret_facts->sequence = BPF_CORE_READ(dentry, d_seq.seqcount.sequence);
-		ret_facts->parent = BPF_CORE_READ(dentry, d_parent);
-		ret_facts->name = BPF_CORE_READ(dentry, d_name.name);
+		ret_facts->sequence = aa_read(dentry, d_seq.seqcount.sequence);
+		ret_facts->parent = aa_read(dentry, d_parent);
+		ret_facts->name = aa_read(dentry, d_name.name);
+		ret_facts->hash_len = aa_read(dentry, d_name.hash_len);
 	}
 }
 
 /*
- * One step up; true at the end. A component is copied to data[fill] (or only looked at, when `copies` is false).
+ * One step up; true at the end. A component is copied to data[fill] of `scratch`, if there is one.
  * A file system that is mounted nowhere (memfd, anonymous inodes) has a root that is the file itself: its name counts.
  */
-static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies)
+static __always_inline bool aa_walk_step(struct aa_walker *walker, struct aa_scratch *scratch)
 {
 	/* Locals: an access macro takes each member it is given for the kernel's. */
-	struct dentry *dentry = scratch->dentry, *parent;
-	struct mount *mount = scratch->mount;
+	struct dentry *dentry = walker->dentry, *parent;
+	struct mount *mount = walker->mount;
 	struct aa_dentry_facts facts;
 	__u32 at;
 	long copied;
 
-	if (!dentry || (dentry == scratch->root_dentry &&
-			(void *)mount + bpf_core_field_offset(struct mount, mnt) == (void *)scratch->root_mount)) {
-		scratch->is_done = 1;
+	if (!dentry || (dentry == walker->root_dentry &&
+			(void *)mount + bpf_core_field_offset(struct mount, mnt) == (void *)walker->root_mount)) {
+		walker->is_done = 1;
 		return true;
 	}
 	aa_dentry_read(dentry, &facts);
 	if (facts.sequence & 1)
-		scratch->is_torn = 1;
+		walker->is_torn = 1;
 	parent = facts.parent;
-	if (dentry == scratch->mount_root || dentry == parent) {
-		struct mount *up = BPF_CORE_READ(mount, mnt_parent);
-
-		if (up != mount) {
-			scratch->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			scratch->mount = up;
-			scratch->mount_root = BPF_CORE_READ(up, mnt.mnt_root);
+	if (dentry == walker->mount_root || dentry == parent) {
+		if (walker->mount_parent != mount) {
+			walker->dentry = walker->mountpoint;
+			aa_walk_enter(walker, walker->mount_parent);
 			return false;
 		}
-		if ((long)BPF_CORE_READ(mount, mnt_ns) != MNT_NS_INTERNAL) {
-			scratch->is_done = 1;
+		if ((long)aa_read(mount, mnt_ns) != MNT_NS_INTERNAL) {
+			walker->is_done = 1;
 			return true;
 		}
 		parent = NULL;
 	}
-	if (copies) {
+	if (scratch) {
 		at = scratch->fill;
 		if (at > AA_DATA_BYTES - AA_NAME_BYTES || at - scratch->start > AA_WALK_BYTES - AA_NAME_BYTES)
 			return true;
@@ -196,34 +224,34 @@ static __always_inline bool aa_walk_step(struct aa_scratch *scratch, bool copies
 			return true;
 		scratch->fill = at + copied;
 	}
-	scratch->checksum = (scratch->checksum << 7 | scratch->checksum >> 57) * 31 + (__u64)(long)dentry +
-			    facts.sequence * 0x9e3779b97f4a7c15ULL;
-	scratch->dentry = parent;
+	walker->checksum = (walker->checksum << 7 | walker->checksum >> 57) * 31 + (__u64)(long)dentry +
+			   facts.sequence * 0x9e3779b97f4a7c15ULL + facts.hash_len * 0xc2b2ae3d27d4eb4fULL;
+	walker->dentry = parent;
 	return false;
 }
 
-/* The two rounds of steps: a bounded loop, and bpf_loop() where the kernel has it (5.17), which goes deeper. */
-static __always_inline void aa_walk_bounded(struct aa_scratch *scratch, bool copies)
-{
-	int i;
-
-	for (i = 0; i < AA_WALK_STEPS; i++)
-		if (aa_walk_step(scratch, copies))
-			break;
-}
+/* The rounds of steps: a bounded loop, and bpf_loop() where the kernel has it (5.17), which goes deeper. */
+#define aa_walk_bounded(walker, scratch, steps)                                                                        \
+	do {                                                                                                           \
+		int round_;                                                                                            \
+                                                                                                                       \
+		for (round_ = 0; round_ < (steps); round_++)                                                           \
+			if (aa_walk_step(walker, scratch))                                                             \
+				break;                                                                                 \
+	} while (0)
 
 static long aa_copy_round(__u32 round, void *slot)
 {
 	struct aa_scratch *scratch = aa_scratch_at(*(__u32 *)slot);
 
-	return !scratch || aa_walk_step(scratch, true);
+	return !scratch || aa_walk_step(&scratch->walker, scratch);
 }
 
 static long aa_check_round(__u32 round, void *slot)
 {
 	struct aa_scratch *scratch = aa_scratch_at(*(__u32 *)slot);
 
-	return !scratch || aa_walk_step(scratch, false);
+	return !scratch || aa_walk_step(&scratch->walker, NULL);
 }
 
 static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
@@ -247,33 +275,44 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 	{                                                                                                              \
 		struct aa_scratch *scratch = aa_scratch_at(slot);                                                      \
 		struct task_struct *task = (void *)bpf_get_current_task();                                             \
-		struct fs_struct *fs = BPF_CORE_READ(task, fs);                                                        \
+		struct fs_struct *fs = aa_read(task, fs);                                                              \
+		struct dentry *dentry;                                                                                 \
+		struct vfsmount *vfsmount;                                                                             \
 		__u64 checksum;                                                                                        \
-		__u32 is_done;                                                                                         \
+		__u32 is_torn, is_done;                                                                                \
                                                                                                                        \
 		if (!scratch)                                                                                          \
 			return 0;                                                                                      \
 		aa_mask(i, 1);                                                                                         \
-		scratch->is_torn = 0;                                                                                  \
-		aa_walk_start(scratch, i, fs);                                                                         \
+		dentry = scratch->place[i].dentry;                                                                     \
+		vfsmount = scratch->place[i].vfsmount;                                                                 \
+		scratch->start = scratch->fill;                                                                        \
+		aa_walk_start(&scratch->walker, dentry, vfsmount, fs);                                                 \
 		if (scratch->has_leaf[i])                                                                              \
 			aa_copy_leaf(scratch, i);                                                                      \
 		COPY_ROUNDS;                                                                                           \
 		scratch->names.has_walk[i] = scratch->walk[i];                                                         \
 		scratch->names.walk_bytes[i] = scratch->fill - scratch->start;                                         \
-		is_done = scratch->is_done;                                                                            \
+		is_done = scratch->walker.is_done;                                                                     \
 		if (!is_done) {                                                                                        \
 			scratch->flags[i] |= AA_PATH_TRUNCATED;                                                        \
 			return 0;                                                                                      \
 		}                                                                                                      \
-		checksum = scratch->checksum;                                                                          \
-		aa_walk_start(scratch, i, fs);                                                                         \
+		checksum = scratch->walker.checksum;                                                                   \
+		is_torn = scratch->walker.is_torn;                                                                     \
+		aa_walk_start(&scratch->walker, dentry, vfsmount, fs);                                                 \
 		CHECK_ROUNDS;                                                                                          \
-		if (scratch->checksum != checksum || scratch->is_torn)                                                 \
+		if (scratch->walker.checksum != checksum || is_torn || scratch->walker.is_torn)                        \
 			scratch->source[i] = AA_PATH_SOURCE_RACED;                                                     \
+		else if (!i) {                                                                                         \
+			scratch->name_key = checksum;                                                                  \
+			scratch->name_root_dentry = scratch->walker.root_dentry;                                       \
+			scratch->name_root_mount = scratch->walker.root_mount;                                         \
+		}                                                                                                      \
 		return 0;                                                                                              \
 	}
-AA_DEFINE_RENDER(bounded, aa_walk_bounded(scratch, true), aa_walk_bounded(scratch, false))
+AA_DEFINE_RENDER(bounded, aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS),
+		 aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS))
 AA_DEFINE_RENDER(looped, bpf_loop(AA_WALK_STEPS_LOOPED, aa_copy_round, &slot, 0),
 		 bpf_loop(AA_WALK_STEPS_LOOPED, aa_check_round, &slot, 0))
 

@@ -9,11 +9,13 @@ cd "$(dirname "$0")/.."
 # analyzer follows calls into it all the same, and does not know that bpf_object__destroy_skeleton() frees.
 "${MAKE:-make}" --no-print-directory -s -C tests/core skeleton
 mkdir -p build/tidy
-{
-    echo '/* NOLINTBEGIN */'
-    cat build/tests-core-temp/bpf/fileio.skel.h
-    echo '/* NOLINTEND */'
-} >build/tidy/fileio.skel.h
+for name in fileio fileio_direct; do
+    {
+        echo '/* NOLINTBEGIN */'
+        cat "build/tests-core-temp/bpf/$name.skel.h"
+        echo '/* NOLINTEND */'
+    } >"build/tidy/$name.skel.h"
+done
 PYTHON_INCLUDE=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
 export PYTHON_INCLUDE
 

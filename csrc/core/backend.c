@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,6 +25,7 @@
 
 #include "../../bpf/below.h"
 #include "fileio.skel.h"
+#include "probe_object.h"
 #include "kernel_functions.h"
 #include "kprobe_line.h"
 #include "syscall_table.h"
@@ -121,6 +123,7 @@ struct aa_probes {
 	uint32_t fentry_types[2]; /* prototypes of the calls' functions, as this kernel's BTF has them */
 	const char *fentry_likes[2];
 	bool loops;
+	bool direct; /* see AA_DIRECT */
 	bool detached;
 	struct aa_cpu_counters *counts; /* the map, one for each possible CPU */
 	size_t counts_bytes;
@@ -488,15 +491,36 @@ static bool aa_xattr_has_mapping(struct aa_probes *probes)
 	return set->first && strcmp(set->first, "dentry") != 0;
 }
 
+/* NULL where a fentry program can be attached. */
+static struct aa_error *aa_fentry_ask(const struct btf *btf)
+{
+	int id = btf__find_by_name_kind(btf, "__x64_sys_read", BTF_KIND_FUNC);
+	int code = id > 0 ? aa_fentry_try((uint32_t)id) : ENOENT;
+
+	if (!code)
+		return NULL;
+	if (aa_is_refusal(code) && !aa_is_privileged())
+		return aa_probe_error(code, NULL, NULL, NULL, "a fentry program was refused");
+	return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, code,
+						    "this kernel does not let fentry programs be attached: %s",
+						    strerror(code)),
+				    "a kernel with BPF trampolines (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), as root");
+}
+
 static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 	struct aa_error *error = NULL;
-	int code;
 
 	if (!btf)
 		return aa_error_create(AA_ERROR_UNAVAILABLE, errno, "this kernel's BTF cannot be read: %s",
 				       strerror(errno));
+	probes->direct = aa_kernel_has_function(btf, "bpf_rdonly_cast");
+	if (probes->kind == AA_BACKEND_TRACEPOINT)
+		goto out;
+	/* Asked first: a kernel that refuses has the next backend tried, and the rest takes a tenth of a second. */
+	if (probes->kind == AA_BACKEND_FENTRY && (error = aa_fentry_ask(btf)))
+		goto out;
 	/*
 	 * Without a trampoline of its own such a return takes an instance from a pool that the whole host shares, and
 	 * misses calls when it is empty (measured on 6.12: all, with 8 threads that sit in read(2)). From 6.14 on it
@@ -513,38 +537,47 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	aa_kernel_functions_find(btf, probes->functions, probes->function_count);
 	aa_kernel_functions_locate(probes->functions, probes->function_count);
 	probes->xattr_has_mapping = aa_xattr_has_mapping(probes);
-	if (probes->kind == AA_BACKEND_FENTRY) {
-		const struct aa_kernel_function *read =
-			aa_kernel_function_of(probes->functions, probes->function_count, "__x64_sys_read");
+	for (unsigned row = 0; probes->kind == AA_BACKEND_FENTRY && !error && row < AA_CALL_COUNT; row++) {
+		const char *name = aa_call_info(row)->function;
+		const struct aa_kernel_function *each =
+			aa_kernel_function_of(probes->functions, probes->function_count, name);
 
-		code = read && read->btf_id ? aa_fentry_try(read->btf_id) : ENOENT;
-		for (unsigned row = 0; !code && !error && row < AA_CALL_COUNT; row++) {
-			const char *name = aa_call_info(row)->function;
-			const struct aa_kernel_function *each =
-				aa_kernel_function_of(probes->functions, probes->function_count, name);
-
-			if (each->is_listed && !each->btf_id)
-				error = aa_error_create(AA_ERROR_UNAVAILABLE, 0, "this kernel's BTF does not have %s",
-							name);
-		}
-		if (!code && !error && !aa_fentry_types_find(probes))
-			error = aa_error_create(AA_ERROR_UNAVAILABLE, 0,
-						"this kernel's BTF has more than two types for the calls' functions");
-		if (code && aa_is_refusal(code) && !aa_is_privileged())
-			error = aa_probe_error(code, NULL, NULL, NULL, "a fentry program was refused");
-		else if (code)
-			error = aa_error_with_remedy(
-				aa_error_create(AA_ERROR_UNAVAILABLE, code,
-						"this kernel does not let fentry programs be attached: %s",
-						strerror(code)),
-				"a kernel with BPF trampolines (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), as root");
+		if (each->is_listed && !each->btf_id)
+			error = aa_error_create(AA_ERROR_UNAVAILABLE, 0, "this kernel's BTF does not have %s", name);
 	}
+	if (probes->kind == AA_BACKEND_FENTRY && !error && !aa_fentry_types_find(probes))
+		error = aa_error_create(AA_ERROR_UNAVAILABLE, 0,
+					"this kernel's BTF has more than two types for the calls' functions");
 	/* 6.1 lets trampolines pass them on (720e6a435194); without, such a function cannot be probed by fentry. */
 	for (size_t i = 0; probes->kind == AA_BACKEND_FENTRY && !error && i < probes->function_count; i++)
 		if (probes->functions[i].takes_struct && aa_fentry_try(probes->functions[i].btf_id))
 			probes->functions[i].btf_id = 0;
+out:
 	btf__free(btf);
 	return error;
+}
+
+/*
+ * libbpf asks the kernel what it can do by trial, remembers each answer for the life of the process, and takes a lack
+ * of descriptors for an answer. So what it needs for asking must be there before anything is begun.
+ */
+#define AA_TRIAL_DESCRIPTORS 16
+
+static int aa_descriptors_try(void)
+{
+	int fds[AA_TRIAL_DESCRIPTORS], count = 0, code = 0;
+
+	while (count < AA_TRIAL_DESCRIPTORS) {
+		fds[count] = epoll_create1(EPOLL_CLOEXEC);
+		if (fds[count] < 0) {
+			code = errno;
+			break;
+		}
+		count++;
+	}
+	while (count)
+		close(fds[--count]);
+	return code;
 }
 
 struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
@@ -591,17 +624,20 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 							    "/sys/bus/event_source/devices/kprobe)"),
 					    "use backend=\"tracepoint\"");
 	}
+	result = aa_descriptors_try();
+	if (result) {
+		free(probes);
+		return aa_error_create(AA_ERROR_SYSTEM, result, "attaching needs descriptors: %s", strerror(result));
+	}
 	previous = aa_log_begin(&log);
 	/* 5.17; a trial load decides, not a version. */
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
 	log.used = 0;
 	log.text[0] = '\0';
-	if (probes->kind != AA_BACKEND_TRACEPOINT) {
-		error = aa_functions_ask(probes, options);
-		if (error)
-			goto out;
-	}
-	probes->skeleton = fileio_bpf__open();
+	error = aa_functions_ask(probes, options);
+	if (error)
+		goto out;
+	probes->skeleton = aa_probe_object_open(probes->direct);
 	if (!probes->skeleton) {
 		error = aa_probe_error(errno, &log, NULL, NULL, "libbpf cannot open the probes' object");
 		goto out;

@@ -51,6 +51,7 @@ struct aa_drain {
 	_Atomic int tid;
 	_Atomic bool watching, detach_asked, stop_asked;
 	_Atomic uint64_t queue_full, decode_error;
+	struct aa_decoder *decoder;
 	struct aa_file_event *event;
 	bool has_event; /* decoded, and the queue had no room for it */
 };
@@ -129,6 +130,26 @@ enum aa_pass {
 	AA_PASS_FULL, /* the queue is full: what is in the ring stays there */
 };
 
+/* One record; false while the queue has no room for its event. */
+static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, size_t bytes, uint64_t *seq)
+{
+	if (!drain->has_event) {
+		switch (aa_decoder_take(drain->decoder, record, bytes, drain->event)) {
+		case AA_DECODED_EVENT:
+			break;
+		case AA_DECODED_FACT:
+			return true;
+		default:
+			atomic_fetch_add(&drain->decode_error, 1);
+			return true;
+		}
+		drain->event->seq = *seq;
+		*seq += 1;
+	}
+	drain->has_event = !aa_drain_push(drain);
+	return !drain->has_event;
+}
+
 static enum aa_pass aa_drain_pass(struct aa_drain *drain, uint64_t *seq, bool *ret_busy)
 {
 	struct aa_ring *ring = &drain->ring;
@@ -144,22 +165,10 @@ static enum aa_pass aa_drain_pass(struct aa_drain *drain, uint64_t *seq, bool *r
 		if (!record)
 			break;
 		outcome = AA_PASS_SOME;
-		if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
-			if (!drain->has_event) {
-				if (!aa_event_decode(record, header & ~BPF_RINGBUF_BUSY_BIT, drain->event)) {
-					atomic_fetch_add(&drain->decode_error, 1);
-					goto next;
-				}
-				drain->event->seq = *seq;
-				*seq += 1;
-			}
-			drain->has_event = !aa_drain_push(drain);
-			if (drain->has_event) {
-				outcome = AA_PASS_FULL;
-				break;
-			}
+		if (!(header & BPF_RINGBUF_DISCARD_BIT) && !aa_drain_take(drain, record, header, seq)) {
+			outcome = AA_PASS_FULL;
+			break;
 		}
-	next:
 		position = aa_ring_after(position, header);
 		atomic_store_explicit(ring->consumer, position, memory_order_release);
 	}
@@ -170,6 +179,7 @@ static enum aa_pass aa_drain_pass(struct aa_drain *drain, uint64_t *seq, bool *r
 
 uint64_t aa_drain_waiting(struct aa_drain *drain)
 {
+	const unsigned char *record;
 	unsigned long position;
 	uint64_t waiting = 0;
 	uint32_t header;
@@ -177,8 +187,8 @@ uint64_t aa_drain_waiting(struct aa_drain *drain)
 	pthread_mutex_lock(&drain->pass);
 	if (drain->ring.consumer) {
 		position = atomic_load_explicit(drain->ring.consumer, memory_order_relaxed);
-		while (aa_ring_at(&drain->ring, position, &header)) {
-			if (!(header & BPF_RINGBUF_DISCARD_BIT))
+		while ((record = aa_ring_at(&drain->ring, position, &header))) {
+			if (!(header & BPF_RINGBUF_DISCARD_BIT) && aa_record_is_event(record, header))
 				waiting++;
 			position = aa_ring_after(position, header);
 		}
@@ -289,8 +299,10 @@ struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue
 	drain->callbacks = *callbacks;
 	pthread_mutex_init(&drain->pass, NULL);
 	drain->control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	drain->decoder = aa_decoder_create();
 	drain->event = malloc(AA_EVENT_BYTES_MAX);
-	if (drain->control < 0 || !drain->event || !aa_ring_map(&drain->ring, aa_probes_ring(probes), ring_bytes)) {
+	if (drain->control < 0 || !drain->decoder || !drain->event ||
+	    !aa_ring_map(&drain->ring, aa_probes_ring(probes), ring_bytes)) {
 		code = errno;
 		aa_drain_destroy(drain);
 		return aa_error_create(AA_ERROR_SYSTEM, code, "cannot map the ring of %llu bytes: %s",
@@ -360,6 +372,7 @@ void aa_drain_abandon(struct aa_drain *drain)
 	aa_ring_unmap(&drain->ring);
 	if (drain->control >= 0)
 		close(drain->control);
+	aa_decoder_destroy(drain->decoder);
 	free(drain->event);
 	pthread_mutex_destroy(&drain->pass);
 	free(drain);

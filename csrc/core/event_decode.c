@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "event_decode.h"
 
+#include <search.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -10,6 +12,28 @@
 #define AA_O_CREAT 0100		   /* include/uapi/asm-generic/fcntl.h */
 #define AA_O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AA_MKDEV_MINOR_BITS 20	   /* include/linux/kdev_t.h */
+
+/* What a thread's number for a file stands for. */
+struct aa_known_file {
+	uint32_t number;
+	uint32_t present; /* AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH, as far as they apply */
+	uint64_t device, inode;
+	uint8_t kind, path_flags;
+	uint16_t path_length;
+	char path[];
+};
+
+struct aa_known_thread {
+	uint32_t thread; /* the key: first, as compare_threads() takes it */
+	uint32_t pid, tid;
+	struct aa_process_facts process;
+	struct aa_known_file *files[AA_THREAD_FILES];
+};
+
+struct aa_decoder {
+	void *threads; /* tsearch(3) */
+	struct aa_known_thread *last;
+};
 
 struct aa_cursor {
 	const unsigned char *at;
@@ -131,30 +155,194 @@ static bool aa_append_path(struct aa_writer *writer, const struct aa_wire_name *
 	return aa_append(writer, "", 1);
 }
 
-bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret_event)
+static int compare_threads(const void *one, const void *other)
 {
-	static const struct aa_process_facts no_process;
-	static const struct aa_file_facts no_file;
-	const struct aa_process_facts *process = &no_process;
-	const struct aa_file_facts *file = &no_file;
-	struct aa_wire_name names[2] = { 0 };
-	struct aa_cursor cursor = { record, bytes };
-	const struct aa_event *wire = aa_take(&cursor, sizeof(*wire));
-	struct aa_writer writer;
-	const struct aa_call_spec *spec;
-	struct aa_file_facts other = { 0 };
-	bool failed;
-	uint8_t source;
+	uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
 
-	if (!wire || wire->version != AA_ABI_VERSION || wire->type != AA_RECORD_EVENT || wire->call >= AA_CALL_COUNT)
+	return a < b ? -1 : a > b;
+}
+
+struct aa_decoder *aa_decoder_create(void)
+{
+	return calloc(1, sizeof(struct aa_decoder));
+}
+
+static void aa_known_thread_forget_files(struct aa_known_thread *thread)
+{
+	for (unsigned i = 0; i < AA_THREAD_FILES; i++) {
+		free(thread->files[i]);
+		thread->files[i] = NULL;
+	}
+}
+
+static void aa_known_thread_free(void *thread)
+{
+	aa_known_thread_forget_files(thread);
+	free(thread);
+}
+
+void aa_decoder_destroy(struct aa_decoder *decoder)
+{
+	if (!decoder)
+		return;
+	while (decoder->threads) {
+		struct aa_known_thread *thread = *(struct aa_known_thread **)decoder->threads;
+
+		tdelete(thread, &decoder->threads, compare_threads);
+		aa_known_thread_free(thread);
+	}
+	free(decoder);
+}
+
+static struct aa_known_thread *aa_decoder_thread(struct aa_decoder *decoder, uint32_t number)
+{
+	struct aa_known_thread **node;
+
+	if (decoder->last && decoder->last->thread == number)
+		return decoder->last;
+	node = tfind(&number, &decoder->threads, compare_threads);
+	if (!node)
+		return NULL;
+	decoder->last = *node;
+	return *node;
+}
+
+static bool aa_decoder_meet(struct aa_decoder *decoder, const struct aa_thread *wire)
+{
+	struct aa_known_thread *thread = aa_decoder_thread(decoder, wire->record.thread);
+
+	if (!thread) {
+		thread = calloc(1, sizeof(*thread));
+		if (!thread)
+			return false;
+		thread->thread = wire->record.thread;
+		if (!tsearch(thread, &decoder->threads, compare_threads)) {
+			free(thread);
+			return false;
+		}
+	}
+	if (wire->is_new)
+		aa_known_thread_forget_files(thread);
+	thread->pid = wire->pid;
+	thread->tid = wire->tid;
+	thread->process = wire->process;
+	thread->process.comm[AA_COMM_BYTES - 1] = '\0';
+	return true;
+}
+
+static void aa_decoder_part(struct aa_decoder *decoder, uint32_t number)
+{
+	struct aa_known_thread *thread = aa_decoder_thread(decoder, number);
+
+	if (!thread)
+		return;
+	tdelete(thread, &decoder->threads, compare_threads);
+	decoder->last = NULL;
+	aa_known_thread_free(thread);
+}
+
+/* Under this number the event's file will be spoken of. */
+static bool aa_known_thread_number(struct aa_known_thread *thread, uint32_t number, const struct aa_file_event *event)
+{
+	struct aa_known_file **place = &thread->files[number % AA_THREAD_FILES];
+	struct aa_known_file *file = malloc(sizeof(*file) + event->path_length + 1);
+
+	if (!file)
 		return false;
-	spec = &aa_call_specs[wire->call];
-	if (wire->blocks & AA_BLOCK_PROCESS && !(process = aa_take(&cursor, sizeof(*process))))
+	file->number = number;
+	file->present = event->present & (AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH);
+	file->device = event->device;
+	file->inode = event->inode;
+	file->kind = event->kind;
+	file->path_flags = event->path_flags;
+	file->path_length = event->path_length;
+	if (event->present & AA_FIELD_PATH)
+		memcpy(file->path, event->strings, (size_t)event->path_length + 1);
+	free(*place);
+	*place = file;
+	return true;
+}
+
+/* What both kinds of events tell of the call itself. */
+static void aa_take_call(const struct aa_event *wire, const struct aa_known_thread *thread,
+			 struct aa_file_event *ret_event)
+{
+	const struct aa_call_spec *spec = &aa_call_specs[wire->call];
+
+	memset(ret_event, 0, sizeof(*ret_event));
+	ret_event->timestamp_ns = wire->timestamp_ns;
+	ret_event->result = wire->result;
+	ret_event->pid = thread->pid;
+	ret_event->tid = thread->tid;
+	ret_event->ppid = thread->process.ppid;
+	ret_event->uid = thread->process.uid;
+	ret_event->cgroup_id = thread->process.cgroup_id;
+	memcpy(ret_event->comm, thread->process.comm, sizeof(ret_event->comm));
+	ret_event->call = wire->call;
+	ret_event->operation = wire->record.operation;
+	if (wire->duration_ns != AA_NO_DURATION) {
+		ret_event->present |= AA_FIELD_DURATION;
+		ret_event->duration_ns = wire->duration_ns;
+	}
+	if (spec->fd || (spec->returns_fd && wire->result >= 0)) {
+		ret_event->present |= AA_FIELD_FD;
+		ret_event->fd = spec->fd ? wire->fd : (int32_t)wire->result;
+	}
+	if (spec->dirfd) {
+		ret_event->present |= AA_FIELD_DIRFD;
+		ret_event->dirfd = wire->dirfd;
+	}
+	if ((spec->flags || spec->how || spec->implied) && !(wire->blocks & AA_MARK_NO_FLAGS)) {
+		ret_event->present |= AA_FIELD_FLAGS;
+		ret_event->flags = wire->flags;
+	}
+	if ((spec->mode || spec->how) &&
+	    (wire->record.operation != AA_OPERATION_OPEN || wire->flags & (AA_O_CREAT | AA_O_TMPFILE_BIT))) {
+		ret_event->present |= AA_FIELD_MODE;
+		ret_event->mode = wire->mode;
+	}
+	if (spec->count && !(wire->blocks & AA_MARK_NO_COUNT)) {
+		ret_event->present |= AA_FIELD_COUNT;
+		ret_event->count = wire->count;
+	}
+	if (wire->offset != AA_NO_OFFSET) {
+		ret_event->present |= AA_FIELD_OFFSET;
+		ret_event->offset = wire->offset;
+	}
+	if (spec->moves)
+		ret_event->present |= AA_FIELD_BYTES;
+}
+
+/* The event's end: its size, a multiple of 8. */
+static bool aa_end_event(struct aa_writer *writer, struct aa_file_event *event)
+{
+	while ((writer->at - (char *)event) % 8)
+		if (!aa_append(writer, "", 1))
+			return false;
+	event->size = (uint32_t)(writer->at - (char *)event);
+	return true;
+}
+
+static struct aa_writer aa_strings_of(struct aa_file_event *event)
+{
+	return (struct aa_writer){ event->strings, AA_EVENT_BYTES_MAX - sizeof(*event) };
+}
+
+static bool aa_take_event(struct aa_cursor *cursor, struct aa_known_thread *thread, struct aa_file_event *ret_event)
+{
+	static const struct aa_file_facts no_file;
+	const struct aa_file_facts *file = &no_file;
+	const struct aa_event *wire = aa_take(cursor, sizeof(*wire));
+	struct aa_wire_name names[2] = { 0 };
+	struct aa_file_facts other = { 0 };
+	struct aa_writer writer;
+
+	if (!wire || wire->call >= AA_CALL_COUNT)
 		return false;
-	if (wire->blocks & AA_BLOCK_FILE && !(file = aa_take(&cursor, sizeof(*file))))
+	if (wire->blocks & AA_BLOCK_FILE && !(file = aa_take(cursor, sizeof(*file))))
 		return false;
 	if (wire->blocks & AA_BLOCK_NAMES) {
-		const struct aa_name_facts *facts = aa_take(&cursor, sizeof(*facts));
+		const struct aa_name_facts *facts = aa_take(cursor, sizeof(*facts));
 
 		if (!facts)
 			return false;
@@ -169,65 +357,22 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 				return false;
 		}
 		for (int i = 0; i < 2; i++)
-			if (!(names[i].raw = aa_take(&cursor, names[i].raw_bytes)))
+			if (!(names[i].raw = aa_take(cursor, names[i].raw_bytes)))
 				return false;
 		for (int i = 0; i < 2; i++)
-			if (!(names[i].components = aa_take(&cursor, names[i].walk_bytes)))
+			if (!(names[i].components = aa_take(cursor, names[i].walk_bytes)))
 				return false;
 	}
 
 	if (wire->blocks & AA_BLOCK_OTHER_FILE) {
-		const void *facts = aa_take(&cursor, sizeof(other));
+		const void *facts = aa_take(cursor, sizeof(other));
 
 		if (!facts)
 			return false;
 		memcpy(&other, facts, sizeof(other));
 	}
 
-	failed = wire->result < 0;
-	memset(ret_event, 0, sizeof(*ret_event));
-	ret_event->timestamp_ns = wire->timestamp_ns;
-	ret_event->result = wire->result;
-	ret_event->pid = wire->pid;
-	ret_event->tid = wire->tid;
-	ret_event->ppid = process->ppid;
-	ret_event->uid = process->uid;
-	ret_event->cgroup_id = process->cgroup_id;
-	memcpy(ret_event->comm, process->comm, sizeof(ret_event->comm));
-	ret_event->comm[sizeof(ret_event->comm) - 1] = '\0';
-	ret_event->call = wire->call;
-	ret_event->operation = wire->operation;
-	if (wire->duration_ns != AA_NO_DURATION) {
-		ret_event->present |= AA_FIELD_DURATION;
-		ret_event->duration_ns = wire->duration_ns;
-	}
-	if (spec->fd || (spec->returns_fd && !failed)) {
-		ret_event->present |= AA_FIELD_FD;
-		ret_event->fd = spec->fd ? wire->fd : (int32_t)wire->result;
-	}
-	if (spec->dirfd) {
-		ret_event->present |= AA_FIELD_DIRFD;
-		ret_event->dirfd = wire->dirfd;
-	}
-	if ((spec->flags || spec->how || spec->implied) && !(wire->blocks & AA_MARK_NO_FLAGS)) {
-		ret_event->present |= AA_FIELD_FLAGS;
-		ret_event->flags = wire->flags;
-	}
-	if ((spec->mode || spec->how) &&
-	    (wire->operation != AA_OPERATION_OPEN || wire->flags & (AA_O_CREAT | AA_O_TMPFILE_BIT))) {
-		ret_event->present |= AA_FIELD_MODE;
-		ret_event->mode = wire->mode;
-	}
-	if (spec->count && !(wire->blocks & AA_MARK_NO_COUNT)) {
-		ret_event->present |= AA_FIELD_COUNT;
-		ret_event->count = wire->count;
-	}
-	if (wire->offset != AA_NO_OFFSET) {
-		ret_event->present |= AA_FIELD_OFFSET;
-		ret_event->offset = wire->offset;
-	}
-	if (spec->moves)
-		ret_event->present |= AA_FIELD_BYTES;
+	aa_take_call(wire, thread, ret_event);
 	if (file->is_known) {
 		ret_event->present |= AA_FIELD_FILE;
 		ret_event->device =
@@ -240,10 +385,9 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 	}
 
 	/* Of two names the less certain source is told; flags of both. */
-	source = names[0].source > names[1].source ? names[0].source : names[1].source;
-	ret_event->path_source = source;
+	ret_event->path_source = names[0].source > names[1].source ? names[0].source : names[1].source;
 	ret_event->path_flags = names[0].flags | names[1].flags;
-	writer = (struct aa_writer){ ret_event->strings, AA_EVENT_BYTES_MAX - sizeof(*ret_event) };
+	writer = aa_strings_of(ret_event);
 	if (!aa_append_path(&writer, &names[0], file, &ret_event->path_length) ||
 	    !aa_append_path(&writer, &names[1], &other, &ret_event->new_path_length))
 		return false;
@@ -251,15 +395,94 @@ bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret
 		ret_event->present |= AA_FIELD_PATH;
 	if (ret_event->new_path_length)
 		ret_event->present |= AA_FIELD_NEW_PATH;
+	if (wire->file && !aa_known_thread_number(thread, wire->file, ret_event))
+		return false;
 	if (names[0].has_raw) {
 		ret_event->present |= AA_FIELD_RAW_PATH;
 		ret_event->raw_path_length = (uint16_t)names[0].raw_bytes;
 		if (!aa_append(&writer, names[0].raw, names[0].raw_bytes) || !aa_append(&writer, "", 1))
 			return false;
 	}
-	while ((writer.at - (char *)ret_event) % 8)
-		if (!aa_append(&writer, "", 1))
-			return false;
-	ret_event->size = (uint32_t)(writer.at - (char *)ret_event);
-	return true;
+	return aa_end_event(&writer, ret_event);
+}
+
+static bool aa_take_again(struct aa_cursor *cursor, const struct aa_known_thread *thread,
+			  struct aa_file_event *ret_event)
+{
+	const struct aa_again *wire = aa_take(cursor, sizeof(*wire));
+	const struct aa_known_file *file;
+	struct aa_writer writer;
+
+	if (!wire || wire->call >= AA_CALL_COUNT || wire->source >= AA_PATH_SOURCE_COUNT)
+		return false;
+	file = thread->files[wire->file % AA_THREAD_FILES];
+	if (!file || file->number != wire->file)
+		return false;
+	aa_take_call(&(struct aa_event){ .record = wire->record,
+					 .timestamp_ns = wire->timestamp_ns,
+					 .duration_ns = wire->duration_ns == (uint32_t)AA_NO_DURATION ?
+								AA_NO_DURATION :
+								wire->duration_ns,
+					 .result = wire->result,
+					 .count = wire->count,
+					 .offset = wire->offset,
+					 .fd = wire->fd,
+					 .call = wire->call },
+		     thread, ret_event);
+	ret_event->present |= file->present;
+	ret_event->device = file->device;
+	ret_event->inode = file->inode;
+	ret_event->kind = file->kind;
+	ret_event->path_source = wire->source;
+	ret_event->path_flags = file->path_flags;
+	ret_event->path_length = file->path_length;
+	writer = aa_strings_of(ret_event);
+	if (file->present & AA_FIELD_PATH && !aa_append(&writer, file->path, (size_t)file->path_length + 1))
+		return false;
+	return aa_end_event(&writer, ret_event);
+}
+
+static const struct aa_record *aa_record_at(const void *record, size_t bytes)
+{
+	const struct aa_record *head = record;
+
+	return bytes < sizeof(*head) || head->version != AA_ABI_VERSION ? NULL : head;
+}
+
+enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, size_t bytes,
+				struct aa_file_event *ret_event)
+{
+	const struct aa_record *head = aa_record_at(record, bytes);
+	struct aa_cursor cursor = { record, bytes };
+	struct aa_known_thread *thread;
+	bool is_taken;
+
+	if (!head)
+		return AA_DECODED_ERROR;
+	switch (head->type) {
+	case AA_RECORD_THREAD:
+		if (bytes < sizeof(struct aa_thread) || !aa_decoder_meet(decoder, record))
+			return AA_DECODED_ERROR;
+		return AA_DECODED_FACT;
+	case AA_RECORD_THREAD_END:
+		aa_decoder_part(decoder, head->thread);
+		return AA_DECODED_FACT;
+	case AA_RECORD_EVENT:
+	case AA_RECORD_AGAIN:
+		thread = aa_decoder_thread(decoder, head->thread);
+		if (!thread)
+			return AA_DECODED_ERROR;
+		is_taken = head->type == AA_RECORD_EVENT ? aa_take_event(&cursor, thread, ret_event) :
+							   aa_take_again(&cursor, thread, ret_event);
+		return is_taken ? AA_DECODED_EVENT : AA_DECODED_ERROR;
+	default:
+		return AA_DECODED_ERROR;
+	}
+}
+
+bool aa_record_is_event(const void *record, size_t bytes)
+{
+	const struct aa_record *head = aa_record_at(record, bytes);
+
+	return !head || (head->type != AA_RECORD_THREAD && head->type != AA_RECORD_THREAD_END);
 }

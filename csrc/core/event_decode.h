@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a ring record (bpf/fileio_abi.h) to a struct aa_file_event. The ring is a border: lengths and version are
- * checked before anything is believed.
+ * From ring records (bpf/fileio_abi.h) to struct aa_file_event. The ring is a border: lengths and version are checked
+ * before anything is believed. What the kernel side tells once, threads and their files, is remembered here.
  */
 #ifndef AA_EVENT_DECODE_H
 #define AA_EVENT_DECODE_H
@@ -14,10 +14,27 @@
 /* Room for any event a valid record can become: three names, each at most a directory's name, '/' and one as passed. */
 #define AA_EVENT_BYTES_MAX (sizeof(struct aa_file_event) + (size_t)3 * (2 * 4096 + 512) + 16)
 
+struct aa_decoder;
+
+enum aa_decoded {
+	AA_DECODED_EVENT,
+	AA_DECODED_FACT,  /* something to remember: no event */
+	AA_DECODED_ERROR, /* not one of ours: wrong version, short, lengths that do not add up, a number of nothing */
+};
+
+/* NULL when memory is short. */
+struct aa_decoder *aa_decoder_create(void);
+/* Accepts NULL. */
+void aa_decoder_destroy(struct aa_decoder *decoder);
+
 /*
- * Decodes `bytes` bytes at `record` (8-aligned) into `ret_event`, which has AA_EVENT_BYTES_MAX bytes. False when the
- * record is not one of ours: wrong version, short, lengths that do not add up. seq is left 0.
+ * Takes the next record, of `bytes` bytes at `record` (8-aligned). An event is left in `ret_event`, which has
+ * AA_EVENT_BYTES_MAX bytes; its seq is 0.
  */
-bool aa_event_decode(const void *record, size_t bytes, struct aa_file_event *ret_event);
+enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, size_t bytes,
+				struct aa_file_event *ret_event);
+
+/* A record that will be an event, if it is one of ours at all; it may be looked at out of its order. */
+bool aa_record_is_event(const void *record, size_t bytes);
 
 #endif

@@ -94,6 +94,11 @@ void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t cou
 	fclose(file);
 }
 
+bool aa_kernel_has_function(const struct btf *btf, const char *name)
+{
+	return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
+}
+
 bool aa_kernel_has_struct(const struct btf *btf, const char *name)
 {
 	return btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) > 0;

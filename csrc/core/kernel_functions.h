@@ -26,6 +26,8 @@ void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *
 void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count);
 /* The one of that name in a sorted array, or NULL. */
 struct aa_kernel_function *aa_kernel_function_of(struct aa_kernel_function *functions, size_t count, const char *name);
+/* Whether there is such a function; one for BPF programs to call may be no symbol. */
+bool aa_kernel_has_function(const struct btf *btf, const char *name);
 /* Whether a structure of that name exists, and whether it has that member. */
 bool aa_kernel_has_struct(const struct btf *btf, const char *name);
 bool aa_kernel_has_member(const struct btf *btf, const char *name, const char *member);

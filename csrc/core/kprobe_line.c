@@ -69,8 +69,8 @@ static void aa_nap_ms(long ms)
 	nanosleep(&time, NULL);
 }
 
-/* Only async-signal-safe calls: the reaper uses it too. 0 when the line is gone. */
-static int aa_line_remove(int events, const char *group, const char *name)
+/* Only async-signal-safe calls: the reaper uses it too. True when the line is gone, and when it can never be. */
+static bool aa_line_remove(int events, const char *group, const char *name)
 {
 	char line[160];
 	int length = 0;
@@ -83,14 +83,34 @@ static int aa_line_remove(int events, const char *group, const char *name)
 	for (; *name; name++)
 		line[length++] = *name;
 	line[length++] = '\n';
-	for (int waited = 0;; waited += 2) {
-		if (write(events, line, (size_t)length) == length)
-			return 0;
-		if (errno == ENOENT)
-			return 0;
-		if (errno != EBUSY || waited > AA_BUSY_MS)
-			return errno;
-		aa_nap_ms(2);
+	return write(events, line, (size_t)length) == length || errno != EBUSY;
+}
+
+/*
+ * All of these, as long as that takes, but for at most `patience_ms` (< 0: for ever): a line is busy until its event is
+ * closed to the last, and taking down a hundred probes takes the kernel seconds. Async-signal-safe. True when none is
+ * left.
+ */
+static bool aa_lines_remove(int events, const char *group, char names[][48], unsigned count, long patience_ms)
+{
+	bool is_gone[AA_LINES_MAX] = { false };
+	long nap_ms = 2;
+
+	for (long waited_ms = 0;; waited_ms += nap_ms) {
+		unsigned left = 0;
+
+		for (unsigned i = 0; i < count; i++) {
+			is_gone[i] = is_gone[i] || aa_line_remove(events, group, names[i]);
+			left += !is_gone[i];
+		}
+		if (!left)
+			return true;
+		if (patience_ms >= 0 && waited_ms >= patience_ms)
+			return false;
+		/* Whoever else has opened one of the events may keep it for days. */
+		if (waited_ms > 10000)
+			nap_ms = 500;
+		aa_nap_ms(nap_ms);
 	}
 }
 
@@ -152,8 +172,7 @@ aa_reaper_run(const struct aa_kprobe_lines *lines, int tracer, const char *group
 				close(fd);
 	while (poll(&wait, 1, -1) < 0 && errno == EINTR)
 		;
-	for (unsigned i = 0; i < count; i++)
-		aa_line_remove(lines->events, group, names[i]);
+	aa_lines_remove(lines->events, group, names, count, -1);
 	_exit(0);
 }
 
@@ -224,9 +243,9 @@ void aa_kprobe_lines_destroy(struct aa_kprobe_lines *lines)
 {
 	if (!lines)
 		return;
-	for (unsigned i = 0; i < lines->count; i++)
-		aa_line_remove(lines->events, lines->group, lines->names[i]);
-	aa_reaper_end(lines);
+	/* What is busy still is left to the reaper, at the end of this process. */
+	if (aa_lines_remove(lines->events, lines->group, lines->names, lines->count, AA_BUSY_MS))
+		aa_reaper_end(lines);
 	aa_kprobe_lines_abandon(lines);
 }
 

@@ -12,26 +12,43 @@
 
 struct record {
 	struct aa_event event;
-	struct aa_process_facts process;
 	struct aa_file_facts file;
 	struct aa_name_facts names;
 	char data[512];
 };
 
 static struct aa_file_event *room;
+static struct aa_decoder *decoder;
+
+static struct aa_record head_of(enum aa_record_type type, __u32 thread)
+{
+	return (struct aa_record){ .version = AA_ABI_VERSION, .type = (__u8)type, .thread = thread };
+}
+
+static bool decode(const void *record, size_t bytes)
+{
+	return aa_decoder_take(decoder, record, bytes, room) == AA_DECODED_EVENT;
+}
+
+static bool meet(__u32 number, __u32 pid, bool is_new)
+{
+	struct aa_thread thread = {
+		.record = head_of(AA_RECORD_THREAD, number), .pid = pid, .tid = pid + 1, .is_new = is_new
+	};
+
+	memcpy(thread.process.comm, "exactly15chars!", 16);
+	thread.process.uid = 1000;
+	return aa_decoder_take(decoder, &thread, sizeof(thread), room) == AA_DECODED_FACT;
+}
 
 static void begin(struct record *record, enum aa_call call)
 {
 	memset(record, 0, sizeof(*record));
-	record->event.version = AA_ABI_VERSION;
-	record->event.type = AA_RECORD_EVENT;
+	record->event.record = head_of(AA_RECORD_EVENT, 5);
 	record->event.call = (__u16)call;
-	record->event.blocks = AA_BLOCK_PROCESS | AA_BLOCK_FILE | AA_BLOCK_NAMES;
+	record->event.blocks = AA_BLOCK_FILE | AA_BLOCK_NAMES;
 	record->event.offset = AA_NO_OFFSET;
 	record->event.duration_ns = 5;
-	record->event.pid = 10;
-	record->event.tid = 11;
-	memcpy(record->process.comm, "exactly15chars!", 16);
 }
 
 static size_t put(struct record *record, size_t at, const char *bytes, size_t count)
@@ -48,7 +65,7 @@ static void test_read_of_a_file(void)
 	size_t end;
 
 	begin(&record, AA_CALL_read);
-	record.event.operation = AA_OPERATION_READ;
+	record.event.record.operation = AA_OPERATION_READ;
 	record.event.fd = 4;
 	record.event.count = 100;
 	record.event.result = 42;
@@ -60,7 +77,7 @@ static void test_read_of_a_file(void)
 	record.names.walk_bytes[0] = 6;
 	end = put(&record, 0, "c\0bb\0a", 7);
 	record.names.walk_bytes[0] = 7;
-	CHECK(aa_event_decode(&record, HEAD + end, room));
+	CHECK(decode(&record, HEAD + end));
 	CHECK(!strcmp(aa_file_event_path(room), "/a/bb/c"));
 	CHECK(!aa_file_event_new_path(room) && !aa_file_event_raw_path(room));
 	CHECK(room->present == (AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_OFFSET | AA_FIELD_BYTES |
@@ -68,28 +85,29 @@ static void test_read_of_a_file(void)
 	CHECK(room->device == makedev(8, 1) && room->inode == 99 && room->kind == AA_KIND_FILE);
 	CHECK(room->fd == 4 && room->count == 100 && room->result == 42 && room->offset == 7);
 	CHECK(room->path_source == AA_PATH_SOURCE_FILE && !strcmp(room->comm, "exactly15chars!"));
+	CHECK(room->pid == 10 && room->tid == 11 && room->uid == 1000);
 	CHECK(room->size % 8 == 0);
 
 	/* The root directory is a walk of nothing. */
 	record.names.walk_bytes[0] = 0;
-	CHECK(aa_event_decode(&record, HEAD, room) && !strcmp(aa_file_event_path(room), "/"));
+	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "/"));
 
 	/* A descriptor that changed has no name, whatever the record carries. */
 	record.names.source[0] = AA_PATH_SOURCE_FD_CHANGED;
 	record.names.walk_bytes[0] = 7;
-	CHECK(aa_event_decode(&record, HEAD + end, room) && !aa_file_event_path(room));
+	CHECK(decode(&record, HEAD + end) && !aa_file_event_path(room));
 
 	/* Objects that are nowhere are named as /proc/PID/fd does. */
 	record.names.source[0] = AA_PATH_SOURCE_FILE;
 	record.names.walk_bytes[0] = 0;
 	record.file.kind = AA_KIND_PIPE | AA_KIND_PLACELESS;
-	CHECK(aa_event_decode(&record, HEAD, room) && !strcmp(aa_file_event_path(room), "pipe:[99]"));
+	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "pipe:[99]"));
 	record.file.kind = AA_KIND_SOCKET | AA_KIND_PLACELESS;
-	CHECK(aa_event_decode(&record, HEAD, room) && !strcmp(aa_file_event_path(room), "socket:[99]"));
+	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "socket:[99]"));
 	CHECK(room->kind == AA_KIND_SOCKET);
 	/* One that is somewhere, such as a socket opened with O_PATH, is named by its place. */
 	record.file.kind = AA_KIND_SOCKET;
-	CHECK(aa_event_decode(&record, HEAD, room) && !strcmp(aa_file_event_path(room), "/"));
+	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "/"));
 }
 
 static void test_copy(void)
@@ -99,7 +117,7 @@ static void test_copy(void)
 	size_t end;
 
 	begin(&record, AA_CALL_splice);
-	record.event.operation = AA_OPERATION_COPY;
+	record.event.record.operation = AA_OPERATION_COPY;
 	record.event.blocks |= AA_BLOCK_OTHER_FILE | AA_MARK_NO_COUNT;
 	record.event.fd = 3;
 	record.event.result = 5;
@@ -109,13 +127,13 @@ static void test_copy(void)
 	record.names.walk_bytes[0] = 3;
 	end = put(&record, 0, "ab", 3);
 	end = put(&record, end, (const char *)&pipe, sizeof(pipe));
-	CHECK(aa_event_decode(&record, HEAD + end, room));
+	CHECK(decode(&record, HEAD + end));
 	CHECK(!strcmp(aa_file_event_path(room), "/ab"));
 	CHECK(!strcmp(aa_file_event_new_path(room), "pipe:[77]"));
 	CHECK(room->inode == 99 && room->kind == AA_KIND_FILE);
 	CHECK(!(room->present & AA_FIELD_COUNT));
 	/* The second file's facts must be there when the record says so. */
-	CHECK(!aa_event_decode(&record, HEAD + end - 1, room));
+	CHECK(!decode(&record, HEAD + end - 1));
 }
 
 static void test_names_as_passed(void)
@@ -124,7 +142,7 @@ static void test_names_as_passed(void)
 	size_t end;
 
 	begin(&record, AA_CALL_renameat2);
-	record.event.operation = AA_OPERATION_RENAME;
+	record.event.record.operation = AA_OPERATION_RENAME;
 	record.event.dirfd = -100;
 	record.event.flags = 1;
 	record.event.result = -2;
@@ -139,7 +157,7 @@ static void test_names_as_passed(void)
 	end = put(&record, 0, "../x", 4);
 	end = put(&record, end, "/new", 4);
 	end = put(&record, end, "tmp", 4);
-	CHECK(aa_event_decode(&record, HEAD + end, room));
+	CHECK(decode(&record, HEAD + end));
 	CHECK(!strcmp(aa_file_event_path(room), "/tmp/../x"));
 	CHECK(!strcmp(aa_file_event_new_path(room), "/new"));
 	CHECK(!strcmp(aa_file_event_raw_path(room), "../x"));
@@ -150,18 +168,18 @@ static void test_names_as_passed(void)
 
 	/* What is known of the directory says nothing about the kind of the object. */
 	record.file = (struct aa_file_facts){ .inode = 5, .kind = AA_KIND_OF_START, .is_known = 1 };
-	CHECK(aa_event_decode(&record, HEAD + end, room));
+	CHECK(decode(&record, HEAD + end));
 	CHECK(room->present & AA_FIELD_FILE && !(room->present & AA_FIELD_KIND) && room->inode == 5);
 
 	/* In the root directory the slash is not doubled. */
 	record.names.walk_bytes[0] = 0;
-	CHECK(aa_event_decode(&record, HEAD + 8, room) && !strcmp(aa_file_event_path(room), "/../x"));
+	CHECK(decode(&record, HEAD + 8) && !strcmp(aa_file_event_path(room), "/../x"));
 
 	/* The directory changed meanwhile: no path, the raw one stays. */
 	record.names.source[0] = AA_PATH_SOURCE_RACED;
 	record.names.has_walk[0] = AA_WALK_NONE;
-	CHECK(aa_event_decode(&record, HEAD + 8, room) && !aa_file_event_path(room) &&
-	      !strcmp(aa_file_event_raw_path(room), "../x") && !strcmp(aa_file_event_new_path(room), "/new"));
+	CHECK(decode(&record, HEAD + 8) && !aa_file_event_path(room) && !strcmp(aa_file_event_raw_path(room), "../x") &&
+	      !strcmp(aa_file_event_new_path(room), "/new"));
 }
 
 static void test_missing_blocks(void)
@@ -169,10 +187,10 @@ static void test_missing_blocks(void)
 	struct record record;
 
 	begin(&record, AA_CALL_write);
-	record.event.operation = AA_OPERATION_WRITE;
+	record.event.record.operation = AA_OPERATION_WRITE;
 	record.event.blocks = 0;
 	record.event.duration_ns = AA_NO_DURATION;
-	CHECK(aa_event_decode(&record, sizeof(record.event), room));
+	CHECK(decode(&record, sizeof(record.event)));
 	CHECK(room->present == (AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES));
 }
 
@@ -181,28 +199,134 @@ static void test_refusals(void)
 	struct record record;
 
 	begin(&record, AA_CALL_openat);
-	CHECK(aa_event_decode(&record, HEAD, room));
+	CHECK(decode(&record, HEAD));
 	for (size_t bytes = 0; bytes < HEAD; bytes++)
-		CHECK(!aa_event_decode(&record, bytes, room));
-	record.event.version++;
-	CHECK(!aa_event_decode(&record, HEAD, room));
+		CHECK(!decode(&record, bytes));
+	record.event.record.version++;
+	CHECK(!decode(&record, HEAD));
 	begin(&record, AA_CALL_openat);
-	record.event.type = 77;
-	CHECK(!aa_event_decode(&record, HEAD, room));
+	record.event.record.type = 77;
+	CHECK(!decode(&record, HEAD));
 	begin(&record, AA_CALL_COUNT);
-	CHECK(!aa_event_decode(&record, HEAD, room));
+	CHECK(!decode(&record, HEAD));
 	begin(&record, AA_CALL_openat);
 	record.names.source[1] = 200;
-	CHECK(!aa_event_decode(&record, HEAD, room));
+	CHECK(!decode(&record, HEAD));
 	begin(&record, AA_CALL_openat);
 	record.names.raw_bytes[0] = 65535;
-	CHECK(!aa_event_decode(&record, sizeof(record), room));
+	CHECK(!decode(&record, sizeof(record)));
 	begin(&record, AA_CALL_read);
 	record.names.source[0] = AA_PATH_SOURCE_FILE;
 	record.names.has_walk[0] = AA_WALK_OBJECT;
 	record.names.walk_bytes[0] = 3;
 	memcpy(record.data, "abc", 3); /* no NUL at its end */
-	CHECK(!aa_event_decode(&record, HEAD + 3, room));
+	CHECK(!decode(&record, HEAD + 3));
+}
+
+static struct aa_again again_of(__u32 thread, __u32 file)
+{
+	return (struct aa_again){ .record = { .version = AA_ABI_VERSION,
+					      .type = AA_RECORD_AGAIN,
+					      .operation = AA_OPERATION_WRITE,
+					      .thread = thread },
+				  .timestamp_ns = 8,
+				  .duration_ns = 3,
+				  .file = file,
+				  .offset = AA_NO_OFFSET,
+				  .result = -9,
+				  .count = 4,
+				  .fd = 6,
+				  .call = AA_CALL_write,
+				  .source = AA_PATH_SOURCE_FILE };
+}
+
+/* A record whose file the thread will speak of by that number. */
+static void tell(__u32 thread, __u32 number, const char *name)
+{
+	struct record record;
+	size_t end = strlen(name) + 1;
+
+	begin(&record, AA_CALL_openat);
+	record.event.record.thread = thread;
+	record.event.file = number;
+	record.file =
+		(struct aa_file_facts){ .inode = number, .device = 8u << 20 | 1, .kind = AA_KIND_FILE, .is_known = 1 };
+	record.names.source[0] = AA_PATH_SOURCE_FILE;
+	record.names.flags[0] = AA_PATH_DELETED;
+	record.names.has_walk[0] = AA_WALK_OBJECT;
+	record.names.walk_bytes[0] = (__u16)end;
+	put(&record, 0, name, end);
+	CHECK(decode(&record, HEAD + end));
+}
+
+static bool decode_again(__u32 thread, __u32 number)
+{
+	struct aa_again again = again_of(thread, number);
+
+	return decode(&again, sizeof(again));
+}
+
+static void test_files_by_number(void)
+{
+	const __u32 one = AA_THREAD_FILES | 3, same_place = 2 * AA_THREAD_FILES | 3, other_place = one + 1;
+	struct aa_again again = again_of(5, one);
+	struct aa_record end = head_of(AA_RECORD_THREAD_END, 5);
+
+	/* A number of nothing, and a thread not heard of. */
+	CHECK(!decode_again(5, one) && !decode_again(77, one));
+	tell(5, one, "one");
+	CHECK(decode_again(5, one) && !strcmp(aa_file_event_path(room), "/one"));
+	CHECK(room->present == (AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES | AA_FIELD_FILE |
+				AA_FIELD_KIND | AA_FIELD_PATH));
+	CHECK(room->device == makedev(8, 1) && room->inode == one && room->kind == AA_KIND_FILE && room->fd == 6);
+	CHECK(room->result == -9 && room->count == 4 && room->duration_ns == 3 && room->timestamp_ns == 8);
+	CHECK(room->path_flags == AA_PATH_DELETED && room->path_source == AA_PATH_SOURCE_FILE);
+	CHECK(room->pid == 10 && room->operation == AA_OPERATION_WRITE && room->size % 8 == 0);
+	again.duration_ns = (__u32)AA_NO_DURATION;
+	CHECK(decode(&again, sizeof(again)) && !(room->present & AA_FIELD_DURATION));
+
+	/* Another thread's numbers are its own. */
+	CHECK(meet(6, 20, true) && !decode_again(6, one));
+	tell(6, one, "of-another");
+	CHECK(decode_again(6, one) && !strcmp(aa_file_event_path(room), "/of-another") && room->pid == 20);
+	CHECK(decode_again(5, one) && !strcmp(aa_file_event_path(room), "/one"));
+
+	/* One takes the place of another: the old number means nothing any more, not even something else. */
+	tell(5, other_place, "beside");
+	tell(5, same_place, "two");
+	CHECK(!decode_again(5, one));
+	CHECK(decode_again(5, same_place) && !strcmp(aa_file_event_path(room), "/two"));
+	CHECK(decode_again(5, other_place) && !strcmp(aa_file_event_path(room), "/beside"));
+
+	/* New facts of the same thread leave them, a new thread of that number and its end do not. */
+	CHECK(meet(5, 30, false) && decode_again(5, same_place) && room->pid == 30);
+	CHECK(meet(5, 40, true) && !decode_again(5, same_place));
+	tell(5, one, "one");
+	CHECK(aa_decoder_take(decoder, &end, sizeof(end), room) == AA_DECODED_FACT && !decode_again(5, one));
+	CHECK(aa_decoder_take(decoder, &end, sizeof(end), room) == AA_DECODED_FACT);
+	CHECK(meet(5, 10, true) && !decode_again(5, one));
+
+	for (size_t bytes = 0; bytes < sizeof(again); bytes++)
+		CHECK(!decode(&again, bytes));
+	tell(5, one, "one");
+	again.source = AA_PATH_SOURCE_COUNT;
+	CHECK(!decode(&again, sizeof(again)));
+	again = again_of(5, one);
+	again.call = AA_CALL_COUNT;
+	CHECK(!decode(&again, sizeof(again)));
+}
+
+/* What is an event, also where it is looked at before those that it needs. */
+static void test_events_are_told_from_facts(void)
+{
+	const struct aa_record facts[] = { head_of(AA_RECORD_THREAD, 1), head_of(AA_RECORD_THREAD_END, 1) },
+			       events[] = { head_of(AA_RECORD_EVENT, 1), head_of(AA_RECORD_AGAIN, 1), head_of(77, 1) };
+
+	for (size_t i = 0; i < sizeof(facts) / sizeof(*facts); i++)
+		CHECK(!aa_record_is_event(&facts[i], sizeof(facts[i])));
+	for (size_t i = 0; i < sizeof(events) / sizeof(*events); i++)
+		CHECK(aa_record_is_event(&events[i], sizeof(events[i])));
+	CHECK(aa_record_is_event(&facts[0], 3));
 }
 
 /* Any bytes at all: the sanitizers are the judge. */
@@ -221,6 +345,8 @@ static void test_noise(void)
 		record->file.kind = (__u8)(rand_r(&seed) % 12);
 		record->file.is_known = (__u8)(rand_r(&seed) % 2);
 		record->event.result = rand_r(&seed) % 3 - 1;
+		record->event.record.type = (__u8)(1 + rand_r(&seed) % AA_RECORD_THREAD_END);
+		record->event.file = (__u32)rand_r(&seed) % 64;
 		for (int i = 0; i < 2; i++) {
 			record->names.source[i] = (__u8)(rand_r(&seed) % (AA_PATH_SOURCE_COUNT + 1));
 			record->names.has_raw[i] = (__u8)(rand_r(&seed) % 2);
@@ -230,7 +356,7 @@ static void test_noise(void)
 		}
 		if (rand_r(&seed) % 4 == 0)
 			bytes[rand_r(&seed) % (int)HEAD] ^= (unsigned char)(1 << rand_r(&seed) % 8);
-		if (aa_event_decode(bytes, size, room))
+		if (decode(bytes, size))
 			CHECK(room->size >= sizeof(*room) && room->size <= AA_EVENT_BYTES_MAX);
 	}
 	free(bytes);
@@ -239,12 +365,17 @@ static void test_noise(void)
 int main(void)
 {
 	room = malloc(AA_EVENT_BYTES_MAX);
+	decoder = aa_decoder_create();
+	CHECK(meet(5, 10, true));
 	test_read_of_a_file();
 	test_copy();
 	test_names_as_passed();
 	test_missing_blocks();
 	test_refusals();
+	test_files_by_number();
+	test_events_are_told_from_facts();
 	test_noise();
+	aa_decoder_destroy(decoder);
 	free(room);
 	return CHECK_DONE();
 }

@@ -50,6 +50,11 @@ def _identity(fd: int) -> Identity:
     return status.st_dev, status.st_ino
 
 
+def _of(path: Path) -> Identity:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
 class _Message:
     """A struct msghdr of one byte, with room for descriptors."""
 
@@ -484,6 +489,63 @@ def names_given_late(script: Script, steps: Steps, home: Path) -> None:
         steps.call("openat", AT_FDCWD, new, os.O_RDONLY, sees=file(new))
         steps.call("unlinkat", AT_FDCWD, old, 0, sees=as_passed(old, error=errno.EPERM))
         steps.call("openat", AT_FDCWD, old, os.O_RDONLY, sees=after())
+
+
+@THEMES.add
+def named_as_it_is_by_then(script: Script, steps: Steps, home: Path) -> None:
+    """A file that a thread has told travels as a number, until anything that its name is made of has changed."""
+    top, moved = home / "top", home / "moved"
+    (top / "deep").mkdir(parents=True)
+    (top / "deep/file").write_bytes(bytes(64))
+    (home / "many").mkdir()
+    folder_is, file_is, deep_is = _of(top), _of(top / "deep/file"), _of(top / "deep")
+    buffer = script.buffer(16)
+
+    def reads(by: Steps, path: Path, **more: object) -> None:
+        for _ in range(3):
+            by.call("pread64", 620, buffer, 4, 8, sees=file(path, of=file_is, offset=8, moved=4, **more))
+
+    fd = steps.call("openat", AT_FDCWD, top / "deep/file", os.O_RDWR, sees=file(top / "deep/file", of=file_is))
+    steps.call("dup2", fd, 620, sees=file(top / "deep/file", of=file_is))
+    reads(steps, top / "deep/file")
+    for old, new in ((top, moved), (moved, top), (top, moved)):
+        steps.call("rename", old, new, sees=acts(as_passed(old, new), lambda: folder_is, "dir"))
+        reads(steps, new / "deep/file")
+    other = moved / "else"
+    steps.call("rename", moved / "deep", other, sees=acts(as_passed(moved / "deep", other), lambda: deep_is, "dir"))
+    reads(steps, other / "file")
+    # A process that knows the file by another thread's telling has none of its numbers.
+    child, thread = script.list(), script.list()
+    steps.fork(child)
+    reads(child, other / "file")
+    steps.wait_children()
+    steps.thread(thread)
+    reads(thread, other / "file")
+    steps.wait_thread(thread)
+    seen = acts(as_passed(other / "file", other / "leaf"), lambda: file_is, "file", other / "file", other / "leaf")
+    steps.call("rename", other / "file", other / "leaf", sees=seen)
+    reads(steps, other / "leaf")
+    steps.call(
+        "link", other / "leaf", other / "twin", sees=acts(as_passed(other / "leaf", other / "twin"), lambda: file_is)
+    )
+    reads(steps, other / "leaf")
+    steps.call("unlink", other / "leaf", sees=acts(as_passed(other / "leaf"), lambda: file_is))
+    reads(steps, other / "leaf", path_flags=DELETED)
+    # The same file by its other name is another one to tell.
+    twin = steps.call("openat", AT_FDCWD, other / "twin", os.O_RDWR, sees=file(other / "twin", of=file_is))
+    steps.call("dup2", twin, 620, sees=file(other / "twin", of=file_is))
+    reads(steps, other / "twin")
+
+    # More than a thread has numbers for, in turns.
+    paths = [home / "many" / str(number) for number in range(40)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes(number + 1))
+        fd = steps.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path))
+        steps.call("dup2", fd, 630 + number, sees=file(path))
+    for _ in range(3):
+        for number, path in enumerate(paths):
+            seen = file(path, offset=number, moved=1)
+            steps.call("pread64", 630 + number, buffer, 16, number, sees=seen)
 
 
 def linked(seen: Seen | None, old: Named, new: Path) -> Callable[[int], Seen]:

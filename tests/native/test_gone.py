@@ -72,7 +72,7 @@ def test_after_detach(backend: str, watched: Running) -> None:
     manager.detach(wait=False)
     assert not manager.is_attached
     # Trampolines are taken down one after the other, each after a grace period of all tasks.
-    end = time.monotonic() + (HANG_SECONDS if backend == "fentry" else 5)
+    end = time.monotonic() + (HANG_SECONDS if backend == "fentry" else scaled(5, 60))
     while outside.left_behind(before).but_maps() and time.monotonic() < end:
         time.sleep(0.05)
     outside.check_gone(before)
