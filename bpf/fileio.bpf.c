@@ -453,6 +453,14 @@ static __always_inline int aa_exit_without_entry(const struct aa_call_state *sta
 	return 0;
 }
 
+/* In a frame of its own: up to 5.12 a head that is copied is on the stack, and a program and what it calls have 512
+ * bytes. */
+static __noinline int aa_begin_late(struct aa_call_state *state, __u32 tid, __u32 row, const __u64 *args)
+{
+	aa_begin(state, tid, row, args);
+	return 0;
+}
+
 static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 result, bool loops)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -494,7 +502,7 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 		args[5] = regs->r9;
 		if (!state)
 			state = aa_state_make(tid);
-		aa_begin(state, tid, row, args);
+		aa_begin_late(state, tid, row, args);
 		if (!state || state->phase != AA_PHASE_IN_CALL) {
 			if (state)
 				state->phase = AA_PHASE_IDLE;

@@ -1502,6 +1502,29 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
 	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns;
 }
 
+/*
+ * The steps of a return are global functions, which the verifier takes once each, for any argument: in one piece they
+ * are a hundred thousand instructions to it. Up to 5.12 such a function may be given numbers only.
+ */
+#ifdef AA_DIRECT
+#define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(struct aa_call_state *state, __u32 tid, __VA_ARGS__)
+#define AA_FIRST_STEP_BEGINS
+#define aa_first_step(name, ...) name(state, tid, __VA_ARGS__)
+#define AA_DEFINE_STEP(name, ...)                                                                                      \
+	__noinline int name(struct aa_call_state *state, struct aa_scratch *scratch, __u32 tid __VA_ARGS__)
+#define AA_STEP_BEGINS
+#define aa_step(name, ...) name(state, scratch, tid __VA_ARGS__)
+#else
+#define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(__u32 tid, __VA_ARGS__)
+#define AA_FIRST_STEP_BEGINS struct aa_call_state *state = aa_state_of(tid);
+#define aa_first_step(name, ...) name(tid, __VA_ARGS__)
+#define AA_DEFINE_STEP(name, ...) __noinline int name(__u32 slot, __u32 tid __VA_ARGS__)
+#define AA_STEP_BEGINS                                                                                                 \
+	struct aa_call_state *state = aa_state_of(tid);                                                                \
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+#define aa_step(name, ...) name(slot, tid __VA_ARGS__)
+#endif
+
 /* As deep as a name that is spoken of by number may be: this walk has no bpf_loop(). */
 #define AA_AGAIN_STEPS 24
 
@@ -1509,11 +1532,13 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
  * At the return of a call by descriptor alone: if the thread has told this very file, under this very name, a short
  * record says the rest. False: not so, or it cannot be known, and nothing has been done.
  */
-static __always_inline bool aa_finish_again(struct aa_call_state *state, __u32 tid, struct task_struct *task,
-					    const volatile struct aa_call_spec *spec, __s64 result)
+AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 {
+	AA_FIRST_STEP_BEGINS
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct files_struct *files = aa_read(task, files);
-	struct aa_walker *walker = &state->walker;
+	const volatile struct aa_call_spec *spec;
+	struct aa_walker *walker;
 	__u64 changes = 0, now_ns, duration_ns, key;
 	__u8 source = AA_PATH_SOURCE_FILE;
 	struct aa_identity now;
@@ -1521,8 +1546,9 @@ static __always_inline bool aa_finish_again(struct aa_call_state *state, __u32 t
 	struct dentry *dentry;
 	__u32 slot;
 
-	if (!state->is_plain || !state->is_thread_told || state->has_no_count || (__s32)result != result ||
-	    state->count >> 32 || aa_flags_argument(spec, state->args))
+	if (!state || !(spec = aa_spec_of(state->call)) || !state->is_plain || !state->is_thread_told ||
+	    state->has_no_count || (__s32)result != result || state->count >> 32 ||
+	    aa_flags_argument(spec, state->args))
 		return false;
 	if (!state->has_no_look)
 		changes = state->changes[0] ? aa_changes_if_shared(task, state->fd[0]) :
@@ -1537,6 +1563,7 @@ static __always_inline bool aa_finish_again(struct aa_call_state *state, __u32 t
 							       !aa_is_settled(state->changes[0], changes)))
 		return false;
 	dentry = (void *)(long)now.dentry;
+	walker = &state->walker;
 	aa_walk_start(walker, dentry, (void *)(long)now.mount, aa_read(task, fs));
 	aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS);
 	if (!walker->is_done || walker->is_torn)
@@ -1572,23 +1599,6 @@ static __always_inline bool aa_finish_again(struct aa_call_state *state, __u32 t
 	bpf_ringbuf_submit(again, aa_wake_flags());
 	return true;
 }
-
-/*
- * The steps of a return are global functions, which the verifier takes once each, for any argument: in one piece they
- * are a hundred thousand instructions to it. Up to 5.12 such a function may be given numbers only.
- */
-#ifdef AA_DIRECT
-#define AA_DEFINE_STEP(name, ...)                                                                                      \
-	__noinline int name(struct aa_call_state *state, struct aa_scratch *scratch, __u32 tid __VA_ARGS__)
-#define AA_STEP_BEGINS
-#define aa_step(name, ...) name(state, scratch, tid __VA_ARGS__)
-#else
-#define AA_DEFINE_STEP(name, ...) __noinline int name(__u32 slot, __u32 tid __VA_ARGS__)
-#define AA_STEP_BEGINS                                                                                                 \
-	struct aa_call_state *state = aa_state_of(tid);                                                                \
-	struct aa_scratch *scratch = aa_scratch_at(slot);
-#define aa_step(name, ...) name(slot, tid __VA_ARGS__)
-#endif
 
 static __always_inline bool aa_has_opened(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)
 {
@@ -1703,7 +1713,7 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_end(state, tid);
 		return;
 	}
-	if (aa_finish_again(state, tid, task, spec, result)) {
+	if (aa_first_step(aa_finish_again, result)) {
 		aa_end(state, tid);
 		return;
 	}
