@@ -61,6 +61,7 @@ GUEST_TESTS = (
     # As unlike the others as can be: returns alone, everything, of everybody; and next to nothing.
     "test_configurations.py::test_configuration[tracepoint-all-ops-no-latency-follow-default-kinds-system]",
     "test_configurations.py::test_configuration[kprobe-one-op-no-latency-no-follow-default-kinds-process]",
+    "test_cost.py::test_bytes_of_a_read_and_a_write",
     "test_depth.py",
     "test_descriptors.py::test_theme[kprobe",
     "test_gone.py::test_after_a_kernel_thread",
@@ -84,6 +85,7 @@ GUEST_TESTS = (
 # What a guest runs of it by fentry, in `make test`: all but the way of attaching is kprobe's too.
 GUEST_TESTS_BY_FENTRY = (
     "test_calls.py::test_four_threads_at_once",
+    "test_cost.py::test_bytes_of_a_read_and_a_write",
     "test_gone.py::test_after_the_tracer_is_killed",
     "test_load.py::test_strangers_blocked_in_read",
     "test_rows.py",

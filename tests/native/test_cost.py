@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""What a trace costs where that can be counted: bytes of ring, and how often its reader is woken."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aa_fileio import KprobeManager
+from tests.native import outside
+from tests.native.ground import FIRST_OPS, scaled
+from tests.native.script import AT_FDCWD, Script
+
+_BPF_MAP_GET_FD_BY_ID = 14
+# The drain thread's nap between two looks at the ring, which is what keeps it from being woken for each event.
+_NAP_SECONDS = 0.005
+# Its longest sleep when nothing comes.
+_SLEEP_SECONDS = 0.5
+
+
+class _Ring:
+    """How far the kernel side has written, from the ring's own page (kernel/bpf/ringbuf.c)."""
+
+    def __init__(self) -> None:
+        maps = outside.describe(outside.look()).maps
+        [number] = [key for key in outside.held_by(os.getpid()).maps if maps.get(key, "").startswith("aa_ring")]
+        attributes = struct.pack("=3I", number, 0, 0)
+        descriptor = ctypes.CDLL(None, use_errno=True).syscall(321, _BPF_MAP_GET_FD_BY_ID, attributes, len(attributes))
+        assert descriptor >= 0, os.strerror(ctypes.get_errno())
+        page = mmap.PAGESIZE
+        self._page = mmap.mmap(descriptor, page, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        os.close(descriptor)
+
+    def written(self) -> int:
+        return struct.unpack_from("=Q", self._page)[0]
+
+    def close(self) -> None:
+        self._page.close()
+
+
+def _script(file: Path, times: int) -> Script:
+    script = Script(traced=())
+    main, body = script.main, script.list()
+    main.hold()
+    fd = main.call("openat", AT_FDCWD, file, os.O_RDWR)
+    main.call("dup2", fd, 600)
+    for call in ("pread64", "pwrite64"):
+        body.call(call, 600, script.buffer(8), 8, 16)
+    main.repeat(body, times)
+    return script
+
+
+def _read_all(manager: KprobeManager) -> int:
+    """To the end; how many events."""
+    return sum(len(batch) for batch in iter(manager.read_batch, None))
+
+
+def _bytes_of(area: Path, backend: str, times: int, **options: Any) -> tuple[int, int]:
+    """Bytes of ring of a run that reads and writes so often, and its events."""
+    file = area / "file"
+    file.write_bytes(bytes(64))
+    with _script(file, times).start(area) as running:
+        manager = KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, **options)
+        with manager:
+            ring = _Ring()
+            before = ring.written()
+            running.go()
+            events = _read_all(manager)
+            bytes_written = ring.written() - before
+            ring.close()
+        assert manager.stats.lost == 0
+    return bytes_written, events
+
+
+def test_bytes_of_a_read_and_a_write(backend: str, area: Path) -> None:
+    """Of two runs that differ in their number alone."""
+    for options in ({}, {"latency": False}):
+        few, few_events = _bytes_of(area, backend, 10, **options)
+        many, many_events = _bytes_of(area, backend, 1010, **options)
+        assert many_events - few_events == 2000
+        assert (many - few) / 2000 <= 64, options
+
+
+def _switches(name: str) -> int:
+    """How often threads of that name have gone to sleep."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        if (task / "comm").read_text().strip() == name:
+            status = (task / "status").read_text()
+            found.append(int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]))
+    assert found, name
+    return sum(found)
+
+
+def _switches_during(what: Callable[[], object]) -> tuple[int, float]:
+    """Of the drain thread, and in how many seconds."""
+    started, before = time.monotonic(), _switches("aa_drain")
+    what()
+    return _switches("aa_drain") - before, time.monotonic() - started
+
+
+def test_batches_wake_the_reader(backend: str, area: Path) -> None:
+    """
+    Not events. At 100,000 events a second a nap's length is two wake-ups for a thousand.
+
+    The bound is a sum of naps, each at least so long as it says, so that a busy machine makes it only easier to keep.
+    """
+    file = area / "file"
+    file.write_bytes(bytes(64))
+    times, counts = scaled(50_000, 2_000), []
+    with (
+        _script(file, times).start(area) as running,
+        KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager,
+    ):
+        reader = threading.Thread(target=lambda: counts.append(_read_all(manager)))
+        reader.start()
+
+        def storm() -> None:
+            running.go()
+            os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
+
+        switches, seconds = _switches_during(storm)
+        reader.join()
+    assert counts == [2 * times + 1]
+    assert switches <= seconds / _NAP_SECONDS + 10
+
+
+def test_an_idle_watch_sleeps(backend: str, area: Path) -> None:
+    """It wakes twice a second, to look whether it is still wanted."""
+    script = Script()
+    script.main.hold()
+    with script.start(area) as running, KprobeManager(running.pid, backend=backend, ops=FIRST_OPS):
+        time.sleep(1)  # naps come before the first sleep
+        switches, seconds = _switches_during(lambda: time.sleep(3))
+    assert switches <= seconds / _SLEEP_SECONDS + 1
