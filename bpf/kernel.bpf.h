@@ -226,8 +226,14 @@ extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym;
 #define aa_read_4(pointer, a, b, c, d) aa_read_1(aa_read_3(pointer, a, b, c), d)
 #define aa_read_n(_1, _2, _3, _4, name, ...) name
 #define aa_read(pointer, ...) aa_read_n(__VA_ARGS__, aa_read_4, aa_read_3, aa_read_2, aa_read_1)(pointer, __VA_ARGS__)
+/* Several members of one structure: a view of it, typed once. Pointers read so may be compared and kept, no more. */
+#define aa_view(pointer)                                                                                               \
+	((typeof(*(pointer)) *)bpf_rdonly_cast((const void *)(pointer), bpf_core_type_id_kernel(typeof(*(pointer)))))
+#define aa_of(view, a) ((view)->a)
 #else
 #define aa_read(pointer, ...) BPF_CORE_READ(pointer, __VA_ARGS__)
+#define aa_view(pointer) (pointer)
+#define aa_of(view, a) BPF_CORE_READ(view, a)
 #endif
 
 /* What lies at an address: an element of an array of pointers. */

@@ -182,7 +182,8 @@ static __always_inline __u8 aa_operation_of(const volatile struct aa_call_spec *
 static __always_inline struct file *aa_file_of(struct files_struct *files, __s32 fd)
 {
 	unsigned char head[AA_FDTABLE_HEAD_BYTES] __attribute__((aligned(8)));
-	struct fdtable *table = aa_read(files, fdt);
+	struct files_struct *view = aa_view(files);
+	struct fdtable *table = aa_of(view, fdt);
 	struct file **slots;
 	__u32 limit;
 
@@ -192,8 +193,8 @@ static __always_inline struct file *aa_file_of(struct files_struct *files, __s32
 		limit = AA_OF_HEAD(head, __u32, struct fdtable, max_fds);
 		slots = AA_OF_HEAD(head, struct file **, struct fdtable, fd);
 	} else {
-		limit = aa_read(table, max_fds);
-		slots = aa_read(table, fd);
+		limit = aa_of(table, max_fds);
+		slots = aa_of(table, fd);
 	}
 	if (fd < 0 || (__u32)fd >= limit)
 		return NULL;
@@ -692,10 +693,12 @@ static __always_inline void aa_inode_read(struct inode *inode, struct aa_inode_f
 		ret_facts->number = AA_OF_HEAD(head, __u64, struct inode, i_ino);
 		ret_facts->rdev = AA_OF_HEAD(head, __u32, struct inode, i_rdev);
 	} else {
-		ret_facts->mode = aa_read(inode, i_mode);
+		struct inode *view = aa_view(inode);
+
+		ret_facts->mode = aa_of(view, i_mode);
 		ret_facts->super_block = aa_read(inode, i_sb);
-		ret_facts->number = aa_read(inode, i_ino);
-		ret_facts->rdev = aa_read(inode, i_rdev);
+		ret_facts->number = aa_of(view, i_ino);
+		ret_facts->rdev = aa_of(view, i_rdev);
 	}
 }
 
@@ -746,7 +749,9 @@ static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfs
 
 static __always_inline bool aa_is_deleted(struct dentry *dentry)
 {
-	return aa_read(dentry, d_parent) != dentry && !aa_read(dentry, d_hash.pprev);
+	struct dentry *view = aa_view(dentry);
+
+	return aa_of(view, d_parent) != dentry && !aa_of(view, d_hash.pprev);
 }
 
 static __always_inline void aa_fill_object(struct aa_file_facts *object, struct inode *inode, __u32 kind)
@@ -1287,16 +1292,16 @@ static __always_inline struct aa_record aa_record_of(__u8 type, __u8 operation, 
 static __always_inline bool aa_tell_thread(struct aa_call_state *state, __u32 tid, struct task_struct *task)
 {
 	struct aa_process_facts *told = &state->thread.process;
-	struct task_struct *parent = aa_read(task, real_parent);
+	struct task_struct *view = aa_view(task), *parent = aa_of(view, real_parent);
 	__u64 comm[2] = {}, cgroup_id;
 	__u32 uid;
 
 	_Static_assert(AA_COMM_BYTES == sizeof(comm), "two words are compared");
 #ifdef AA_DIRECT
-	comm[0] = aa_load(__u64, (char *)task + bpf_core_field_offset(struct task_struct, comm));
-	comm[1] = aa_load(__u64, (char *)task + bpf_core_field_offset(struct task_struct, comm) + sizeof(__u64));
-	cgroup_id = aa_read(task, cgroups, dfl_cgrp, kn, id);
-	uid = aa_read(task, cred, uid.val);
+	comm[0] = *(__u64 *)&view->comm[0];
+	comm[1] = *(__u64 *)&view->comm[sizeof(__u64)];
+	cgroup_id = view->cgroups->dfl_cgrp->kn->id;
+	uid = view->cred->uid.val;
 #else
 	bpf_get_current_comm(comm, sizeof(comm));
 	cgroup_id = bpf_get_current_cgroup_id();

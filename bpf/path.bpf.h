@@ -131,18 +131,22 @@ static __always_inline void aa_walk_enter(struct aa_walker *walker, struct mount
 		walker->mountpoint = AA_OF_HEAD(head, struct dentry *, struct mount, mnt_mountpoint);
 		walker->mount_root = AA_OF_HEAD(head, struct dentry *, struct mount, mnt.mnt_root);
 	} else {
-		walker->mount_parent = aa_read(mount, mnt_parent);
-		walker->mountpoint = aa_read(mount, mnt_mountpoint);
-		walker->mount_root = aa_read(mount, mnt.mnt_root);
+		struct mount *view = aa_view(mount);
+
+		walker->mount_parent = aa_of(view, mnt_parent);
+		walker->mountpoint = aa_of(view, mnt_mountpoint);
+		walker->mount_root = aa_of(view, mnt.mnt_root);
 	}
 }
 
 static __always_inline void aa_walk_start(struct aa_walker *walker, struct dentry *dentry, struct vfsmount *vfsmount,
 					  struct fs_struct *fs)
 {
+	struct fs_struct *view = aa_view(fs);
+
 	walker->dentry = dentry;
-	walker->root_dentry = aa_read(fs, root.dentry);
-	walker->root_mount = aa_read(fs, root.mnt);
+	walker->root_dentry = aa_of(view, root.dentry);
+	walker->root_mount = aa_of(view, root.mnt);
 	walker->checksum = 0;
 	walker->is_done = 0;
 	walker->is_torn = 0;
@@ -174,10 +178,12 @@ static __always_inline void aa_dentry_read(struct dentry *dentry, struct aa_dent
 		ret_facts->name = AA_OF_HEAD(head, const unsigned char *, struct dentry, d_name.name);
 		ret_facts->hash_len = AA_OF_HEAD(head, __u64, struct dentry, d_name.hash_len);
 	} else {
-		ret_facts->sequence = aa_read(dentry, d_seq.seqcount.sequence);
-		ret_facts->parent = aa_read(dentry, d_parent);
-		ret_facts->name = aa_read(dentry, d_name.name);
-		ret_facts->hash_len = aa_read(dentry, d_name.hash_len);
+		struct dentry *view = aa_view(dentry);
+
+		ret_facts->sequence = aa_of(view, d_seq.seqcount.sequence);
+		ret_facts->parent = aa_of(view, d_parent);
+		ret_facts->name = aa_of(view, d_name.name);
+		ret_facts->hash_len = aa_of(view, d_name.hash) | (__u64)aa_of(view, d_name.len) << 32;
 	}
 }
 
