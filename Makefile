@@ -129,6 +129,11 @@ soak: build .venv/.packages-test ## all real-probe tests in every guest, then he
 	AA_FILEIO_EVERYTHING=1 $(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS) --timeout 5400
 	$(SUDO) scripts/soak.sh $(SECONDS) $(PYTEST) -q tests/native
 
+.PHONY: bench
+bench: build .venv/.packages-test ## what tracing costs, beside the least possible and other tools: benchmarks/RESULTS.md (root)
+	scripts/setup.sh build test
+	$(SUDO) $(BIN)/python benchmarks/bench.py --write benchmarks/RESULTS.md
+
 .PHONY: wheel
 wheel: .venv/.packages ## a wheel, in dist/
 	scripts/setup.sh build

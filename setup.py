@@ -127,11 +127,14 @@ class BuildExtension(build_ext):
         triplet = sysconfig.get_config_var("MULTIARCH")
         system = [f"-I/usr/include/{triplet}"] if triplet else []
         # Twice: see AA_DIRECT in bpf/kernel.bpf.h.
-        for name, header, options in (("fileio", skeleton, ()), ("fileio_direct", direct_skeleton, ("-DAA_DIRECT",))):
+        for name, header, options in (
+            ("fileio", skeleton, ("-mcpu=v2",)),
+            ("fileio_direct", direct_skeleton, ("-mcpu=v3", "-DAA_DIRECT")),
+        ):
             compiled, linked = folder / f"{name}.bpf.o", folder / f"{name}.o"
             run(
                 clang,
-                *("-target", "bpf", "-mcpu=v2", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"),
+                *("-target", "bpf", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"),
                 "-Wno-unused-parameter",  # the kernel gives callbacks their signature
                 *("-D__TARGET_ARCH_x86", *options, "-I", "bpf", *system),
                 *("-c", "bpf/fileio.bpf.c", "-o", str(compiled)),

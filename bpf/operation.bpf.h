@@ -17,6 +17,7 @@
 /* The loader raises this for the whole system. */
 #define AA_STATE_MAX 16384
 #define AA_LONG_NAMES_MAX 128
+#define AA_OPEN_FDS_WORDS 4
 
 /* What a descriptor named, by address: only ever compared, never followed. */
 struct aa_identity {
@@ -42,7 +43,8 @@ struct aa_call_state {
 	/* Of two sides each: what the descriptor names, or the place that the name starts from, at the entry … */
 	struct aa_identity object[2];
 	struct aa_identity used[2]; /* … and the file that the kernel worked on, where a probe below the call tells */
-	__u64 changes[2];	    /* of the descriptor or the start, counted before the look at it */
+	__u64 first_ticket, open_fds[AA_OPEN_FDS_WORDS]; /* see aa_note_open_fds() */
+	__u64 changes[2]; /* of the descriptor or the start, counted before the look at it */
 	__u64 count;
 	__s64 position;
 	__u64 flags, mode; /* of struct open_how */
@@ -367,10 +369,13 @@ static __always_inline bool aa_is_asked(__u8 operation)
  */
 #define AA_CHANGED_SLOTS 65536
 
+#define AA_TICKETS 4
+
 struct aa_changed {
 	__u64 count;   /* beginnings and ends of changes */
 	__u64 last_ns; /* of the last one */
 	__s64 under_way;
+	__u64 tickets[AA_TICKETS]; /* of the last ones: see aa_ticket_take() */
 };
 
 struct {
@@ -381,6 +386,20 @@ struct {
 } aa_changed SEC(".maps");
 
 #define AA_ALL_DESCRIPTORS (-1)
+
+/* One for each beginning and each end of a change, in order: what clocks cannot tell. */
+__u64 aa_next_ticket = 1;
+
+static __always_inline void aa_ticket_take(struct aa_changed *changed, bool is_end)
+{
+#ifdef AA_DIRECT /* an atomic whose result is used: 5.12 */
+	__u64 ticket = __sync_fetch_and_add(&aa_next_ticket, 1), place = __sync_fetch_and_add(&changed->count, 1);
+
+	changed->tickets[place & (AA_TICKETS - 1)] = ticket << 1 | is_end;
+#else
+	__sync_fetch_and_add(&changed->count, 1);
+#endif
+}
 
 static __always_inline __u32 aa_slot_of(const void *object, __u32 detail)
 {
@@ -452,7 +471,7 @@ static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 
 	if (!changed)
 		return;
 	changed->last_ns = bpf_ktime_get_boot_ns();
-	__sync_fetch_and_add(&changed->count, 1);
+	aa_ticket_take(changed, false);
 	if (state) {
 		state->changed_slot = slot;
 		state->changes_fd = 1;
@@ -489,7 +508,7 @@ static __always_inline void aa_change_settle(__u32 slot)
 	if (!changed)
 		return;
 	changed->last_ns = bpf_ktime_get_boot_ns();
-	__sync_fetch_and_add(&changed->count, 1);
+	aa_ticket_take(changed, true);
 	__sync_fetch_and_add(&changed->under_way, -1);
 }
 
@@ -565,12 +584,66 @@ static __always_inline bool aa_is_settled(__u64 before, __u64 after)
 	return !before || (before == after && !(after & AA_UNSETTLED));
 }
 
-/* A descriptor that is known only at the return: the times must do. */
-static __always_inline bool aa_changed_since(__u32 slot, __u64 since_ns)
+/* At the entry of a call that returns a new descriptor of a table that others share: which are taken now. */
+static __always_inline void aa_note_open_fds(struct aa_call_state *state, struct task_struct *task)
 {
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+#ifdef AA_DIRECT
+	struct files_struct *files = aa_read(task, files);
+	struct fdtable *table = aa_read(files, fdt);
+	unsigned long *words = aa_read(table, open_fds);
+	__u32 limit = aa_read(table, max_fds), i;
 
-	return changed && (changed->under_way > 0 || changed->last_ns >= since_ns);
+	state->first_ticket = *(volatile __u64 *)&aa_next_ticket;
+	for (i = 0; i < AA_OPEN_FDS_WORDS; i++)
+		state->open_fds[i] = (i + 1) * 64 <= limit ? aa_load(__u64, &words[i]) : 0;
+#endif
+}
+
+/*
+ * A descriptor that is known only at the return, of a table that others share: whether it can have got another file
+ * since the kernel chose its number.
+ *
+ * A new descriptor often has the number of one that was closed a moment ago, and that close is counted in the same slot
+ * as one that came after the kernel's choice. It is told apart if it is the only change since the entry, and the number
+ * was taken then: somebody must have freed it.
+ */
+static __always_inline bool aa_is_fresh(const struct aa_call_state *state, struct files_struct *files, __s32 fd)
+{
+	__u32 one_slot = aa_changed_slot(files, fd), all_slot = aa_changed_slot(files, AA_ALL_DESCRIPTORS);
+	struct aa_changed *one = bpf_map_lookup_elem(&aa_changed, &one_slot);
+	struct aa_changed *all = bpf_map_lookup_elem(&aa_changed, &all_slot);
+#ifdef AA_DIRECT
+	__u64 begun = 0, ended = 0, ticket;
+	__u32 number = 0, i;
+	__s64 under_way;
+
+	if (!one || !all || all->under_way > 0)
+		return false;
+	for (i = 0; i < AA_TICKETS; i++) {
+		if (all->tickets[i] >> 1 >= state->first_ticket)
+			return false;
+		ticket = one->tickets[i];
+		if (ticket >> 1 < state->first_ticket)
+			continue;
+		number++;
+		if (ticket & 1)
+			ended = ticket;
+		else
+			begun = ticket;
+	}
+	under_way = one->under_way;
+	if (!number && !under_way)
+		return true;
+	/* One change: begun before and ended or not; begun and not ended; or both, in this order. */
+	if (number > 2 || (number == 2 && !(begun && begun < ended)) || under_way != !ended)
+		return false;
+	return (__u32)fd < AA_OPEN_FDS_WORDS * 64 &&
+	       state->open_fds[fd >> 6 & (AA_OPEN_FDS_WORDS - 1)] >> (fd & 63) & 1;
+#else
+	/* The times must do. */
+	return one && all && one->under_way <= 0 && one->last_ns < state->entry_ns && all->under_way <= 0 &&
+	       all->last_ns < state->entry_ns;
+#endif
 }
 
 /*
@@ -975,6 +1048,8 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 		aa_clone_descriptors(state);
 	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
 	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
+	if (spec->returns_fd && aa_read(task, files, count.counter) > 1)
+		aa_note_open_fds(state, task);
 	aa_begin_position(state, task, spec);
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
 	if (spec->iovec)
@@ -1147,10 +1222,8 @@ static __always_inline void aa_resolve_opened(struct aa_call_state *state, struc
 			scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 			return;
 		}
-	} else if (aa_read(files, count.counter) > 1 &&
-		   (aa_changed_since(aa_changed_slot(files, fd), state->entry_ns) ||
-		    aa_changed_since(aa_changed_slot(files, AA_ALL_DESCRIPTORS), state->entry_ns))) {
-		/* A new descriptor was often closed a moment ago: likely right, not certain. */
+	} else if (aa_read(files, count.counter) > 1 && !aa_is_fresh(state, files, fd)) {
+		/* Likely right, not certain. */
 		source = AA_PATH_SOURCE_RACED;
 	}
 	if (now.dentry)
@@ -1570,8 +1643,7 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	dentry = (void *)(long)now.dentry;
 	walker = &state->walker;
 	aa_walk_start(walker, dentry, (void *)(long)now.mount, aa_read(task, fs));
-	aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS);
-	if (!walker->is_done || walker->is_torn)
+	if (!aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS) || !walker->is_done || walker->is_torn)
 		return false;
 	key = aa_file_key(walker->checksum, walker->root_dentry, walker->root_mount, (void *)(long)now.inode,
 			  aa_is_deleted(dentry) ? AA_PATH_DELETED : 0);

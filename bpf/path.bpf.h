@@ -236,15 +236,19 @@ static __always_inline bool aa_walk_step(struct aa_walker *walker, struct aa_scr
 	return false;
 }
 
-/* The rounds of steps: a bounded loop, and bpf_loop() where the kernel has it (5.17), which goes deeper. */
+/* The rounds of steps: a bounded loop, true if it came to an end; and bpf_loop() where the kernel has it (5.17). */
 #define aa_walk_bounded(walker, scratch, steps)                                                                        \
-	do {                                                                                                           \
+	({                                                                                                             \
+		bool has_ended_ = false;                                                                               \
 		int round_;                                                                                            \
                                                                                                                        \
-		for (round_ = 0; round_ < (steps); round_++)                                                           \
-			if (aa_walk_step(walker, scratch))                                                             \
-				break;                                                                                 \
-	} while (0)
+		for (round_ = 0; round_ < (steps) && !has_ended_; round_++)                                            \
+			has_ended_ = aa_walk_step(walker, scratch);                                                    \
+		has_ended_;                                                                                            \
+	})
+
+/* Deeper names are rare, and a round of bpf_loop() is a call through a pointer. */
+#define AA_WALK_STEPS_AT_ONCE 10
 
 static long aa_copy_round(__u32 round, void *slot)
 {
@@ -317,9 +321,12 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 		}                                                                                                      \
 		return 0;                                                                                              \
 	}
-AA_DEFINE_RENDER(bounded, aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS),
-		 aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS))
-AA_DEFINE_RENDER(looped, bpf_loop(AA_WALK_STEPS_LOOPED, aa_copy_round, &slot, 0),
-		 bpf_loop(AA_WALK_STEPS_LOOPED, aa_check_round, &slot, 0))
+AA_DEFINE_RENDER(bounded, (void)aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS),
+		 (void)aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS))
+AA_DEFINE_RENDER(looped,
+		 if (!aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS_AT_ONCE))
+			 bpf_loop(AA_WALK_STEPS_LOOPED, aa_copy_round, &slot, 0),
+		 if (!aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS_AT_ONCE))
+			 bpf_loop(AA_WALK_STEPS_LOOPED, aa_check_round, &slot, 0))
 
 #endif

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 import errno
 import functools
 import os
@@ -294,3 +295,57 @@ def test_names_that_are_overwritten(backend: str, area: Path) -> None:
         assert not wrong, f"{len(wrong)} of {len(events)} are misnamed: {wrong[:3]}"
         assert len({event.path for event in events}) == 2
         check_ledger(manager.stats, backend, performed=times, delivered=times)
+
+
+_MARGIN_NS = 100_000  # clocks of two processors differ by less
+
+
+def test_name_told_before_a_storm_of_renames(backend: str, area: Path) -> None:
+    """
+    A folder far above an open file is renamed all the time by another process, and the file is read all the time.
+
+    A read that no rename overlaps has the one name that was in force; any other has one of the two, or says raced.
+    """
+    names = [area / "one", area / "the-other-and-longer-name"]
+    below = Path("folder/deeper/file")
+    (names[0] / below).parent.mkdir(parents=True)
+    (names[0] / below).write_bytes(bytes(16))
+    script = Script(traced=())
+    main, reads, child, renames = script.main, script.list(), script.list(), script.list()
+    done = script.flag()
+    main.hold()
+    main.call("dup2", main.call("openat", AT_FDCWD, names[0] / below, os.O_RDONLY), 600)
+    main.fork(child)
+    renames.call("rename", names[0], names[1])
+    for _ in range(20):
+        renames.call("getppid")
+    renames.call("rename", names[1], names[0])
+    child.repeat(renames, scaled(5_000, 500))
+    child.add(done, 1)
+    reads.call("pread64", 600, script.buffer(8), 8, 0)
+    main.repeat(reads, _ENDLESS, until=done)
+    main.wait_children()
+    with script.start(area) as running:
+        with KprobeManager(running.pid, backend=backend, ops=["read", "rename"], queue_bytes=256 << 20) as manager:
+            running.go()
+            events = read_to_end(manager)
+        assert manager.stats.lost == 0
+    moves = [event for event in events if event.op == "rename"]
+    assert [move.return_code for move in moves] == [0] * scaled(10_000, 1_000)
+    moves.sort(key=lambda move: move.timestamp_ns)
+    begins = [move.timestamp_ns - move.duration_ns - _MARGIN_NS for move in moves]
+    ends = [move.timestamp_ns + _MARGIN_NS for move in moves]
+    told: Counter[str] = Counter()
+    for event in events:
+        if event.op != "read":
+            continue
+        assert event.path in {str(name / below) for name in names} or event.path_source == "raced", event
+        finished = bisect.bisect_left(ends, event.timestamp_ns - event.duration_ns)
+        # Those that began before the read returned are just those that had ended before it began.
+        if finished == bisect.bisect_left(begins, event.timestamp_ns):
+            told["alone"] += 1
+            assert event.path_source == "file", event
+            assert event.path == str(names[finished % 2] / below), (event, finished)
+        told[event.path_source] += 1
+    assert told["alone"] > scaled(1_000, 50), told
+    assert told["file"] > told["raced"], told

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/* The least a tracer can do: a record of the same size for each pread64() of one process. See floor.c. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+struct pt_regs {
+	unsigned long orig_ax;
+} __attribute__((preserve_access_index));
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+volatile const __u32 tgid = 0;
+volatile const __u64 number = 0;
+__u64 full = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} ring SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} entries SEC(".maps");
+
+static __always_inline int emit(__u64 entry_ns, __u64 result)
+{
+	__u64 *record = bpf_ringbuf_reserve(&ring, 48, 0), now_ns = bpf_ktime_get_boot_ns();
+	if (!record) {
+		__sync_fetch_and_add(&full, 1);
+		return 0;
+	}
+	record[0] = bpf_get_current_pid_tgid();
+	record[1] = now_ns;
+	record[2] = now_ns - entry_ns;
+	record[3] = result;
+	record[4] = record[5] = 0;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter") int tracepoint_enter(__u64 *ctx)
+{
+	__u64 *entry;
+	if (bpf_get_current_pid_tgid() >> 32 != tgid || ctx[1] != number)
+		return 0;
+	entry = bpf_task_storage_get(&entries, (void *)bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (entry)
+		*entry = bpf_ktime_get_boot_ns();
+	return 0;
+}
+SEC("tp_btf/sys_exit") int tracepoint_exit(__u64 *ctx)
+{
+	__u64 *entry;
+	if (bpf_get_current_pid_tgid() >> 32 != tgid)
+		return 0;
+	entry = bpf_task_storage_get(&entries, (void *)bpf_get_current_task_btf(), 0, 0);
+	if (!entry || !*entry)
+		return 0;
+	emit(*entry, ctx[1]);
+	*entry = 0;
+	return 0;
+}
+SEC("tp_btf/sys_exit") int tracepoint_exit_only(__u64 *ctx)
+{
+	struct pt_regs *regs = (void *)ctx[0];
+	if (bpf_get_current_pid_tgid() >> 32 != tgid || regs->orig_ax != number)
+		return 0;
+	return emit(0, ctx[1]);
+}
