@@ -17,7 +17,7 @@
 #define AA_ROWS_MAX (1u << 30)
 #define AA_ALIGNMENT 64u /* what Arrow recommends */
 /* Columns of the same width would begin at the same place in a page each, and the thirty lines that a row is written to
- * would share the eight ways of one set of the cache. Measured: 64 ns for an event instead of 92. */
+ * would share the eight ways of one set of the cache. */
 #define AA_STAGGER ((size_t)3 * AA_ALIGNMENT)
 #define AA_MEMOS 64u	/* of each kind of name, the last few that were met */
 #define AA_NUMBERS 256u /* an operation, a kind, a source is a byte */
