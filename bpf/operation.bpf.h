@@ -387,13 +387,13 @@ struct {
 
 #define AA_ALL_DESCRIPTORS (-1)
 
-/* One for each beginning and each end of a change, in order: what clocks cannot tell. */
-__u64 aa_next_ticket = 1;
+/* How many beginnings and ends of changes there have been: each takes the next number, and so they have an order. */
+__u64 aa_tickets = 0;
 
 static __always_inline void aa_ticket_take(struct aa_changed *changed, bool is_end)
 {
 #ifdef AA_DIRECT /* an atomic whose result is used: 5.12 */
-	__u64 ticket = __sync_fetch_and_add(&aa_next_ticket, 1), place = __sync_fetch_and_add(&changed->count, 1);
+	__u64 ticket = __sync_fetch_and_add(&aa_tickets, 1) + 1, place = __sync_fetch_and_add(&changed->count, 1);
 
 	changed->tickets[place & (AA_TICKETS - 1)] = ticket << 1 | is_end;
 #else
@@ -593,7 +593,7 @@ static __always_inline void aa_note_open_fds(struct aa_call_state *state, struct
 	unsigned long *words = aa_read(table, open_fds);
 	__u32 limit = aa_read(table, max_fds), i;
 
-	state->first_ticket = *(volatile __u64 *)&aa_next_ticket;
+	state->first_ticket = *(volatile __u64 *)&aa_tickets + 1;
 	for (i = 0; i < AA_OPEN_FDS_WORDS; i++)
 		state->open_fds[i] = (i + 1) * 64 <= limit ? aa_load(__u64, &words[i]) : 0;
 #endif

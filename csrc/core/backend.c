@@ -674,8 +674,8 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 		goto out;
 	}
 	/* A mapping inherited by a fork would keep the map alive. */
-	madvise(probes->skeleton->bss, sizeof(*probes->skeleton->bss), MADV_DONTFORK);
-	madvise(probes->skeleton->rodata, sizeof(*probes->skeleton->rodata), MADV_DONTFORK);
+	madvise(probes->skeleton->bss, bpf_map__value_size(probes->skeleton->maps.bss), MADV_DONTFORK);
+	madvise(probes->skeleton->rodata, bpf_map__value_size(probes->skeleton->maps.rodata), MADV_DONTFORK);
 	probes->counts_bytes = bpf_map__max_entries(probes->skeleton->maps.aa_counts) * sizeof(*probes->counts);
 	probes->counts = mmap(NULL, probes->counts_bytes, PROT_READ, MAP_SHARED,
 			      bpf_map__fd(probes->skeleton->maps.aa_counts), 0);

@@ -80,6 +80,25 @@ def test_after_detach(backend: str, watched: Running) -> None:
     outside.wait_gone(before)
 
 
+def _mappings_kept_by_a_fork() -> list[str]:
+    """Those of BPF objects in this process, and its memory shared with the kernel: each by its line of /proc/self/smaps."""
+    lines, kept, mapping = Path("/proc/self/smaps").read_text().splitlines(), [], ""
+    for line in lines:
+        if "-" in line.split(maxsplit=1)[0]:
+            mapping = line
+        elif line.startswith("VmFlags:") and "anon_inode:bpf" in mapping and "dc" not in line.split():
+            kept.append(mapping)
+    return kept
+
+
+def test_a_child_keeps_no_mapping(backend: str, watched: Running) -> None:
+    """One would keep its map alive for as long as the child lives, without a descriptor that tells of it."""
+    assert "anon_inode:bpf" not in Path("/proc/self/maps").read_text()
+    with KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS):
+        assert "anon_inode:bpf" in Path("/proc/self/maps").read_text()
+        assert not _mappings_kept_by_a_fork()
+
+
 def test_after_the_last_reference_is_dropped(backend: str, watched: Running) -> None:
     before = outside.look()
     manager = KprobeManager(watched.pid, backend=backend, ops=FIRST_OPS)
