@@ -21,6 +21,7 @@ from aa_fileio.events import Kind, Op, PathFlag, PathSource
 from aa_fileio.ledger import BackendReport, PassedOver, Stats, SyscallInfo, Target
 from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager
 from aa_fileio.process import SpawnedProcess
+from aa_fileio.totals import Total, Totals
 
 __all__ = [
     "KPROBE_TARGETS",
@@ -42,6 +43,8 @@ __all__ = [
     "Stats",
     "SyscallInfo",
     "Target",
+    "Total",
+    "Totals",
     "backends",
 ]
 

@@ -239,6 +239,9 @@ class KprobeManager:
         backend: str | None = None,
         latency: bool = True,
         multi: bool = True,
+        totals: bool = False,
+        totals_rows: int = 16384,
+        events: bool = True,
         ring_bytes: int = 16777216,
         queue_bytes: int = 8388608,
     ) -> None: ...
@@ -278,6 +281,11 @@ class KprobeManager:
         """Waits for each event; ends as `until` says, or after detach, once everything captured was delivered."""
 
     def __next__(self) -> FileEvent: ...
+    def _total_rows(
+        self,
+    ) -> list[tuple[FileEvent | None, Op | int, int, int, int, int, int, tuple[int, ...]]]:
+        """(first event, op, start of the process in ns, calls, errors, bytes, duration in ns, histogram)"""
+
     def __reduce__(self) -> NoReturn: ...
     def __reduce_ex__(self, protocol: Any, /) -> NoReturn: ...
     @property

@@ -57,8 +57,8 @@ class SyscallInfo(NamedTuple):
 class Stats(NamedTuple):
     """The ledger, as it stood when it was asked for.
 
-    ``performed`` = ``delivered`` + ``queued`` + ``in_flight`` + ``filtered`` + ``lost``; every counter is counted where
-    it happens and none is computed from the others, so the sum is a check, exact once detached.
+    ``performed`` = ``delivered`` + ``queued`` + ``in_flight`` + ``filtered`` + ``counted`` + ``lost``; every counter is
+    counted where it happens and none is computed from the others, so the sum is a check, exact once detached.
     """
 
     performed: int
@@ -103,6 +103,8 @@ class Stats(NamedTuple):
     """Why the numbers may not be exact; None when they are."""
     boottime_to_realtime_ns: int
     """CLOCK_REALTIME - CLOCK_BOOTTIME at attach."""
+    counted: int = 0
+    """With ``events=False``: counted in the totals, and no event made of it."""
 
     @property
     def exact(self) -> bool:

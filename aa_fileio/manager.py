@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from aa_fileio import _native
 from aa_fileio.ledger import SyscallInfo, Target
+from aa_fileio.totals import totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from aa_fileio._native import FileEvent
     from aa_fileio.process import Command, SpawnedProcess, Stream, StrOrBytesPath
+    from aa_fileio.totals import Totals
 
 __all__ = ["KPROBE_TARGETS", "SYSCALLS", "UNSET", "KprobeManager", "ManagerOptions"]
 
@@ -63,6 +65,9 @@ class ManagerOptions(TypedDict, total=False):
     backend: str | None
     latency: bool
     multi: bool
+    totals: bool
+    totals_rows: int
+    events: bool
     ring_bytes: int
     queue_bytes: int
 
@@ -80,6 +85,9 @@ class KprobeManager(_native.KprobeManager):
     backend      None: the best this kernel allows; a name: that one or an error
     latency      False: no entry probe where the call's data can be had at its return; duration_ns is None then
     multi        kprobe: one link for many functions, where the kernel misses nothing by that; False: one probe for each
+    totals       True: calls are counted in the kernel too, by process, operation and file: see totals()
+    totals_rows  for how many of those there is room, a power of two from 64 to 1048576
+    events       False: totals alone; the stream has no events, and ends as ever
     ring_bytes   room between kernel and core, a power of two
     queue_bytes  room between core and Python
 
@@ -138,6 +146,17 @@ class KprobeManager(_native.KprobeManager):
             raise
         manager._process = process
         return manager
+
+    def totals(self) -> Totals:
+        """What has been counted since attach, or had been at detach: calls, errors, bytes moved and how long they took,
+        by process, operation and file.
+
+        Counted in the kernel before any event is sent, so exact also where the ring or the queue overflows; what
+        `kinds`, `errors_only` or `min_duration_ns` leaves out is not counted. A reading while calls go on may have a
+        call's bytes and not yet its duration; after detach all is there. RuntimeError without totals=True or before
+        attach().
+        """
+        return totals_of(self._total_rows(), self.stats)
 
     @property
     def process(self) -> SpawnedProcess:

@@ -40,6 +40,8 @@ CORE = [
     "session",
     "event_queue",
     "event_decode",
+    "kernel_ring",
+    "totals",
     "columns",
     "arrow_export",
     "fileio_error",

@@ -146,7 +146,8 @@ enum aa_record_type {
 	AA_RECORD_EVENT = 1, /* struct aa_event and its blocks */
 	AA_RECORD_AGAIN,     /* struct aa_again: an event too */
 	AA_RECORD_THREAD,    /* struct aa_thread */
-	AA_RECORD_THREAD_END /* struct aa_record and the thread: nothing more will come of it */
+	AA_RECORD_THREAD_END, /* struct aa_record and the thread: nothing more will come of it */
+	AA_RECORD_TOLD	      /* struct aa_told, and an event as above: in the ring of names only */
 };
 
 /* How every record begins. */
@@ -209,6 +210,16 @@ struct aa_thread {
 	__u32 reserved;
 };
 
+/*
+ * What a row of the totals is about: the first event that was counted in it, whole, so that it can be read without
+ * anything else. The ring of names has nothing but these.
+ */
+struct aa_told {
+	struct aa_thread thread;
+	__u32 row;
+	__u32 reserved;
+};
+
 struct aa_file_facts {
 	__u64 inode;
 	__u32 device; /* the kernel's own encoding: major << 20 | minor */
@@ -239,6 +250,7 @@ AA_ASSERT_SIZE(struct aa_record, 8);
 AA_ASSERT_SIZE(struct aa_event, 80);
 AA_ASSERT_SIZE(struct aa_again, 48);
 AA_ASSERT_SIZE(struct aa_thread, 56);
+AA_ASSERT_SIZE(struct aa_told, 64);
 AA_ASSERT_SIZE(struct aa_process_facts, 32);
 AA_ASSERT_SIZE(struct aa_file_facts, 16);
 AA_ASSERT_SIZE(struct aa_name_facts, 16);
@@ -248,6 +260,7 @@ AA_ASSERT_SIZE(struct aa_name_facts, 16);
 	X(performed)                                                                                                   \
 	X(in_flight)                                                                                                   \
 	X(filtered)                                                                                                    \
+	X(counted)                                                                                                     \
 	X(ring_full)                                                                                                   \
 	X(state_full)                                                                                                  \
 	X(no_entry)                                                                                                    \
@@ -273,6 +286,30 @@ struct aa_cpu_counters {
 };
 AA_ASSERT_SIZE(struct aa_cpu_counters, AA_CPU_COUNTERS_BYTES);
 
+/*
+ * Totals: a table of rows that the core reads through a mapping while the kernel counts in them. A row is found by a
+ * hash of what it is about, at one of AA_TOTAL_PLACES places in a row. Behind the rows stands one for each operation,
+ * for what found no place.
+ */
+#define AA_TOTAL_PLACES 16
+#define AA_TOTAL_BUCKETS 32 /* of durations: [2^i, 2^(i+1)) ns; the last is open */
+#define AA_NAMES_BYTES (1u << 20)
+
+struct aa_total {
+	__u64 claims;
+	__u64 name;	  /* a hash of what an event would tell of its file */
+	__u64 started_ns; /* the process, whose number another one may get */
+	__u32 tgid;
+	__u32 operation;
+	__u32 is_ready; /* the above is there */
+	__u32 is_told;	/* struct aa_told is in the ring of names */
+	__u64 calls, errors;
+	__u64 bytes; /* moved */
+	__u64 duration_ns;
+	__u64 buckets[AA_TOTAL_BUCKETS];
+};
+AA_ASSERT_SIZE(struct aa_total, 328);
+
 enum aa_scope {
 	AA_SCOPE_SYSTEM, /* every process but one */
 	AA_SCOPE_SINGLE, /* one process, its threads included */
@@ -292,8 +329,10 @@ struct aa_config {
 	__u32 xattr_has_mapping;    /* what security_inode_setxattr() is told first is not the file */
 	__u32 errors_only;	    /* calls that succeed are filtered */
 	__u64 min_duration_ns;	    /* quicker ones are */
+	__u32 total_rows;	    /* a power of two; 0: nothing is totalled */
+	__u32 no_events;	    /* nothing but totals */
 };
-AA_ASSERT_SIZE(struct aa_config, 56);
+AA_ASSERT_SIZE(struct aa_config, 64);
 
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {

@@ -164,7 +164,8 @@ struct task_struct {
 	char comm[16];
 	const struct cred *cred;
 	struct css_set *cgroups;
-	struct task_struct *real_parent;
+	struct task_struct *real_parent, *group_leader;
+	__u64 start_boottime;
 	struct pid *thread_pid;
 	struct signal_struct *signal;
 	struct fs_struct *fs;

@@ -13,6 +13,7 @@
 #include "syscalls.h"
 #include "filter.bpf.h"
 #include "path.bpf.h"
+#include "totals.bpf.h"
 
 /* The loader raises this for the whole system. */
 #define AA_STATE_MAX 16384
@@ -1356,13 +1357,22 @@ static __always_inline __u64 aa_wake_flags(void)
 	return BPF_RB_NO_WAKEUP;
 }
 
+/* The reader looks into both rings whenever it is awake. */
+static __always_inline __u64 aa_names_wake_flags(void)
+{
+	if (!aa_control.reader_sleeps)
+		return BPF_RB_NO_WAKEUP;
+	aa_control.reader_sleeps = 0;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
 static __always_inline struct aa_record aa_record_of(__u8 type, __u8 operation, __u32 tid)
 {
 	return (struct aa_record){ .version = AA_ABI_VERSION, .type = type, .operation = operation, .thread = tid };
 }
 
-/* Tells who the thread is, if that is not what was told last; false: the ring is full, and nothing may follow. */
-static __always_inline bool aa_tell_thread(struct aa_call_state *state, __u32 tid, struct task_struct *task)
+/* Looks who the thread is; false if that is not what was told last. */
+static __always_inline bool aa_note_thread(struct aa_call_state *state, __u32 tid, struct task_struct *task)
 {
 	struct aa_process_facts *told = &state->thread.process;
 	struct task_struct *view = aa_view(task), *parent = aa_of(view, real_parent);
@@ -1399,6 +1409,14 @@ static __always_inline bool aa_tell_thread(struct aa_call_state *state, __u32 ti
 	((__u64 *)told->comm)[0] = comm[0];
 	((__u64 *)told->comm)[1] = comm[1];
 	state->thread.is_new = !state->was_thread_told;
+	return false;
+}
+
+/* Tells who the thread is, if that is not what was told last; false: the ring is full, and nothing may follow. */
+static __always_inline bool aa_tell_thread(struct aa_call_state *state, __u32 tid, struct task_struct *task)
+{
+	if (aa_note_thread(state, tid, task))
+		return true;
 	if (bpf_ringbuf_output(&aa_ring, &state->thread, sizeof(state->thread), aa_wake_flags()))
 		return false;
 	state->is_thread_told = 1;
@@ -1426,14 +1444,12 @@ static __always_inline __u64 aa_file_key(__u64 checksum, struct dentry *root, st
 	__u64 key = checksum;
 
 	aa_inode_read(inode, &facts);
-#define aa_mix(value) (key = (key ^ (__u64)(value)) * 0x9e3779b97f4a7c15ULL, key ^= key >> 29)
-	aa_mix((long)inode);
-	aa_mix(facts.number);
-	aa_mix((long)facts.super_block);
-	aa_mix((__u64)facts.rdev << 32 | (facts.mode & S_IFMT) | is_deleted);
-	aa_mix((long)root);
-	aa_mix((long)root_mount);
-#undef aa_mix
+	aa_mix_into(key, (long)inode);
+	aa_mix_into(key, facts.number);
+	aa_mix_into(key, (long)facts.super_block);
+	aa_mix_into(key, (__u64)facts.rdev << 32 | (facts.mode & S_IFMT) | is_deleted);
+	aa_mix_into(key, (long)root);
+	aa_mix_into(key, (long)root_mount);
 	return key;
 }
 
@@ -1503,13 +1519,54 @@ static __always_inline void aa_fill_raw(struct aa_call_state *state, struct aa_l
 	scratch->fill = at + bytes;
 }
 
+/* Into the ring of events. */
+static __always_inline void aa_send_event(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+					  struct aa_scratch *scratch, __u64 bytes, __u32 number)
+{
+	__u32 slot = number & (AA_THREAD_FILES - 1);
+
+	scratch->event.file = number;
+	/* Until it is told, the number that this one takes the place of means nothing any more. */
+	if (number)
+		state->files[slot].number = 0;
+	if (!aa_tell_thread(state, tid, task) ||
+	    bpf_ringbuf_output(&aa_ring, &scratch->event, AA_RECORD_FIXED + bytes, aa_wake_flags())) {
+		aa_count(ring_full, 1);
+		return;
+	}
+	if (number) {
+		state->files[slot].key = scratch->name_key;
+		state->files[slot].number = number;
+	}
+}
+
+/* Counts the event, and tells of what its row is if that is new. Where there is no room, the next one tells it. */
+static __always_inline void aa_send_total(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+					  struct aa_scratch *scratch, __u64 bytes, __s32 row, bool moves)
+{
+	struct aa_total *total = aa_total_at(row < 0 ? aa_config.total_rows + state->operation : (__u32)row);
+
+	if (!total)
+		return;
+	aa_total_add(total, moves ? scratch->result : 0, scratch->result < 0, scratch->event.duration_ns);
+	if (row < 0 || total->is_told)
+		return;
+	aa_note_thread(state, tid, task);
+	scratch->told.thread = state->thread;
+	scratch->told.thread.record.type = AA_RECORD_TOLD;
+	scratch->told.row = row;
+	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
+				aa_names_wake_flags()))
+		total->is_told = 1;
+}
+
 static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, struct task_struct *task,
-				    struct aa_scratch *scratch, bool has_other)
+				    struct aa_scratch *scratch, const volatile struct aa_call_spec *spec, __u32 number,
+				    __s32 row)
 {
 	__u64 bytes, at = scratch->fill;
-	__u32 number, slot;
 
-	if (has_other && at <= AA_DATA_BYTES - sizeof(struct aa_file_facts)) {
+	if (state->by_fd[1] && at <= AA_DATA_BYTES - sizeof(struct aa_file_facts)) {
 		bpf_probe_read_kernel(scratch->data + at, sizeof(struct aa_file_facts), &scratch->facts[1]);
 		scratch->event.blocks |= AA_BLOCK_OTHER_FILE;
 		scratch->fill = at + sizeof(struct aa_file_facts);
@@ -1528,21 +1585,12 @@ static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, stru
 	aa_mask(bytes, 0x7fff);
 	if (bytes > AA_DATA_BYTES)
 		return;
-	number = aa_number_file(state, scratch);
-	scratch->event.file = number;
-	slot = number & (AA_THREAD_FILES - 1);
-	/* Until it is told, the number that this one takes the place of means nothing any more. */
-	if (number)
-		state->files[slot].number = 0;
-	if (!aa_tell_thread(state, tid, task) ||
-	    bpf_ringbuf_output(&aa_ring, &scratch->event, AA_RECORD_FIXED + bytes, aa_wake_flags())) {
-		aa_count(ring_full, 1);
-		return;
-	}
-	if (number) {
-		state->files[slot].key = scratch->name_key;
-		state->files[slot].number = number;
-	}
+	if (aa_config.total_rows)
+		aa_send_total(state, tid, task, scratch, bytes, row, spec->moves);
+	if (aa_config.no_events)
+		aa_count(counted, 1);
+	else
+		aa_send_event(state, tid, task, scratch, bytes, number);
 }
 
 /* Neither side's object is of a kind that was asked for. What was found a moment ago may be gone: then it counts. */
@@ -1584,13 +1632,15 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
  * The steps of a return are global functions, which the verifier takes once each, for any argument: in one piece they
  * are a hundred thousand instructions to it. Up to 5.12 such a function may be given numbers only.
  */
+/* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */
+#define aa_use(argument) asm volatile("" : : "r"(argument))
 #ifdef AA_DIRECT
 #define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(struct aa_call_state *state, __u32 tid, __VA_ARGS__)
 #define AA_FIRST_STEP_BEGINS
 #define aa_first_step(name, ...) name(state, tid, __VA_ARGS__)
 #define AA_DEFINE_STEP(name, ...)                                                                                      \
 	__noinline int name(struct aa_call_state *state, struct aa_scratch *scratch, __u32 tid __VA_ARGS__)
-#define AA_STEP_BEGINS
+#define AA_STEP_BEGINS aa_use(tid);
 #define aa_step(name, ...) name(state, scratch, tid __VA_ARGS__)
 #else
 #define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(__u32 tid, __VA_ARGS__)
@@ -1598,6 +1648,7 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
 #define aa_first_step(name, ...) name(tid, __VA_ARGS__)
 #define AA_DEFINE_STEP(name, ...) __noinline int name(__u32 slot, __u32 tid __VA_ARGS__)
 #define AA_STEP_BEGINS                                                                                                 \
+	aa_use(tid);                                                                                                   \
 	struct aa_call_state *state = aa_state_of(tid);                                                                \
 	struct aa_scratch *scratch = aa_scratch_at(slot);
 #define aa_step(name, ...) name(slot, tid __VA_ARGS__)
@@ -1619,13 +1670,14 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	struct aa_walker *walker;
 	__u64 changes = 0, now_ns, duration_ns, key;
 	__u8 source = AA_PATH_SOURCE_FILE;
+	struct aa_total *total = NULL;
 	struct aa_identity now;
 	struct aa_again *again;
 	struct dentry *dentry;
 	__u32 slot;
 
-	if (!state || !(spec = aa_spec_of(state->call)) || !state->is_plain || !state->is_thread_told ||
-	    state->has_no_count || (__s32)result != result || state->count >> 32 ||
+	if (!state || !(spec = aa_spec_of(state->call)) || !state->is_plain ||
+	    (!aa_config.no_events && !state->is_thread_told) || state->has_no_count || (__s32)result != result || state->count >> 32 ||
 	    aa_flags_argument(spec, state->args))
 		return false;
 	if (!state->has_no_look)
@@ -1648,8 +1700,13 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	key = aa_file_key(walker->checksum, walker->root_dentry, walker->root_mount, (void *)(long)now.inode,
 			  aa_is_deleted(dentry) ? AA_PATH_DELETED : 0);
 	slot = aa_known_slot(key);
-	if (state->files[slot].key != key || !state->files[slot].number)
+	if (!aa_config.no_events && (state->files[slot].key != key || !state->files[slot].number))
 		return false;
+	if (aa_config.total_rows) {
+		total = aa_total_at(aa_total_find(aa_total_name_of(key, source), state->operation, false));
+		if (!total || !total->is_told)
+			return false;
+	}
 	/* As aa_check_start() asks. */
 	if (!state->has_no_look && !aa_is_settled(changes, aa_changes_if_shared(task, state->fd[0])))
 		return false;
@@ -1657,6 +1714,12 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	duration_ns = aa_config.no_latency ? (__u32)AA_NO_DURATION : now_ns - state->entry_ns;
 	if (duration_ns > (__u32)AA_NO_DURATION - !aa_config.no_latency)
 		return false;
+	if (total)
+		aa_total_add(total, spec->moves ? result : 0, result < 0, duration_ns);
+	if (aa_config.no_events) {
+		aa_count(counted, 1);
+		return true;
+	}
 	again = aa_tell_thread(state, tid, task) ? bpf_ringbuf_reserve(&aa_ring, sizeof(*again), 0) : NULL;
 	if (!again) {
 		aa_count(ring_full, 1);
@@ -1733,12 +1796,24 @@ AA_DEFINE_STEP(aa_step_name, , __u32 i)
 	return 0;
 }
 
+/* What the event's row of the totals is called by: the rest of it, from `at` on. A loop, and so a function of its own. */
+AA_DEFINE_STEP(aa_step_hash, , __u32 at)
+{
+	AA_STEP_BEGINS
+
+	if (state && scratch)
+		aa_total_hash_data(scratch, at);
+	return 0;
+}
+
 /* What was found is checked once more, and sent. */
 AA_DEFINE_STEP(aa_step_send)
 {
 	AA_STEP_BEGINS
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_call_spec *spec;
+	__u32 number;
+	__s32 row = -1;
 
 	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
 		return 0;
@@ -1751,7 +1826,16 @@ AA_DEFINE_STEP(aa_step_send)
 		aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
 	if (state->by_fd[1])
 		aa_fill_object(&scratch->facts[1], scratch->inode[1], scratch->kind[1]);
-	aa_send(state, tid, task, scratch, state->by_fd[1]);
+	number = aa_number_file(state, scratch);
+	if (aa_config.total_rows) {
+		/* A number stands for the first name alone. */
+		if (number && scratch->walk[1] == AA_WALK_NONE && !scratch->names.has_raw[1])
+			scratch->total_name = aa_total_name_of(scratch->name_key, scratch->source[0]);
+		else
+			aa_step(aa_step_hash, , aa_total_hash_begin(scratch));
+		row = aa_total_find(scratch->total_name, state->operation, true);
+	}
+	aa_send(state, tid, task, scratch, spec, number, row);
 	return 0;
 }
 

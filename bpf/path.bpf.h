@@ -46,6 +46,7 @@ struct aa_scratch {
 	__u64 name_key;			 /* checksum of the first name's walk, if it came to its end; or 0 */
 	struct dentry *name_root_dentry; /* and whose root that was */
 	struct vfsmount *name_root_mount;
+	__u64 total_name;		 /* see totals.bpf.h */
 	/* the call, and its two sides */
 	__s64 result;
 	__u64 now_ns;
@@ -58,7 +59,8 @@ struct aa_scratch {
 	__u8 kind[2], walk[2]; /* enum aa_kind, enum aa_walk */
 	__u8 has_start[2], has_leaf[2];
 	char leaf[2][AA_NAME_BYTES]; /* the last component, where it is no longer the entry's name */
-	/* the record, contiguous as it is sent */
+	/* the record, contiguous as it is sent: from `told` on into the ring of names */
+	struct aa_told told;
 	struct aa_event event;
 	struct aa_file_facts object;
 	struct aa_name_facts names;

@@ -10,12 +10,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 if TYPE_CHECKING:
-    from aa_fileio import FileIOError, KprobeManager
+    from aa_fileio import FileIOError, KprobeManager, Totals
     from aa_fileio.integrations.closing import Survivors
     from aa_fileio.integrations.signal_relay import SignalRelay
     from aa_fileio.integrations.trace_writer import TraceWriter
@@ -29,15 +29,17 @@ HELP = f"""\
 usage: {PROGRAM} run [options] [--] COMMAND [ARG…]   trace a command and its children from the first instruction
        {PROGRAM} attach [options] -p PID             trace a running process and its children
        {PROGRAM} attach [options] --system           trace every process but this one
+       {PROGRAM} top [options] [--] COMMAND [ARG…]   count a command's calls by process, operation and file
+       {PROGRAM} top [options] (-p PID | --system)   the same of what runs already
        {PROGRAM} doctor [--json]                     what this kernel and these privileges allow
        {PROGRAM} --version
 
 Each has its own --help. The trace goes to stderr for run (the command owns stdout), to stdout for attach, to FILE with
--o FILE. It ends with a verdict: whether anything was lost, how much, and why.
+-o FILE. It ends with a verdict: whether anything was lost, how much, and why. What top counts goes the same ways.
 
-Exit status: of run the command's own, 128+n when signal n killed it, 126 when it could not be executed, 127 when it
-was not found; of attach 0, however the trace was ended; of doctor 0 where a trace is possible, else 1. 125 for every
-failure of {PROGRAM} itself, mistakes in the options included.
+Exit status: of run, and of top with a command, the command's own, 128+n when signal n killed it, 126 when it could not
+be executed, 127 when it was not found; of attach, and of top without one, 0, however it was ended; of doctor 0 where a
+trace is possible, else 1. 125 for every failure of {PROGRAM} itself, mistakes in the options included.
 """
 
 # Bounds what is held as objects at a time, and how long a line waits for the ones formatted with it.
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    commands = {"run": _run, "attach": _attach, "doctor": _doctor}
+    commands = {"run": _run, "attach": _attach, "top": _top, "doctor": _doctor}
     if not words:
         raise UsageError(f"nothing to do: the first word is one of {', '.join(commands)} (see {PROGRAM} --help)")
     first, *rest = words
@@ -102,14 +104,17 @@ def _run(words: list[str]) -> int:
     options = _run_parser().parse_args(own)
     if not command:
         raise UsageError(f"no command given: {PROGRAM} run [options] -- COMMAND [ARG…]")
+    return _trace_command(command, options, _Trace)
 
+
+def _trace_command(command: list[str], options: argparse.Namespace, kind: type[_Trace]) -> int:
     from aa_fileio import KprobeManager
     from aa_fileio.integrations.signal_relay import SignalRelay
 
     def start() -> KprobeManager:
         try:
             return KprobeManager.spawn(
-                command, until="tree" if options.wait_tree else "root", **_manager_options(options)
+                command, until="tree" if options.wait_tree else "root", **kind.OPTIONS, **_manager_options(options)
             )
         except OSError as error:
             if _is_ours(error):
@@ -120,7 +125,7 @@ def _run(words: list[str]) -> int:
     with SignalRelay() as signals:
         manager = _begin(signals, start)
         process = manager.process
-        trace = _Trace(manager, writer)
+        trace = kind(manager, writer, options)
         group = os.getpgrp()
 
         def receive(number: int, from_terminal: bool) -> None:
@@ -168,13 +173,18 @@ def _attach(words: list[str]) -> int:
     options = _attach_parser().parse_args(words)
     if (options.pid is None) != options.system:
         raise UsageError("attach takes exactly one of -p PID and --system")
+    return _trace_running(options, _Trace)
 
+
+def _trace_running(options: argparse.Namespace, kind: type[_Trace]) -> int:
     from aa_fileio import KprobeManager
     from aa_fileio.integrations.signal_relay import SignalRelay
 
     def start() -> KprobeManager:
         try:
-            manager = KprobeManager(options.pid, follow=not options.no_follow, **_manager_options(options))
+            manager = KprobeManager(
+                options.pid, follow=not options.no_follow, **kind.OPTIONS, **_manager_options(options)
+            )
             manager.attach()
         except ProcessLookupError as error:
             raise Failure(f"cannot attach to process {options.pid}: {error.strerror or error}") from error
@@ -182,11 +192,30 @@ def _attach(words: list[str]) -> int:
 
     writer = _open_writer(options, standard=1)
     with SignalRelay() as signals:
-        trace = _Trace(_begin(signals, start), writer)
+        trace = kind(_begin(signals, start), writer, options)
         signals.start(lambda number, from_terminal: trace.end(number))
         trace.follow()
         trace.close()
     return STATUS_FAILED if trace.failed else 0
+
+
+# --- top
+
+
+def _top(words: list[str]) -> int:
+    own, command = split_command(words)
+    options = _top_parser().parse_args(own)
+    if [bool(command), options.pid is not None, options.system].count(True) != 1:
+        raise UsageError("top takes exactly one of -p PID, --system and a COMMAND")
+    if options.json and options.interval is not None:
+        raise UsageError("--json gives the totals at the end: it takes no --interval")
+    if command:
+        if options.no_follow:
+            raise UsageError("--no-follow is for -p PID: a command is counted with its children")
+        return _trace_command(command, options, _Top)
+    if options.wait_tree:
+        raise UsageError("--wait-tree is for a COMMAND")
+    return _trace_running(options, _Top)
 
 
 # --- doctor
@@ -232,10 +261,14 @@ def _begin(signals: SignalRelay, start: Callable[[], KprobeManager]) -> KprobeMa
 class _Trace:
     """Events from an attached manager to a writer, and the closing words. Detaches on every way out."""
 
-    def __init__(self, manager: KprobeManager, writer: TraceWriter) -> None:
+    #: Of the manager, beside those that the user gives.
+    OPTIONS: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, manager: KprobeManager, writer: TraceWriter, options: argparse.Namespace) -> None:
         self.failed = False
         self._manager = manager
         self._writer = writer
+        self._options = options
         self._ending = False
         # Process → when it last made a call, to name those that are still running at the end.
         self._last_seen_ns: dict[int, int] = {}
@@ -245,7 +278,7 @@ class _Trace:
         from aa_fileio.integrations.trace_writer import OutputClosed, OutputFailed
 
         try:
-            self._writer.write_header()
+            self._begin_output()
             self._copy_events()
             survivors = self._survivors()
             self._manager.detach()
@@ -273,6 +306,9 @@ class _Trace:
     def close(self) -> None:
         self._manager.close()
         self._writer.close()
+
+    def _begin_output(self) -> None:
+        self._writer.write_header()
 
     def _copy_events(self) -> None:
         seen = self._last_seen_ns
@@ -302,6 +338,59 @@ class _Trace:
             _say(verdict(writer.events, stats, manager.backend))  # what rests on this trace may not look into it
 
 
+class _Top(_Trace):
+    """The same without events: counts, now and then and at the end."""
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"totals": True, "events": False}
+
+    def _begin_output(self) -> None:
+        """Nothing has been counted yet."""
+
+    def _copy_events(self) -> None:
+        interval = self._options.interval
+        if interval is None and self._writer.is_terminal and not self._writer.as_json:
+            interval = 1.0
+        before = self._manager.totals()
+        while self._manager.poll(interval) is not None:
+            now = self._manager.totals()
+            self._write_table(now.since(before), clear=self._writer.is_terminal)
+            before = now
+
+    def _write_table(self, totals: Totals, *, clear: bool = False) -> None:
+        from aa_fileio.integrations.top import table_lines
+
+        options = self._options
+        if clear:
+            self._writer.clear_terminal()
+        self._writer.write_closing(table_lines(totals, options.by, options.sort, options.rows))
+
+    def _write_end(self, survivors: Survivors) -> None:
+        from aa_fileio.integrations.closing import summary_object
+        from aa_fileio.integrations.json_lines import encode_strings
+        from aa_fileio.integrations.top import ending, grouped, ordered, total_object
+
+        manager, writer, options = self._manager, self._writer, self._options
+        totals = manager.totals()
+        stats = totals.stats
+        verdict = ending(totals, stats, manager.backend)
+        if writer.as_json:
+            rows = ordered(grouped(totals, options.by), options.sort)
+            writer.write_records(total_object(row, options.by) for row in rows[: options.rows or None])
+            summary = summary_object(0, stats, manager.backend, manager.passed_over, survivors)
+            summary |= {
+                "calls": sum(row.calls for row in totals),
+                "rows": len(rows),
+                "complete": totals.complete,
+                "verdict": verdict,
+            }
+            writer.write_summary(encode_strings(summary))
+        else:
+            self._write_table(totals, clear=writer.is_terminal)
+            writer.write_closing([verdict])
+        if writer.is_file and not totals.complete:
+            _say(verdict)
+
+
 def _open_writer(options: argparse.Namespace, *, standard: int) -> TraceWriter:
     from aa_fileio.integrations.trace_writer import TraceWriter
 
@@ -312,8 +401,11 @@ def _open_writer(options: argparse.Namespace, *, standard: int) -> TraceWriter:
 
 def _manager_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for; the rest is left to the manager's own defaults."""
-    names = ("ops", "kinds", "errors_only", "min_duration_ns", "backend", "latency", "ring_bytes", "queue_bytes")
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    names = (
+        *("ops", "kinds", "errors_only", "min_duration_ns", "backend", "latency"),
+        *("totals_rows", "ring_bytes", "queue_bytes"),
+    )
+    return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
 
 def _attach_failed(error: FileIOError) -> str:
@@ -356,7 +448,10 @@ def _say(message: str) -> None:
 # --- options
 
 _WITH_VALUE = frozenset(
-    ("-o", "--output", "--ops", "--kinds", "--min-duration", "--backend", "--ring-bytes", "--queue-bytes")
+    (
+        *("-o", "--output", "--ops", "--kinds", "--min-duration", "--backend", "--ring-bytes", "--queue-bytes"),
+        *("-p", "--pid", "--by", "--sort", "--rows", "--interval", "--totals-rows"),
+    )
 )
 
 
@@ -379,13 +474,17 @@ def _run_parser() -> _Parser:
         f"{PROGRAM} run [options] [--] COMMAND [ARG…]",
         "Trace a command and its children from the first instruction. SIGINT, SIGTERM and SIGHUP go to the command.",
     )
+    _add_wait_tree(parser)
+    _add_trace_options(parser, "standard error")
+    return parser
+
+
+def _add_wait_tree(parser: _Parser) -> None:
     parser.add_argument(
         "--wait-tree",
         action="store_true",
         help="trace until the last descendant has exited, too; without it those still running are named at the end",
     )
-    _add_trace_options(parser, "standard error")
-    return parser
 
 
 def _attach_parser() -> _Parser:
@@ -394,17 +493,60 @@ def _attach_parser() -> _Parser:
         f"{PROGRAM} attach [options] (-p PID | --system)",
         "Trace what runs already, until it has exited or SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the trace.",
     )
-    parser.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process to trace")
-    parser.add_argument("--system", action="store_true", help="trace every process but this one")
-    parser.add_argument("--no-follow", action="store_true", help="this process alone, not its children")
+    _add_running(parser)
     _add_trace_options(parser, "standard output")
     return parser
 
 
-def _add_trace_options(parser: _Parser, standard: str) -> None:
+def _add_running(parser: _Parser) -> None:
+    parser.add_argument("-p", "--pid", type=_pid, metavar="PID", help="the process to trace")
+    parser.add_argument("--system", action="store_true", help="trace every process but this one")
+    parser.add_argument("--no-follow", action="store_true", help="this process alone, not its children")
+
+
+def _top_parser() -> _Parser:
+    from aa_fileio.integrations.top import GROUPS, ORDERS
+
+    parser = _Parser(
+        "top",
+        f"{PROGRAM} top [options] ([--] COMMAND [ARG…] | -p PID | --system)",
+        "Count calls in the kernel, by process, operation and file, exactly. On a terminal those of the last second are "
+        "shown until the end, and then all of them.",
+    )
     add = parser.add_argument
-    add("--json", action="store_true", help="one JSON object a line; the last one is the summary")
-    add("-o", "--output", metavar="FILE", help=f"write the trace to FILE instead of {standard}")
+    add(
+        "--by",
+        type=_choices(GROUPS),
+        default=list(GROUPS),
+        metavar="A,B",
+        help=f"what rows are kept apart by, of {', '.join(GROUPS)}; without it: all of them",
+    )
+    add("--sort", choices=ORDERS, default="calls", help="the largest first; without it: calls")
+    add("--rows", type=_count, default=20, metavar="N", help="no more than N rows; 0: all. Without it: 20")
+    add("--interval", type=_seconds, metavar="SECONDS", help="show what was counted in each interval")
+    add("--totals-rows", type=_size, metavar="N", help="room for how many rows in the kernel, as 16K")
+    _add_running(parser)
+    _add_wait_tree(parser)
+    _add_output_options(parser, "standard error, and for -p and --system standard output")
+    _add_filter_options(parser)
+    return parser
+
+
+def _add_trace_options(parser: _Parser, standard: str) -> None:
+    _add_output_options(parser, standard)
+    _add_filter_options(parser)
+    add = parser.add_argument
+    add("--ring-bytes", type=_size, metavar="N", help="size of the kernel's buffer, as 16M")
+    add("--queue-bytes", type=_size, metavar="N", help="size of the queue behind it, as 8M")
+
+
+def _add_output_options(parser: _Parser, standard: str) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object a line; the last one is the summary")
+    parser.add_argument("-o", "--output", metavar="FILE", help=f"write the trace to FILE instead of {standard}")
+
+
+def _add_filter_options(parser: _Parser) -> None:
+    add = parser.add_argument
     add("--ops", type=_names, metavar="A,B", help=_ops_help())
     add("--kinds", type=_names, metavar="A,B", help=_kinds_help())
     add("--errors-only", action="store_const", const=True, help="only calls that fail")
@@ -423,8 +565,6 @@ def _add_trace_options(parser: _Parser, standard: str) -> None:
         const=False,
         help="no durations; costs the traced process less",
     )
-    add("--ring-bytes", type=_size, metavar="N", help="size of the kernel's buffer, as 16M")
-    add("--queue-bytes", type=_size, metavar="N", help="size of the queue behind it, as 8M")
 
 
 # What is left out when nothing is asked for; a contract test holds them equal to the tables of the C core.
@@ -477,6 +617,29 @@ def _milliseconds(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds, as 10 or 0.5")
     whole, _, rest = text.partition(".")
     return int(whole) * 1_000_000 + int(rest.ljust(6, "0"))
+
+
+def _choices(known: Iterable[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = _names(text)
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _count(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,9}", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) is None or not 0.1 <= float(text) <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
+    return float(text)
 
 
 def _pid(text: str) -> int:

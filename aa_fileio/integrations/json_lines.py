@@ -29,7 +29,12 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def event_object(event: FileEvent) -> dict[str, Any]:
     """The event under its own field names; a field that does not apply is None."""
     # Asked of the event, so that a field added to it shows here without a second list to keep.
-    record: dict[str, Any] = {"record": "event", **event._asdict()}
+    return value_object("event", event._asdict())
+
+
+def value_object(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of our own classes by their names, as a record of that kind."""
+    record: dict[str, Any] = {"record": kind, **values}
     for name, value in list(record.items()):
         if value is None or type(value) is int:
             continue

@@ -37,7 +37,7 @@ def event_line(event: FileEvent) -> str:
     when = event.time.astimezone()
     return (
         f"{when:%H:%M:%S}.{when.microsecond:06d} {event.pid:>7} {shown(event.comm):<15} {event.op!s:<9} "
-        f"{_result(event):<15} {_duration(event.duration_ns):>8}  {_names(event)}"
+        f"{_result(event):<15} {duration_shown(event.duration_ns):>8}  {_names(event)}"
     )
 
 
@@ -88,7 +88,8 @@ def _result(event: FileEvent) -> str:
     return "ok"
 
 
-def _duration(duration_ns: int | None) -> str:
+def duration_shown(duration_ns: int | None) -> str:
+    """In at most eight characters."""
     if duration_ns is None:
         return "-"
     if duration_ns < 10_000:

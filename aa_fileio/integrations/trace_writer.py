@@ -68,6 +68,17 @@ class TraceWriter:
         self._write(b"".join(lines))
         self.events += len(lines)
 
+    @property
+    def is_terminal(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def clear_terminal(self) -> None:
+        """ECMA-48: the cursor to the top left corner, and what is after it away."""
+        self._write(b"\x1b[H\x1b[J")
+
+    def write_records(self, records: Iterable[dict[str, Any]]) -> None:
+        self._write(b"".join(json_line(record) for record in records))
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._write(json_line(summary))
 

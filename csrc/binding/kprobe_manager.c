@@ -684,6 +684,56 @@ static PyObject *manager_get_targets(struct py_manager *self, void *Py_UNUSED(cl
 	return tuple;
 }
 
+/* (first event or None, operation, start of the process, calls, errors, bytes, duration, histogram) */
+static PyObject *make_total(struct py_manager *self, const struct aa_total_row *row, int64_t offset_ns)
+{
+	PyObject *histogram = PyTuple_New(AA_TOTAL_HISTOGRAM), *first;
+	size_t index;
+
+	for (index = 0; histogram && index < AA_TOTAL_HISTOGRAM; index++) {
+		PyObject *number = PyLong_FromUnsignedLongLong(row->histogram[index]);
+
+		if (!number || PyTuple_SetItem(histogram, (Py_ssize_t)index, number) < 0)
+			Py_CLEAR(histogram);
+	}
+	first = row->first ? aa_event_create(self->state, row->first, offset_ns) : Py_NewRef(Py_None);
+	if (!first || !histogram) {
+		Py_XDECREF(first);
+		Py_XDECREF(histogram);
+		return NULL;
+	}
+	return Py_BuildValue("NOKKKKKN", first, self->state->operations[row->operation % AA_OPERATION_LIMIT],
+			     (unsigned long long)row->started_ns, (unsigned long long)row->calls,
+			     (unsigned long long)row->errors, (unsigned long long)row->bytes,
+			     (unsigned long long)row->duration_ns, histogram);
+}
+
+static PyObject *manager_total_rows(struct py_manager *self, PyObject *Py_UNUSED(ignored))
+{
+	struct aa_total_row *rows = NULL;
+	struct aa_error *error;
+	PyObject *list = NULL;
+	size_t count = 0, index;
+
+	if (check_attached_once(self) < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	error = aa_session_totals(self->session, &rows, &count);
+	Py_END_ALLOW_THREADS
+	if (error)
+		return aa_raise(self->state, error);
+	list = PyList_New((Py_ssize_t)count);
+	for (index = 0; list && index < count; index++) {
+		PyObject *total =
+			make_total(self, &rows[index], aa_session_boottime_to_realtime_ns(self->session));
+
+		if (!total || PyList_SetItem(list, (Py_ssize_t)index, total) < 0)
+			Py_CLEAR(list);
+	}
+	free(rows);
+	return list;
+}
+
 static const struct {
 	const char *name;
 	size_t offset;
@@ -693,7 +743,7 @@ static const struct {
 #name, offsetof(struct aa_stats, name)                                                                 \
 	}
 	COUNTER(performed),	 COUNTER(delivered),	   COUNTER(queued),	   COUNTER(in_flight),
-	COUNTER(filtered),	 COUNTER(ring_full),	   COUNTER(state_full),	   COUNTER(no_entry),
+	COUNTER(filtered),	 COUNTER(counted),	   COUNTER(ring_full),	   COUNTER(state_full),	   COUNTER(no_entry),
 	COUNTER(no_exit),	 COUNTER(probe_missed),	   COUNTER(fork_map_full), COUNTER(queue_full),
 	COUNTER(decode_error),	 COUNTER(pre_attach),	   COUNTER(denied),	   COUNTER(compat_calls),
 	COUNTER(path_truncated), COUNTER(path_unreadable), COUNTER(watched),	   COUNTER(boottime_to_realtime_ns),
@@ -817,6 +867,7 @@ static PyMethodDef manager_methods[] = {
 	{ "fileno", AA_METHOD(manager_fileno), METH_NOARGS,
 	  PyDoc_STR("fileno($self, /)\n--\n\nA descriptor readable exactly when poll(0) would tell something.") },
 	{ "__reduce__", manager_reduce, METH_NOARGS, PyDoc_STR("__reduce__($self, /)\n--\n\n") },
+	{ "_total_rows", (PyCFunction)manager_total_rows, METH_NOARGS, PyDoc_STR("_total_rows($self, /)\n--\n\n") },
 	{ "__reduce_ex__", manager_reduce, METH_O, PyDoc_STR("__reduce_ex__($self, protocol, /)\n--\n\n") },
 	{ 0 },
 };
@@ -839,7 +890,8 @@ static PyMemberDef manager_members[] = {
 static PyType_Slot manager_slots[] = {
 	{ Py_tp_doc, (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, "
 				       "errors_only=False, min_duration_ns=0, backend=None, "
-				       "latency=True, multi=True, ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
+				       "latency=True, multi=True, totals=False, totals_rows=16384, events=True, "
+				       "ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
 				       "Watches the files a process tree touches.") },
 	{ Py_tp_new, manager_new },
 	{ Py_tp_init, manager_init },

@@ -237,6 +237,22 @@ static int parse_optional_int(const char *name, PyObject *value, long long *ret_
 	return parse_int(value, ret_number) < 0 ? -1 : 1;
 }
 
+static int parse_rows(const char *name, PyObject *value, uint32_t *ret_rows)
+{
+	long long number;
+	int got = parse_optional_int(name, value, &number);
+
+	if (got <= 0)
+		return got;
+	if (number < AA_TOTAL_ROWS_MIN || number > AA_TOTAL_ROWS_MAX || number & (number - 1)) {
+		PyErr_Format(PyExc_ValueError, "%s must be a power of two from %u to %u, not %S", name,
+			     AA_TOTAL_ROWS_MIN, AA_TOTAL_ROWS_MAX, value);
+		return -1;
+	}
+	*ret_rows = (uint32_t)number;
+	return 0;
+}
+
 static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uint64_t *ret_bytes)
 {
 	long long number;
@@ -273,19 +289,21 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 {
 	static const char *const keywords[] = { "pid",	       "follow",	  "until",   "ops",	"kinds",
 						"errors_only", "min_duration_ns", "backend", "latency", "multi",
-						"ring_bytes",  "queue_bytes",	  NULL };
+						"totals",      "totals_rows",	  "events",  "ring_bytes", "queue_bytes",
+						NULL };
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
 		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL, *errors_only = NULL,
-		 *min_duration = NULL;
-	bool has_latency = true, has_multi = true;
+		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL;
+	bool has_latency = true, has_multi = true, has_totals = false, has_events = true;
 	uint64_t kind_mask;
 
 	*options = (struct aa_session_options){ .follow = true,
+						.total_rows = AA_TOTAL_ROWS_DEFAULT,
 						.ring_bytes = AA_RING_BYTES_DEFAULT,
 						.queue_bytes = AA_QUEUE_BYTES_DEFAULT };
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
 					 &until, &ops, &kind_names, &errors_only, &min_duration, &backend, &latency,
-					 &multi, &ring_bytes, &queue_bytes))
+					 &multi, &totals, &totals_rows, &events, &ring_bytes, &queue_bytes))
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
@@ -295,12 +313,22 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	    parse_duration("min_duration_ns", min_duration, &options->min_duration_ns) < 0 ||
 	    parse_backend(backend, &options->backend) < 0 || parse_bool("latency", latency, &has_latency) < 0 ||
 	    parse_bool("multi", multi, &has_multi) < 0 ||
+	    parse_bool("totals", totals, &has_totals) < 0 ||
+	    parse_rows("totals_rows", totals_rows, &options->total_rows) < 0 ||
+	    parse_bool("events", events, &has_events) < 0 ||
 	    parse_bytes("ring_bytes", ring_bytes, true, &options->ring_bytes) < 0 ||
 	    parse_bytes("queue_bytes", queue_bytes, false, &options->queue_bytes) < 0)
 		return -1;
 	options->kinds = (uint32_t)kind_mask;
 	options->no_latency = !has_latency;
 	options->no_multi = !has_multi;
+	options->no_events = !has_events;
+	if (!has_totals)
+		options->total_rows = 0;
+	if (!has_totals && totals_rows) {
+		PyErr_SetString(PyExc_ValueError, "totals_rows needs totals=True");
+		return -1;
+	}
 	return 0;
 }
 

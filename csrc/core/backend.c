@@ -652,12 +652,18 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->skeleton->rodata->aa_config.xattr_has_mapping = probes->xattr_has_mapping;
 	probes->skeleton->rodata->aa_config.errors_only = options->errors_only;
 	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;
+	probes->skeleton->rodata->aa_config.total_rows = options->total_rows;
+	probes->skeleton->rodata->aa_config.no_events = options->no_events;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
 	probes->skeleton->bss->aa_control.own_fd = -1;
 	aa_probes_choose(probes, options);
 	bpf_map__set_max_entries(probes->skeleton->maps.aa_ring, (uint32_t)options->ring_bytes);
+	if (options->total_rows)
+		bpf_map__set_max_entries(probes->skeleton->maps.aa_totals, options->total_rows + AA_OPERATION_COUNT);
+	else
+		bpf_map__set_max_entries(probes->skeleton->maps.aa_names, (uint32_t)sysconf(_SC_PAGESIZE));
 	if (options->scope == AA_SCOPE_SYSTEM)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_states, 65536);
 	cpus = libbpf_num_possible_cpus();
@@ -1089,6 +1095,16 @@ volatile struct aa_control *aa_probes_control(struct aa_probes *probes)
 int aa_probes_ring(const struct aa_probes *probes)
 {
 	return bpf_map__fd(probes->skeleton->maps.aa_ring);
+}
+
+int aa_probes_totals(const struct aa_probes *probes)
+{
+	return bpf_map__fd(probes->skeleton->maps.aa_totals);
+}
+
+int aa_probes_names(const struct aa_probes *probes)
+{
+	return bpf_map__fd(probes->skeleton->maps.aa_names);
 }
 
 int aa_probes_watched(const struct aa_probes *probes)

@@ -24,6 +24,8 @@ struct aa_probe_options {
 	bool no_multi;	 /* kprobe: one link for each function */
 	bool errors_only;
 	uint64_t min_duration_ns;
+	uint32_t total_rows; /* 0: no totals */
+	bool no_events;
 	uint64_t ring_bytes;
 };
 
@@ -42,6 +44,8 @@ void aa_probes_abandon(struct aa_probes *probes);
 
 volatile struct aa_control *aa_probes_control(struct aa_probes *probes);
 int aa_probes_ring(const struct aa_probes *probes);
+int aa_probes_totals(const struct aa_probes *probes);
+int aa_probes_names(const struct aa_probes *probes);
 int aa_probes_watched(const struct aa_probes *probes);
 int aa_probes_lineage(const struct aa_probes *probes);
 /* The reaper's pid, or 0: a child of this process that is never to be watched. */

@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "event_decode.h"
+#include "kernel_ring.h"
 
 /*
  * The reader of the ring naps between batches (measured: one that polls without pause costs the traced process 10 to
@@ -25,22 +25,10 @@
 #define AA_SLEEP_MS 500
 #define AA_PASS_RECORDS 4096
 
-/*
- * The kernel's ring, mapped by ourselves and not by libbpf's ring_buffer: a mapping that a fork inherits keeps the map
- * alive, and only the owner of the addresses can keep it out of children (MADV_DONTFORK).
- * Layout: kernel/bpf/ringbuf.c, a page with the consumer's position, one with the producer's, the data twice in a row.
- */
-struct aa_ring {
-	int fd;
-	size_t bytes, page;
-	_Atomic unsigned long *consumer;
-	const _Atomic unsigned long *producer;
-	const unsigned char *data;
-};
-
 struct aa_drain {
 	struct aa_probes *probes;
 	struct aa_event_queue *queue;
+	struct aa_totals *totals; /* or NULL */
 	struct aa_drain_callbacks callbacks;
 	bool ends_with_root;
 	struct aa_ring ring;
@@ -55,63 +43,6 @@ struct aa_drain {
 	struct aa_file_event *event;
 	bool has_event; /* decoded, and the queue had no room for it */
 };
-
-static void aa_ring_unmap(struct aa_ring *ring)
-{
-	if (ring->consumer)
-		munmap((void *)ring->consumer, ring->page);
-	if (ring->producer)
-		munmap((void *)ring->producer, ring->page + 2 * ring->bytes);
-	ring->consumer = NULL;
-	ring->producer = NULL;
-}
-
-static bool aa_ring_map(struct aa_ring *ring, int fd, size_t bytes)
-{
-	void *consumer, *producer;
-
-	ring->fd = fd;
-	ring->bytes = bytes;
-	ring->page = (size_t)sysconf(_SC_PAGESIZE);
-	consumer = mmap(NULL, ring->page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (consumer == MAP_FAILED)
-		return false;
-	ring->consumer = consumer;
-	producer = mmap(NULL, ring->page + 2 * bytes, PROT_READ, MAP_SHARED, fd, (off_t)ring->page);
-	if (producer == MAP_FAILED)
-		return false;
-	ring->producer = producer;
-	ring->data = (const unsigned char *)producer + ring->page;
-	return !madvise(consumer, ring->page, MADV_DONTFORK) &&
-	       !madvise(producer, ring->page + 2 * bytes, MADV_DONTFORK);
-}
-
-/* The record at `position`, or NULL when there is none that is complete. */
-static const unsigned char *aa_ring_at(const struct aa_ring *ring, unsigned long position, uint32_t *ret_header)
-{
-	const _Atomic uint32_t *header;
-
-	if (position >= atomic_load_explicit(ring->producer, memory_order_acquire))
-		return NULL;
-	header = (const _Atomic uint32_t *)(ring->data + (position & (ring->bytes - 1)));
-	*ret_header = atomic_load_explicit(header, memory_order_acquire);
-	if (*ret_header & BPF_RINGBUF_BUSY_BIT)
-		return NULL;
-	return (const unsigned char *)header + BPF_RINGBUF_HDR_SZ;
-}
-
-static unsigned long aa_ring_after(unsigned long position, uint32_t header)
-{
-	uint32_t bytes = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-
-	return position + ((bytes + BPF_RINGBUF_HDR_SZ + 7) & ~7UL);
-}
-
-static bool aa_ring_is_empty(const struct aa_ring *ring)
-{
-	return atomic_load_explicit(ring->consumer, memory_order_relaxed) ==
-	       atomic_load_explicit(ring->producer, memory_order_acquire);
-}
 
 /* Queues the decoded event; false while there is no room for it. */
 static bool aa_drain_push(struct aa_drain *drain)
@@ -197,13 +128,19 @@ uint64_t aa_drain_waiting(struct aa_drain *drain)
 	return waiting;
 }
 
-/* Waits for a request, and for the ring too when it is empty. */
-static void aa_drain_wait(struct aa_drain *drain, int timeout_ms, bool with_ring)
+/* Waits for a request, and for the rings too when they are empty. */
+static void aa_drain_wait(struct aa_drain *drain, int timeout_ms, bool with_rings)
 {
-	struct pollfd wait[2] = { { .fd = drain->control, .events = POLLIN },
-				  { .fd = drain->ring.fd, .events = POLLIN } };
+	struct pollfd wait[3] = { { .fd = drain->control, .events = POLLIN },
+				  { .fd = drain->ring.fd, .events = POLLIN },
+				  { .fd = drain->totals ? aa_totals_ring(drain->totals) : -1, .events = POLLIN } };
 
-	poll(wait, with_ring ? 2 : 1, timeout_ms);
+	poll(wait, with_rings ? 3 : 1, timeout_ms);
+}
+
+static bool aa_drain_has_nothing(const struct aa_drain *drain)
+{
+	return aa_ring_is_empty(&drain->ring) && (!drain->totals || aa_totals_is_told(drain->totals));
 }
 
 /* The watched processes have all exited, seen before the ring was last read. */
@@ -223,7 +160,7 @@ static bool aa_drain_is_over(struct aa_drain *drain)
 static void *aa_drain_run(void *argument)
 {
 	struct aa_drain *drain = argument;
-	bool is_detached = false, is_detach_told = false, is_ended = false, busy;
+	bool is_detached = false, is_detach_told = false, is_ended = false, busy, has_names;
 	volatile struct aa_control *control = aa_probes_control(drain->probes);
 	uint64_t seq = 0;
 	int idle = 0;
@@ -244,6 +181,7 @@ static void *aa_drain_run(void *argument)
 			continue;
 		}
 		outcome = aa_drain_pass(drain, &seq, &busy);
+		has_names = drain->totals && aa_totals_take_names(drain->totals);
 		if (aa_event_queue_length(drain->queue))
 			drain->callbacks.ready(drain->callbacks.context);
 		if (outcome == AA_PASS_NOTHING && is_over && aa_ring_is_empty(&drain->ring)) {
@@ -258,7 +196,7 @@ static void *aa_drain_run(void *argument)
 		}
 		if (outcome == AA_PASS_NOTHING && is_detached && is_ended)
 			break;
-		idle = outcome == AA_PASS_NOTHING && !is_over ? idle + 1 : 0;
+		idle = outcome == AA_PASS_NOTHING && !has_names && !is_over ? idle + 1 : 0;
 		if (outcome == AA_PASS_SOME && (busy || is_detached))
 			continue;
 		if (idle <= AA_NAPS_BEFORE_SLEEP) {
@@ -267,7 +205,7 @@ static void *aa_drain_run(void *argument)
 			control->reader_sleeps = 1;
 			/* Whoever came between our look and the flag is seen here; who comes after it wakes us. */
 			atomic_thread_fence(memory_order_seq_cst);
-			if (aa_ring_is_empty(&drain->ring))
+			if (aa_drain_has_nothing(drain))
 				aa_drain_wait(drain, AA_SLEEP_MS, true);
 			control->reader_sleeps = 0;
 		}
@@ -283,8 +221,8 @@ static void *aa_drain_run(void *argument)
 	return NULL;
 }
 
-struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue, uint64_t ring_bytes,
-				 bool ends_with_root, const struct aa_drain_callbacks *callbacks,
+struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue,
+				 struct aa_totals *totals, uint64_t ring_bytes, bool ends_with_root, const struct aa_drain_callbacks *callbacks,
 				 struct aa_drain **ret_drain)
 {
 	struct aa_drain *drain = calloc(1, sizeof(*drain));
@@ -295,6 +233,7 @@ struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	drain->probes = probes;
 	drain->queue = queue;
+	drain->totals = totals;
 	drain->ends_with_root = ends_with_root;
 	drain->callbacks = *callbacks;
 	pthread_mutex_init(&drain->pass, NULL);

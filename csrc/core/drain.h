@@ -14,6 +14,7 @@
 #include "event_queue.h"
 #include "fileio_error.h"
 #include "session.h"
+#include "totals.h"
 
 struct aa_drain;
 
@@ -25,9 +26,10 @@ struct aa_drain_callbacks {
 	void (*detached)(void *context); /* the kernel holds nothing of ours any more */
 };
 
-/* Starts the thread; it finds the ring empty until the gate opens. The probes and the queue stay the caller's. */
-struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue, uint64_t ring_bytes,
-				 bool ends_with_root, const struct aa_drain_callbacks *callbacks,
+/* Starts the thread; it finds the ring empty until the gate opens. Probes, queue and totals (or NULL) stay
+ * the caller's. */
+struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue, struct aa_totals *totals,
+				 uint64_t ring_bytes, bool ends_with_root, const struct aa_drain_callbacks *callbacks,
 				 struct aa_drain **ret_drain);
 /* The thread, in this pid namespace. */
 pid_t aa_drain_tid(const struct aa_drain *drain);

@@ -207,6 +207,14 @@ static struct aa_known_thread *aa_decoder_thread(struct aa_decoder *decoder, uin
 	return *node;
 }
 
+static void aa_known_thread_set(struct aa_known_thread *thread, const struct aa_thread *wire)
+{
+	thread->pid = wire->pid;
+	thread->tid = wire->tid;
+	thread->process = wire->process;
+	thread->process.comm[AA_COMM_BYTES - 1] = '\0';
+}
+
 static bool aa_decoder_meet(struct aa_decoder *decoder, const struct aa_thread *wire)
 {
 	struct aa_known_thread *thread = aa_decoder_thread(decoder, wire->record.thread);
@@ -223,10 +231,7 @@ static bool aa_decoder_meet(struct aa_decoder *decoder, const struct aa_thread *
 	}
 	if (wire->is_new)
 		aa_known_thread_forget_files(thread);
-	thread->pid = wire->pid;
-	thread->tid = wire->tid;
-	thread->process = wire->process;
-	thread->process.comm[AA_COMM_BYTES - 1] = '\0';
+	aa_known_thread_set(thread, wire);
 	return true;
 }
 
@@ -478,6 +483,23 @@ enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, 
 	default:
 		return AA_DECODED_ERROR;
 	}
+}
+
+bool aa_decode_told(const void *record, size_t bytes, uint32_t *ret_row, struct aa_file_event *ret_event)
+{
+	const struct aa_record *head = aa_record_at(record, bytes);
+	struct aa_cursor cursor = { record, bytes };
+	const struct aa_told *told = aa_take(&cursor, sizeof(*told));
+	struct aa_known_thread thread = { 0 };
+	bool is_taken;
+
+	if (!head || head->type != AA_RECORD_TOLD || !told)
+		return false;
+	aa_known_thread_set(&thread, &told->thread);
+	is_taken = aa_take_event(&cursor, &thread, ret_event);
+	aa_known_thread_forget_files(&thread);
+	*ret_row = told->row;
+	return is_taken;
 }
 
 bool aa_record_is_event(const void *record, size_t bytes)

@@ -34,6 +34,12 @@ void aa_decoder_destroy(struct aa_decoder *decoder);
 enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, size_t bytes,
 				struct aa_file_event *ret_event);
 
+/*
+ * Takes a record of the ring of names, which needs no other: the row that it is about, and its first event, in
+ * AA_EVENT_BYTES_MAX bytes. False: not one of ours.
+ */
+bool aa_decode_told(const void *record, size_t bytes, uint32_t *ret_row, struct aa_file_event *ret_event);
+
 /* A record that will be an event, if it is one of ours at all; it may be looked at out of its order. */
 bool aa_record_is_event(const void *record, size_t bytes);
 

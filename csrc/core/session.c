@@ -17,6 +17,7 @@
 #include "drain.h"
 #include "event_queue.h"
 #include "process_tree.h"
+#include "totals.h"
 
 #define AA_BACKENDS_MAX 4
 
@@ -46,6 +47,7 @@ struct aa_session {
 	struct aa_probes *probes;
 	struct aa_drain *drain;
 	struct aa_event_queue *queue;
+	struct aa_totals *totals; /* of the last trace, if asked for */
 
 	int signal; /* eventfd, readable while a read would not wait */
 	pthread_mutex_t signal_lock;
@@ -142,6 +144,13 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 	if (ours->min_duration_ns && ours->no_latency)
 		return aa_error_create(AA_ERROR_VALUE, 0,
 				       "min_duration_ns needs durations: it cannot be given with latency=False");
+	if (ours->total_rows && (ours->total_rows < AA_TOTAL_ROWS_MIN || ours->total_rows > AA_TOTAL_ROWS_MAX ||
+				 ours->total_rows & (ours->total_rows - 1)))
+		return aa_error_create(AA_ERROR_VALUE, 0,
+				       "totals_rows=%u: it must be a power of two between %u and %u", ours->total_rows,
+				       AA_TOTAL_ROWS_MIN, AA_TOTAL_ROWS_MAX);
+	if (ours->no_events && !ours->total_rows)
+		return aa_error_create(AA_ERROR_VALUE, 0, "events=False leaves nothing without totals=True");
 	if (!ours->ring_bytes)
 		ours->ring_bytes = AA_RING_BYTES_DEFAULT;
 	if (!ours->queue_bytes)
@@ -243,6 +252,8 @@ static void aa_session_drop_trace(struct aa_session *session)
 {
 	aa_drain_destroy(session->drain);
 	session->drain = NULL;
+	aa_totals_destroy(session->totals);
+	session->totals = NULL;
 	aa_probes_destroy(session->probes);
 	session->probes = NULL;
 }
@@ -269,6 +280,8 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		.no_multi = options->no_multi,
 		.errors_only = options->errors_only,
 		.min_duration_ns = options->min_duration_ns,
+		.total_rows = options->total_rows,
+		.no_events = options->no_events,
 		.ring_bytes = options->ring_bytes,
 	};
 	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };
@@ -280,8 +293,13 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		return error;
 	control = aa_probes_control(session->probes);
 	control->own_fd = session->signal;
-	error = aa_drain_create(session->probes, session->queue, options->ring_bytes,
-				options->until == AA_UNTIL_ROOT || !options->follow, &callbacks, &session->drain);
+	if (options->total_rows)
+		error = aa_totals_create(aa_probes_totals(session->probes), aa_probes_names(session->probes),
+					 options->total_rows, &session->totals);
+	if (!error)
+		error = aa_drain_create(session->probes, session->queue, session->totals, options->ring_bytes,
+					options->until == AA_UNTIL_ROOT || !options->follow, &callbacks,
+					&session->drain);
 	if (!error)
 		error = aa_probes_attach(session->probes);
 	if (!error)
@@ -467,6 +485,8 @@ void aa_session_after_fork_in_child(struct aa_session *session)
 		return;
 	aa_drain_abandon(session->drain);
 	session->drain = NULL;
+	aa_totals_destroy(session->totals);
+	session->totals = NULL;
 	aa_probes_abandon(session->probes);
 	session->probes = NULL;
 	if (session->signal >= 0)
@@ -635,6 +655,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 		stats->performed = counters.performed;
 		stats->in_flight = counters.in_flight;
 		stats->filtered = counters.filtered;
+		stats->counted = counters.counted;
 		stats->ring_full = counters.ring_full;
 		stats->state_full = counters.state_full;
 		stats->no_entry = counters.no_entry;
@@ -659,6 +680,27 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 							sizeof(stats->inexact_reason));
 	}
 	pthread_mutex_unlock(&session->lock);
+}
+
+struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count)
+{
+	struct aa_error *error;
+
+	*ret_rows = NULL;
+	*ret_count = 0;
+	if (aa_session_is_inert(session))
+		return aa_error_create(AA_ERROR_STATE, 0, "%s", aa_text_forked);
+	pthread_mutex_lock(&session->lock);
+	if (session->closed)
+		error = aa_error_create(AA_ERROR_CLOSED, 0, "this KprobeManager is closed");
+	else if (!session->options.total_rows)
+		error = aa_error_create(AA_ERROR_STATE, 0, "no totals were asked for: totals=True makes them");
+	else if (!session->has_ledger || session->state == AA_STATE_ATTACHING)
+		error = aa_error_create(AA_ERROR_STATE, 0, "not attached: call attach() first");
+	else
+		error = aa_totals_read(session->totals, ret_rows, ret_count);
+	pthread_mutex_unlock(&session->lock);
+	return error;
 }
 
 struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable)

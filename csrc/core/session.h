@@ -28,6 +28,9 @@ enum aa_until {
 #define AA_QUEUE_BYTES_DEFAULT (8u << 20)
 #define AA_SIZE_BYTES_MIN 4096u
 #define AA_SIZE_BYTES_MAX (1u << 30)
+#define AA_TOTAL_ROWS_DEFAULT 16384u
+#define AA_TOTAL_ROWS_MIN 64u
+#define AA_TOTAL_ROWS_MAX (1u << 20)
 #define AA_DURATION_NS_MAX (INT64_MAX - 1) /* a caller may have INT64_MAX for what is too large for any number */
 
 /* Zero-initialised it means: whole system, every known operation, default kinds, backend chosen here. */
@@ -43,6 +46,8 @@ struct aa_session_options {
 	bool no_multi;		  /* kprobe: a probe for each function, where one link could serve all */
 	bool errors_only;	  /* calls that succeed are filtered */
 	uint64_t min_duration_ns; /* quicker calls are filtered; not with no_latency. At most AA_DURATION_NS_MAX */
+	uint32_t total_rows;	  /* a power of two, AA_TOTAL_ROWS_MIN … _MAX; 0: nothing is totalled */
+	bool no_events;		  /* totals alone: the stream has no events, and ends as ever */
 	uint64_t ring_bytes;	  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 	uint64_t queue_bytes;	  /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 };
@@ -127,9 +132,28 @@ enum aa_wait aa_session_wait(struct aa_session *session, int64_t deadline_ns);
 /* An eventfd, level-triggered: readable exactly when aa_session_wait would return READY at once. -1 once closed. */
 int aa_session_fileno(const struct aa_session *session);
 
-/* The ledger. performed = delivered + queued + in_flight + filtered + lost, exact once detached and while exact. */
+/*
+ * Totals: calls of one process, one operation and one name of a file, counted in the kernel, so that they are exact also
+ * when events are lost. Two rows may be about the same; they are to be added up.
+ */
+#define AA_TOTAL_HISTOGRAM 32
+struct aa_total_row {
+	const struct aa_file_event *first; /* what it is about; NULL: not known, or of all that found no row */
+	uint64_t started_ns;		   /* the process: CLOCK_BOOTTIME. 0: of no single one */
+	uint64_t calls, errors;
+	uint64_t bytes;				/* moved */
+	uint64_t duration_ns;			/* of all calls together; 0 with no_latency */
+	uint64_t histogram[AA_TOTAL_HISTOGRAM]; /* calls of [2^i, 2^(i+1)) ns, the last one open; 0 with no_latency */
+	uint8_t operation;			/* enum aa_operation */
+};
+/* As they are now, or were at detach; one block, given back with free(). AA_ERROR_STATE: not asked for, or never
+ * attached; AA_ERROR_CLOSED. */
+struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count);
+
+/* The ledger. performed = delivered + queued + in_flight + filtered + counted + lost, exact once detached and while exact. */
 struct aa_stats {
 	uint64_t performed, delivered, queued, in_flight, filtered;
+	uint64_t counted; /* with no_events: in the totals */
 	/* causes of loss */
 	uint64_t ring_full, state_full, no_entry, no_exit, probe_missed, fork_map_full, queue_full, decode_error;
 	/* beside it, not loss */

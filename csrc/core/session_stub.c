@@ -192,6 +192,15 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 	*ret_stats = (struct aa_stats){ .exact = true };
 }
 
+struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count)
+{
+	struct aa_error *error = check_open(session);
+
+	*ret_rows = NULL;
+	*ret_count = 0;
+	return error ? error : aa_error_create(AA_ERROR_STATE, 0, "not attached: call attach() first");
+}
+
 struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable)
 {
 	struct aa_error *error = unavailable();

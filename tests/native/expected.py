@@ -555,11 +555,12 @@ CAUSES = (
 
 def check_ledger(stats: Any, backend: str, **expected: int) -> None:
     """The books balance, and each account has the workload's own number; an account not named is empty."""
-    assert stats.performed == stats.delivered + stats.queued + stats.in_flight + stats.filtered + stats.lost, stats
+    elsewhere = stats.queued + stats.in_flight + stats.filtered + stats.counted + stats.lost
+    assert stats.performed == stats.delivered + elsewhere, stats
     assert stats.lost == sum(getattr(stats, cause) for cause in CAUSES), stats
     accounts = dict.fromkeys(
         (
-            *("performed", "delivered", "queued", "in_flight", "filtered", "lost", "pre_attach", "denied"),
+            *("performed", "delivered", "queued", "in_flight", "filtered", "counted", "lost", "pre_attach", "denied"),
             *("compat_calls", "path_truncated", "path_unreadable"),
         ),
         0,

@@ -81,7 +81,7 @@ def test_after_detach(backend: str, watched: Running) -> None:
 
 
 def _mappings_kept_by_a_fork() -> list[str]:
-    """Those of BPF objects in this process, and its memory shared with the kernel: each by its line of /proc/self/smaps."""
+    """Mappings of BPF objects in this process, each by its line of /proc/self/smaps."""
     lines, kept, mapping = Path("/proc/self/smaps").read_text().splitlines(), [], ""
     for line in lines:
         if "-" in line.split(maxsplit=1)[0]:

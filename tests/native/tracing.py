@@ -24,6 +24,7 @@ class Trace:
     stats: Any
     pid: int
     looked: Any = None  # what `look` saw
+    totals: Any = ()
 
 
 def read_to_end(manager: Any) -> list[Any]:
@@ -79,9 +80,10 @@ def trace(
             running.finish(status)
         ended = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         stats = manager.stats
+        totals = manager.totals() if options.get("totals") else ()
         manager.close()
         _check_order(events, started, ended)
-        return Trace(events, stats, running.pid, looked)
+        return Trace(events, stats, running.pid, looked, totals)
 
 
 def _check_order(events: list[Any], started: int, ended: int) -> None:

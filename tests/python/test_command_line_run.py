@@ -112,8 +112,8 @@ def test_an_option_of_the_command_is_never_taken_for_ours(words: list[str], expe
 @pytest.mark.parametrize(
     ("words", "given", "allowed"),
     [
-        ([], "nothing", "run, attach, doctor"),
-        (["rnu"], "'rnu'", "run, attach, doctor"),
+        ([], "nothing", "run, attach, top, doctor"),
+        (["rnu"], "'rnu'", "run, attach, top, doctor"),
         (["run"], "no command given", "run [options]"),
         (["run", "--bogus", "--", "x"], "--bogus", "--wait-tree"),
         (["run", "--js", "--", "x"], "--js", "--json"),

@@ -79,12 +79,29 @@ OPTIONS = [
             (2**80, ValueError, "from 4096 to 1073741824, not 1208925819614629174706176"),
         ]
     ),
+    ({"totals": 1}, TypeError, "totals must be a bool, not int"),
+    ({"events": None}, TypeError, "events must be a bool, not NoneType"),
+    ({"events": False}, ValueError, "events=False leaves nothing without totals=True"),
+    ({"totals_rows": 64}, ValueError, "totals_rows needs totals=True"),
+    *(
+        ({"totals": True, "totals_rows": value}, kind, message)
+        for value, kind, message in [
+            (True, TypeError, "totals_rows must be an int, not bool"),
+            (64.0, TypeError, "totals_rows must be an int, not float"),
+            (0, ValueError, "totals_rows must be a power of two from 64 to 1048576, not 0"),
+            (32, ValueError, "not 32"),
+            (100, ValueError, "not 100"),
+            (-64, ValueError, "not -64"),
+            (2**21, ValueError, "not 2097152"),
+            (2**90, ValueError, f"not {2**90}"),
+        ]
+    ),
     ({"ring_bytes": 5000}, ValueError, "ring_bytes must be a power of two from 4096 to 1073741824, not 5000"),
 ]
 
 # What later work will bring is not there yet, not even as a stub.
 LATER_OPTIONS = ["strict", "watch", "sensitive", "ignore", "min_duration_ns"]
-LATER_NAMES = ["mark", "totals"]
+LATER_NAMES = ["mark", "health"]
 
 
 @pytest.mark.parametrize(("pid", "kind", "message"), PIDS)
@@ -146,6 +163,10 @@ def test_options_other_than_the_pid_are_named() -> None:
         {"ring_bytes": 1 << 30, "queue_bytes": 1 << 30},
         {"backend": "kprobe"},
         {"backend": "tracepoint"},
+        {"totals": True},
+        {"totals": True, "totals_rows": 64, "events": False},
+        {"totals": True, "totals_rows": 1 << 20, "latency": False},
+        {"totals": False, "events": True},
     ],
 )
 def test_right_options_are_taken(options: dict[str, Any]) -> None:

@@ -32,6 +32,28 @@ def later(seconds, call, *args):
 """
 
 SCRIPTS = {
+    "totals: rows about the same are added up, and what has no name stays apart": """
+        m = KprobeManager(1)
+        assert raises(RuntimeError, m.totals).startswith("not attached")
+        m.attach()
+        totals = m.totals()
+        assert [(t.pid, t.comm, t.op, t.path, t.calls, t.errors, t.bytes, t.duration_ns) for t in totals] == [
+            (12, "comm0", "read", "/same", 21, 1, 2 << 40, 2000),
+            (None, None, "read", None, 13, 3, 1 << 40, 1000),
+            (12, "comm2", "read", "/other", 12, 2, 1 << 40, 1000),
+        ]
+        assert totals[0].histogram == (0,) * 5 + (21,) + (0,) * 26
+        assert (totals[0].started_ns, totals[0].device, totals[0].inode, totals[0].kind) == (77, 3, 4, None)
+        assert totals.stats == m.stats
+        m.close()
+        assert raises(ValueError, m.totals)
+    """,
+    "totals: what the core refuses is raised": """
+        m = KprobeManager(4001)
+        m.attach()
+        assert raises(RuntimeError, m.totals) == "no totals"
+        m.close()
+    """,
     "poll returns what is there, [] on time-out, None at the end": """
         m = KprobeManager(3)
         m.attach()

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A kernel ring (BPF_MAP_TYPE_RINGBUF) read by its one consumer.
+ *
+ * Mapped by ourselves and not by libbpf's ring_buffer: a mapping that a fork inherits keeps the map alive, and only the
+ * owner of the addresses can keep it out of children (MADV_DONTFORK).
+ * Layout: kernel/bpf/ringbuf.c, a page with the consumer's position, one with the producer's, the data twice in a row.
+ */
+#ifndef AA_KERNEL_RING_H
+#define AA_KERNEL_RING_H
+
+#include <linux/bpf.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct aa_ring {
+	int fd;
+	size_t bytes, page;
+	_Atomic unsigned long *consumer;
+	const _Atomic unsigned long *producer;
+	const unsigned char *data;
+};
+
+/* Maps the ring of `bytes` bytes behind `fd`, which stays the caller's; false with errno. */
+bool aa_ring_map(struct aa_ring *ring, int fd, size_t bytes);
+/* Also of a ring that was not mapped, or not wholly. */
+void aa_ring_unmap(struct aa_ring *ring);
+
+/* The record at `position`, or NULL when there is none that is complete. */
+static inline const unsigned char *aa_ring_at(const struct aa_ring *ring, unsigned long position, uint32_t *ret_header)
+{
+	const _Atomic uint32_t *header;
+
+	if (position >= atomic_load_explicit(ring->producer, memory_order_acquire))
+		return NULL;
+	header = (const _Atomic uint32_t *)(ring->data + (position & (ring->bytes - 1)));
+	*ret_header = atomic_load_explicit(header, memory_order_acquire);
+	if (*ret_header & BPF_RINGBUF_BUSY_BIT)
+		return NULL;
+	return (const unsigned char *)header + BPF_RINGBUF_HDR_SZ;
+}
+
+static inline unsigned long aa_ring_after(unsigned long position, uint32_t header)
+{
+	uint32_t bytes = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+
+	return position + ((bytes + BPF_RINGBUF_HDR_SZ + 7) & ~7UL);
+}
+
+static inline bool aa_ring_is_empty(const struct aa_ring *ring)
+{
+	return atomic_load_explicit(ring->consumer, memory_order_relaxed) ==
+	       atomic_load_explicit(ring->producer, memory_order_acquire);
+}
+
+#endif
