@@ -143,9 +143,9 @@ enum aa_walk {
 };
 
 enum aa_record_type {
-	AA_RECORD_EVENT = 1, /* struct aa_event and its blocks */
-	AA_RECORD_AGAIN,     /* struct aa_again: an event too */
-	AA_RECORD_THREAD,    /* struct aa_thread */
+	AA_RECORD_EVENT = 1,  /* struct aa_event and its blocks */
+	AA_RECORD_AGAIN,      /* struct aa_again: an event too */
+	AA_RECORD_THREAD,     /* struct aa_thread */
 	AA_RECORD_THREAD_END, /* struct aa_record and the thread: nothing more will come of it */
 	AA_RECORD_TOLD	      /* struct aa_told, and an event as above: in the ring of names only */
 };

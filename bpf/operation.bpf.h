@@ -1677,8 +1677,8 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	__u32 slot;
 
 	if (!state || !(spec = aa_spec_of(state->call)) || !state->is_plain ||
-	    (!aa_config.no_events && !state->is_thread_told) || state->has_no_count || (__s32)result != result || state->count >> 32 ||
-	    aa_flags_argument(spec, state->args))
+	    (!aa_config.no_events && !state->is_thread_told) || state->has_no_count || (__s32)result != result ||
+	    state->count >> 32 || aa_flags_argument(spec, state->args))
 		return false;
 	if (!state->has_no_look)
 		changes = state->changes[0] ? aa_changes_if_shared(task, state->fd[0]) :
@@ -1796,12 +1796,13 @@ AA_DEFINE_STEP(aa_step_name, , __u32 i)
 	return 0;
 }
 
-/* What the event's row of the totals is called by: the rest of it, from `at` on. A loop, and so a function of its own. */
+/* What the event's row of the totals is called by: the rest of it, from `at` on. A loop, and so a function of its own.
+ */
 AA_DEFINE_STEP(aa_step_hash, , __u32 at)
 {
 	AA_STEP_BEGINS
 
-	if (state && scratch)
+	if (aa_config.total_rows && state && scratch)
 		aa_total_hash_data(scratch, at);
 	return 0;
 }

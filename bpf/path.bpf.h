@@ -36,6 +36,8 @@ struct aa_walker {
 	__u32 is_torn;
 };
 
+#define AA_HASHED_BYTES 64
+
 /* Everything that is gathered before a record is sent, and the record. */
 struct aa_scratch {
 	__u64 users;
@@ -46,7 +48,7 @@ struct aa_scratch {
 	__u64 name_key;			 /* checksum of the first name's walk, if it came to its end; or 0 */
 	struct dentry *name_root_dentry; /* and whose root that was */
 	struct vfsmount *name_root_mount;
-	__u64 total_name;		 /* see totals.bpf.h */
+	__u64 total_name; /* see totals.bpf.h */
 	/* the call, and its two sides */
 	__s64 result;
 	__u64 now_ns;
@@ -65,6 +67,7 @@ struct aa_scratch {
 	struct aa_file_facts object;
 	struct aa_name_facts names;
 	unsigned char data[AA_DATA_BYTES];
+	unsigned char beyond[AA_HASHED_BYTES]; /* of the data, for whoever reads it in such pieces */
 };
 
 #define AA_RECORD_FIXED (sizeof(struct aa_event) + sizeof(struct aa_file_facts) + sizeof(struct aa_name_facts))

@@ -46,6 +46,9 @@ __noinline int aa_total_find(__u64 name, __u32 operation, __u32 makes)
 	__u64 started_ns = aa_read(task, group_leader, start_boottime), hash = name;
 	struct aa_total *total;
 
+	/* Up to 6.7 every global function is verified, also one that nobody calls. */
+	if (!aa_config.total_rows)
+		return -1;
 	aa_mix_into(hash, started_ns);
 	aa_mix_into(hash, (__u64)tgid << 32 | operation);
 	for (i = 0; i < AA_TOTAL_PLACES; i++) {
@@ -149,23 +152,24 @@ static __always_inline __u32 aa_total_hash_begin(struct aa_scratch *scratch)
 	return at;
 }
 
-/* Eight bytes of the data; 0 where there are none. */
-static __always_inline __u64 aa_total_word(const struct aa_scratch *scratch, __u64 at)
-{
-	aa_mask(at, 0x7fff);
-	return at <= AA_DATA_BYTES - sizeof(__u64) ? *(const __u64 *)(scratch->data + at) : 0;
-}
-
 static __always_inline void aa_total_hash_data(struct aa_scratch *scratch, __u64 at)
 {
-	__u64 hash = scratch->total_name, word, fill = scratch->fill;
-	__u32 i;
+	__u64 hash = scratch->total_name, fill = scratch->fill, place = fill;
+	__u32 i, word;
 
-	for (i = 0; i < AA_DATA_BYTES / sizeof(word) && at + sizeof(word) <= fill; i++, at += sizeof(word))
-		aa_mix_into(hash, aa_total_word(scratch, at));
 	/* What lies behind the end is of an earlier event. */
-	if (at < fill)
-		aa_mix_into(hash, aa_total_word(scratch, at) & ((1ULL << ((fill - at) * 8 & 63)) - 1));
+	aa_mask(place, 0x7fff);
+	if (place > AA_DATA_BYTES)
+		return;
+	__builtin_memset(scratch->data + place, 0, AA_HASHED_BYTES);
+	for (i = 0; i <= AA_DATA_BYTES / AA_HASHED_BYTES && at < fill; i++, at += AA_HASHED_BYTES) {
+		place = at;
+		aa_mask(place, 0x7fff);
+		if (place > AA_DATA_BYTES)
+			break;
+		for (word = 0; word < AA_HASHED_BYTES / sizeof(__u64); word++)
+			aa_mix_into(hash, ((const __u64 *)(scratch->data + place))[word]);
+	}
 	scratch->total_name = hash;
 }
 

@@ -316,6 +316,43 @@ static void test_files_by_number(void)
 	CHECK(!decode(&again, sizeof(again)));
 }
 
+/* A row of the totals: its first event, with the thread that made it, and nothing that is remembered. */
+static void test_told(void)
+{
+	struct {
+		struct aa_told told;
+		struct record record;
+	} wire = { .told = { .thread = { .record = head_of(AA_RECORD_TOLD, 900), .pid = 70, .tid = 71 }, .row = 12 } };
+	size_t bytes = sizeof(wire.told) + HEAD, walk = 0;
+	__u32 row = 0;
+
+	memcpy(wire.told.thread.process.comm, "teller", 7);
+	begin(&wire.record, AA_CALL_read);
+	wire.record.event.result = 3;
+	wire.record.event.fd = 4;
+	wire.record.event.file = AA_THREAD_FILES | 5;
+	wire.record.event.record.operation = AA_OPERATION_READ;
+	wire.record.file = (struct aa_file_facts){ .inode = 9, .is_known = 1, .kind = AA_KIND_FILE };
+	wire.record.names.source[0] = AA_PATH_SOURCE_FILE;
+	wire.record.names.has_walk[0] = AA_WALK_OBJECT;
+	walk = put(&wire.record, walk, "file\0dir", sizeof("file\0dir"));
+	wire.record.names.walk_bytes[0] = (__u16)walk;
+	bytes += walk;
+	CHECK(aa_decode_told(&wire, bytes, &row, room) && row == 12);
+	CHECK(!strcmp(aa_file_event_path(room), "/dir/file") && room->pid == 70 && room->tid == 71);
+	CHECK(!strcmp(room->comm, "teller") && room->result == 3 && room->operation == AA_OPERATION_READ);
+	/* Neither the thread nor the number is known to others by that. */
+	CHECK(!decode_again(900, AA_THREAD_FILES | 5));
+	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_ERROR);
+	for (size_t less = 0; less < bytes; less++)
+		CHECK(!aa_decode_told(&wire, less, &row, room));
+	wire.told.thread.record.type = AA_RECORD_THREAD;
+	CHECK(!aa_decode_told(&wire, bytes, &row, room));
+	wire.told.thread.record = head_of(AA_RECORD_TOLD, 900);
+	wire.told.thread.record.version++;
+	CHECK(!aa_decode_told(&wire, bytes, &row, room));
+}
+
 /* What is an event, also where it is looked at before those that it needs. */
 static void test_events_are_told_from_facts(void)
 {
@@ -373,6 +410,7 @@ int main(void)
 	test_missing_blocks();
 	test_refusals();
 	test_files_by_number();
+	test_told();
 	test_events_are_told_from_facts();
 	test_noise();
 	aa_decoder_destroy(decoder);
