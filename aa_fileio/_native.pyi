@@ -242,6 +242,7 @@ class KprobeManager:
         totals: bool = False,
         totals_rows: int = 16384,
         events: bool = True,
+        max_delay_ms: int = 5,
         ring_bytes: int = 16777216,
         queue_bytes: int = 8388608,
     ) -> None: ...

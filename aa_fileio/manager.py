@@ -68,6 +68,7 @@ class ManagerOptions(TypedDict, total=False):
     totals: bool
     totals_rows: int
     events: bool
+    max_delay_ms: int
     ring_bytes: int
     queue_bytes: int
 
@@ -88,6 +89,7 @@ class KprobeManager(_native.KprobeManager):
     totals       True: calls are counted in the kernel too, by process, operation and file: see totals()
     totals_rows  for how many of those there is room, a power of two from 64 to 1048576
     events       False: totals alone; the stream has no events, and ends as ever
+    max_delay_ms how long an event may wait in the kernel before it is taken out with all others, from 1 to 20
     ring_bytes   room between kernel and core, a power of two
     queue_bytes  room between core and Python
 

@@ -106,7 +106,7 @@ static void make_event(union one *one, uint64_t number)
 }
 
 struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue, struct aa_totals *totals,
-				 uint64_t ring_bytes, bool ends_with_root, const struct aa_drain_callbacks *callbacks,
+				 const struct aa_drain_options *options, const struct aa_drain_callbacks *callbacks,
 				 struct aa_drain **ret_drain)
 {
 	const char *events = getenv("FULL_QUEUE_EVENTS");

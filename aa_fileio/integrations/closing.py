@@ -152,6 +152,7 @@ def summary_object(
         "queued": stats.queued,
         "in_flight": stats.in_flight,
         "filtered": stats.filtered,
+        "counted": stats.counted,
         "lost": stats.lost,
         "pre_attach": stats.pre_attach,
         "denied": stats.denied,

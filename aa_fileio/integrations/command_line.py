@@ -510,7 +510,7 @@ def _top_parser() -> _Parser:
     parser = _Parser(
         "top",
         f"{PROGRAM} top [options] ([--] COMMAND [ARG…] | -p PID | --system)",
-        "Count calls in the kernel, by process, operation and file, exactly. On a terminal those of the last second are "
+        "Count calls in the kernel by process, operation and file, exactly. On a terminal those of the last second are "
         "shown until the end, and then all of them.",
     )
     add = parser.add_argument

@@ -724,8 +724,7 @@ static PyObject *manager_total_rows(struct py_manager *self, PyObject *Py_UNUSED
 		return aa_raise(self->state, error);
 	list = PyList_New((Py_ssize_t)count);
 	for (index = 0; list && index < count; index++) {
-		PyObject *total =
-			make_total(self, &rows[index], aa_session_boottime_to_realtime_ns(self->session));
+		PyObject *total = make_total(self, &rows[index], aa_session_boottime_to_realtime_ns(self->session));
 
 		if (!total || PyList_SetItem(list, (Py_ssize_t)index, total) < 0)
 			Py_CLEAR(list);
@@ -742,11 +741,13 @@ static const struct {
 	{                                                                                                              \
 #name, offsetof(struct aa_stats, name)                                                                 \
 	}
-	COUNTER(performed),	 COUNTER(delivered),	   COUNTER(queued),	   COUNTER(in_flight),
-	COUNTER(filtered),	 COUNTER(counted),	   COUNTER(ring_full),	   COUNTER(state_full),	   COUNTER(no_entry),
-	COUNTER(no_exit),	 COUNTER(probe_missed),	   COUNTER(fork_map_full), COUNTER(queue_full),
-	COUNTER(decode_error),	 COUNTER(pre_attach),	   COUNTER(denied),	   COUNTER(compat_calls),
-	COUNTER(path_truncated), COUNTER(path_unreadable), COUNTER(watched),	   COUNTER(boottime_to_realtime_ns),
+	COUNTER(performed),	  COUNTER(delivered),	 COUNTER(queued),
+	COUNTER(in_flight),	  COUNTER(filtered),	 COUNTER(counted),
+	COUNTER(ring_full),	  COUNTER(state_full),	 COUNTER(no_entry),
+	COUNTER(no_exit),	  COUNTER(probe_missed), COUNTER(fork_map_full),
+	COUNTER(queue_full),	  COUNTER(decode_error), COUNTER(pre_attach),
+	COUNTER(denied),	  COUNTER(compat_calls), COUNTER(path_truncated),
+	COUNTER(path_unreadable), COUNTER(watched),	 COUNTER(boottime_to_realtime_ns),
 #undef COUNTER
 };
 
@@ -888,11 +889,12 @@ static PyMemberDef manager_members[] = {
 };
 
 static PyType_Slot manager_slots[] = {
-	{ Py_tp_doc, (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, "
-				       "errors_only=False, min_duration_ns=0, backend=None, "
-				       "latency=True, multi=True, totals=False, totals_rows=16384, events=True, "
-				       "ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
-				       "Watches the files a process tree touches.") },
+	{ Py_tp_doc,
+	  (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, "
+			    "errors_only=False, min_duration_ns=0, backend=None, "
+			    "latency=True, multi=True, totals=False, totals_rows=16384, events=True, max_delay_ms=5, "
+			    "ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
+			    "Watches the files a process tree touches.") },
 	{ Py_tp_new, manager_new },
 	{ Py_tp_init, manager_init },
 	{ Py_tp_finalize, manager_finalize },

@@ -253,6 +253,21 @@ static int parse_rows(const char *name, PyObject *value, uint32_t *ret_rows)
 	return 0;
 }
 
+static int parse_delay(const char *name, PyObject *value, uint32_t *ret_ms)
+{
+	long long number;
+	int got = parse_optional_int(name, value, &number);
+
+	if (got <= 0)
+		return got;
+	if (number < 1 || number > AA_DELAY_MS_MAX) {
+		PyErr_Format(PyExc_ValueError, "%s must be from 1 to %u, not %S", name, AA_DELAY_MS_MAX, value);
+		return -1;
+	}
+	*ret_ms = (uint32_t)number;
+	return 0;
+}
+
 static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uint64_t *ret_bytes)
 {
 	long long number;
@@ -287,13 +302,14 @@ static int parse_duration(const char *name, PyObject *value, uint64_t *ret_ns)
 
 int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options)
 {
-	static const char *const keywords[] = { "pid",	       "follow",	  "until",   "ops",	"kinds",
-						"errors_only", "min_duration_ns", "backend", "latency", "multi",
-						"totals",      "totals_rows",	  "events",  "ring_bytes", "queue_bytes",
+	static const char *const keywords[] = { "pid",	   "follow",	   "until",	      "ops",
+						"kinds",   "errors_only",  "min_duration_ns", "backend",
+						"latency", "multi",	   "totals",	      "totals_rows",
+						"events",  "max_delay_ms", "ring_bytes",      "queue_bytes",
 						NULL };
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
 		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL, *errors_only = NULL,
-		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL;
+		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL, *max_delay = NULL;
 	bool has_latency = true, has_multi = true, has_totals = false, has_events = true;
 	uint64_t kind_mask;
 
@@ -301,9 +317,10 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 						.total_rows = AA_TOTAL_ROWS_DEFAULT,
 						.ring_bytes = AA_RING_BYTES_DEFAULT,
 						.queue_bytes = AA_QUEUE_BYTES_DEFAULT };
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid, &follow,
-					 &until, &ops, &kind_names, &errors_only, &min_duration, &backend, &latency,
-					 &multi, &totals, &totals_rows, &events, &ring_bytes, &queue_bytes))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid,
+					 &follow, &until, &ops, &kind_names, &errors_only, &min_duration, &backend,
+					 &latency, &multi, &totals, &totals_rows, &events, &max_delay, &ring_bytes,
+					 &queue_bytes))
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
@@ -312,10 +329,10 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	    parse_bool("errors_only", errors_only, &options->errors_only) < 0 ||
 	    parse_duration("min_duration_ns", min_duration, &options->min_duration_ns) < 0 ||
 	    parse_backend(backend, &options->backend) < 0 || parse_bool("latency", latency, &has_latency) < 0 ||
-	    parse_bool("multi", multi, &has_multi) < 0 ||
-	    parse_bool("totals", totals, &has_totals) < 0 ||
+	    parse_bool("multi", multi, &has_multi) < 0 || parse_bool("totals", totals, &has_totals) < 0 ||
 	    parse_rows("totals_rows", totals_rows, &options->total_rows) < 0 ||
 	    parse_bool("events", events, &has_events) < 0 ||
+	    parse_delay("max_delay_ms", max_delay, &options->max_delay_ms) < 0 ||
 	    parse_bytes("ring_bytes", ring_bytes, true, &options->ring_bytes) < 0 ||
 	    parse_bytes("queue_bytes", queue_bytes, false, &options->queue_bytes) < 0)
 		return -1;

@@ -20,7 +20,6 @@
  * The reader of the ring naps between batches (measured: one that polls without pause costs the traced process 10 to
  * 40 % more) and sleeps when nothing came for a while: then the next record wakes it.
  */
-#define AA_NAP_MS 5
 #define AA_NAPS_BEFORE_SLEEP 10
 #define AA_SLEEP_MS 500
 #define AA_PASS_RECORDS 4096
@@ -30,7 +29,7 @@ struct aa_drain {
 	struct aa_event_queue *queue;
 	struct aa_totals *totals; /* or NULL */
 	struct aa_drain_callbacks callbacks;
-	bool ends_with_root;
+	struct aa_drain_options options;
 	struct aa_ring ring;
 	pthread_mutex_t pass; /* held while records move, so that they can be counted in between */
 	pthread_t thread;
@@ -152,7 +151,7 @@ static bool aa_drain_is_over(struct aa_drain *drain)
 		return false;
 	if (control->root_tgid == 0)
 		return false; /* the whole system */
-	if (drain->ends_with_root)
+	if (drain->options.ends_with_root)
 		return control->root_exited != 0;
 	return control->watched <= 0;
 }
@@ -200,7 +199,7 @@ static void *aa_drain_run(void *argument)
 		if (outcome == AA_PASS_SOME && (busy || is_detached))
 			continue;
 		if (idle <= AA_NAPS_BEFORE_SLEEP) {
-			aa_drain_wait(drain, AA_NAP_MS, false);
+			aa_drain_wait(drain, (int)drain->options.max_delay_ms, false);
 		} else {
 			control->reader_sleeps = 1;
 			/* Whoever came between our look and the flag is seen here; who comes after it wakes us. */
@@ -221,8 +220,8 @@ static void *aa_drain_run(void *argument)
 	return NULL;
 }
 
-struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue,
-				 struct aa_totals *totals, uint64_t ring_bytes, bool ends_with_root, const struct aa_drain_callbacks *callbacks,
+struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue, struct aa_totals *totals,
+				 const struct aa_drain_options *options, const struct aa_drain_callbacks *callbacks,
 				 struct aa_drain **ret_drain)
 {
 	struct aa_drain *drain = calloc(1, sizeof(*drain));
@@ -234,18 +233,18 @@ struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue
 	drain->probes = probes;
 	drain->queue = queue;
 	drain->totals = totals;
-	drain->ends_with_root = ends_with_root;
+	drain->options = *options;
 	drain->callbacks = *callbacks;
 	pthread_mutex_init(&drain->pass, NULL);
 	drain->control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	drain->decoder = aa_decoder_create();
 	drain->event = malloc(AA_EVENT_BYTES_MAX);
 	if (drain->control < 0 || !drain->decoder || !drain->event ||
-	    !aa_ring_map(&drain->ring, aa_probes_ring(probes), ring_bytes)) {
+	    !aa_ring_map(&drain->ring, aa_probes_ring(probes), options->ring_bytes)) {
 		code = errno;
 		aa_drain_destroy(drain);
 		return aa_error_create(AA_ERROR_SYSTEM, code, "cannot map the ring of %llu bytes: %s",
-				       (unsigned long long)ring_bytes, strerror(code));
+				       (unsigned long long)options->ring_bytes, strerror(code));
 	}
 	/* Signals are the program's: one delivered here would not wake the interpreter. */
 	sigfillset(&all);

@@ -18,6 +18,12 @@
 
 struct aa_drain;
 
+struct aa_drain_options {
+	uint64_t ring_bytes;
+	uint32_t max_delay_ms; /* of a record in the ring */
+	bool ends_with_root;
+};
+
 /* Called from the drain thread; `context` is the session. */
 struct aa_drain_callbacks {
 	void *context;
@@ -29,7 +35,7 @@ struct aa_drain_callbacks {
 /* Starts the thread; it finds the ring empty until the gate opens. Probes, queue and totals (or NULL) stay
  * the caller's. */
 struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue *queue, struct aa_totals *totals,
-				 uint64_t ring_bytes, bool ends_with_root, const struct aa_drain_callbacks *callbacks,
+				 const struct aa_drain_options *options, const struct aa_drain_callbacks *callbacks,
 				 struct aa_drain **ret_drain);
 /* The thread, in this pid namespace. */
 pid_t aa_drain_tid(const struct aa_drain *drain);

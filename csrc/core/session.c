@@ -146,11 +146,15 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 				       "min_duration_ns needs durations: it cannot be given with latency=False");
 	if (ours->total_rows && (ours->total_rows < AA_TOTAL_ROWS_MIN || ours->total_rows > AA_TOTAL_ROWS_MAX ||
 				 ours->total_rows & (ours->total_rows - 1)))
-		return aa_error_create(AA_ERROR_VALUE, 0,
-				       "totals_rows=%u: it must be a power of two between %u and %u", ours->total_rows,
-				       AA_TOTAL_ROWS_MIN, AA_TOTAL_ROWS_MAX);
+		return aa_error_create(AA_ERROR_VALUE, 0, "totals_rows=%u: it must be a power of two between %u and %u",
+				       ours->total_rows, AA_TOTAL_ROWS_MIN, AA_TOTAL_ROWS_MAX);
 	if (ours->no_events && !ours->total_rows)
 		return aa_error_create(AA_ERROR_VALUE, 0, "events=False leaves nothing without totals=True");
+	if (ours->max_delay_ms > AA_DELAY_MS_MAX)
+		return aa_error_create(AA_ERROR_VALUE, 0, "max_delay_ms=%u: it must be between 1 and %u",
+				       ours->max_delay_ms, AA_DELAY_MS_MAX);
+	if (!ours->max_delay_ms)
+		ours->max_delay_ms = AA_DELAY_MS_DEFAULT;
 	if (!ours->ring_bytes)
 		ours->ring_bytes = AA_RING_BYTES_DEFAULT;
 	if (!ours->queue_bytes)
@@ -284,6 +288,11 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		.no_events = options->no_events,
 		.ring_bytes = options->ring_bytes,
 	};
+	struct aa_drain_options drain_options = {
+		.ring_bytes = options->ring_bytes,
+		.max_delay_ms = options->max_delay_ms,
+		.ends_with_root = options->until == AA_UNTIL_ROOT || !options->follow,
+	};
 	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };
 	volatile struct aa_control *control;
 	struct aa_error *error;
@@ -297,8 +306,7 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		error = aa_totals_create(aa_probes_totals(session->probes), aa_probes_names(session->probes),
 					 options->total_rows, &session->totals);
 	if (!error)
-		error = aa_drain_create(session->probes, session->queue, session->totals, options->ring_bytes,
-					options->until == AA_UNTIL_ROOT || !options->follow, &callbacks,
+		error = aa_drain_create(session->probes, session->queue, session->totals, &drain_options, &callbacks,
 					&session->drain);
 	if (!error)
 		error = aa_probes_attach(session->probes);

@@ -28,6 +28,8 @@ enum aa_until {
 #define AA_QUEUE_BYTES_DEFAULT (8u << 20)
 #define AA_SIZE_BYTES_MIN 4096u
 #define AA_SIZE_BYTES_MAX (1u << 30)
+#define AA_DELAY_MS_DEFAULT 5u
+#define AA_DELAY_MS_MAX 20u /* at full speed the default ring holds the events of 200 ms */
 #define AA_TOTAL_ROWS_DEFAULT 16384u
 #define AA_TOTAL_ROWS_MIN 64u
 #define AA_TOTAL_ROWS_MAX (1u << 20)
@@ -48,6 +50,7 @@ struct aa_session_options {
 	uint64_t min_duration_ns; /* quicker calls are filtered; not with no_latency. At most AA_DURATION_NS_MAX */
 	uint32_t total_rows;	  /* a power of two, AA_TOTAL_ROWS_MIN … _MAX; 0: nothing is totalled */
 	bool no_events;		  /* totals alone: the stream has no events, and ends as ever */
+	uint32_t max_delay_ms;	  /* of an event in the ring, 1 … AA_DELAY_MS_MAX; 0 = default */
 	uint64_t ring_bytes;	  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 	uint64_t queue_bytes;	  /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 };
@@ -133,8 +136,8 @@ enum aa_wait aa_session_wait(struct aa_session *session, int64_t deadline_ns);
 int aa_session_fileno(const struct aa_session *session);
 
 /*
- * Totals: calls of one process, one operation and one name of a file, counted in the kernel, so that they are exact also
- * when events are lost. Two rows may be about the same; they are to be added up.
+ * Totals: calls of one process, one operation and one name of a file, counted in the kernel, so that they are exact
+ * also when events are lost. Two rows may be about the same; they are to be added up.
  */
 #define AA_TOTAL_HISTOGRAM 32
 struct aa_total_row {
@@ -150,7 +153,8 @@ struct aa_total_row {
  * attached; AA_ERROR_CLOSED. */
 struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count);
 
-/* The ledger. performed = delivered + queued + in_flight + filtered + counted + lost, exact once detached and while exact. */
+/* The ledger. performed = delivered + queued + in_flight + filtered + counted + lost, exact once detached and while
+ * exact. */
 struct aa_stats {
 	uint64_t performed, delivered, queued, in_flight, filtered;
 	uint64_t counted; /* with no_events: in the totals */

@@ -35,22 +35,24 @@ _FAILED = pytest.StashKey[bool]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "guest_only: touches the whole system, so not on a machine that others use")
     config.addinivalue_line("markers", "native_only: says nothing about a kernel")
+    config.addinivalue_line("markers", "any_backend: says nothing about a backend, so that a guest tries one")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", HERE.backends)
+        any_one = GUEST and metafunc.definition.get_closest_marker("any_backend")
+        metafunc.parametrize("backend", HERE.backends[-1:] if any_one else HERE.backends)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Not a skip: such a test does not belong to this ground, and the table in README.md says so."""
     other = "native_only" if GUEST else "guest_only"
     dropped = [item for item in items if item.get_closest_marker(other)]
-    if GUEST and not EVERYTHING:
+    if GUEST and EVERYTHING != "1":
         for item in items:
             name = f"{Path(item.path).name}::{item.name}"
             chosen = GUEST_TESTS_BY_FENTRY if "[fentry" in name else GUEST_TESTS
-            if item not in dropped and not name.startswith(chosen):
+            if item not in dropped and name.startswith(chosen) == (EVERYTHING == "rest"):
                 dropped.append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)

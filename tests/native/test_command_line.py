@@ -128,6 +128,7 @@ def test_text_goes_to_stderr_and_ends_with_the_verdict(area: Path) -> None:
     assert_verdict(lines[-1], sum(line[:2].isdigit() for line in lines))
 
 
+@pytest.mark.native_only
 def test_a_file_takes_the_whole_trace(area: Path) -> None:
     done = aa_fileio("run", "--json", "-o", area / "trace", "--", "cat", "/etc/hostname")
     *events, summary = records((area / "trace").read_bytes())
@@ -137,6 +138,7 @@ def test_a_file_takes_the_whole_trace(area: Path) -> None:
     assert ("read", "/etc/hostname") in {(event["op"], event["path"]) for event in events}
 
 
+@pytest.mark.native_only
 @pytest.mark.parametrize(
     ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
 )
@@ -144,6 +146,7 @@ def test_the_status_is_the_commands_own(script: str, status: int) -> None:
     assert aa_fileio("run", "-o", "/dev/null", "--", "sh", "-c", script).returncode == status
 
 
+@pytest.mark.native_only
 def test_a_command_that_is_not_there_or_cannot_be_executed(area: Path) -> None:
     done = aa_fileio("run", "--", "no-such-command-anywhere")
     assert done.returncode == 127
@@ -159,6 +162,7 @@ def test_a_command_that_is_not_there_or_cannot_be_executed(area: Path) -> None:
     assert b"Exec format error" in done.stderr
 
 
+@pytest.mark.native_only
 def test_every_name_comes_back_exactly(area: Path) -> None:
     odd = [bytes([value]) for value in range(1, 256) if value != ord("/")]
     odd += [b" -> ", b"\xed\xa0\x80", "é文😀".encode(), b"\xff\n\x1b[2J", b"[deleted]", b"x" * 255]
@@ -180,6 +184,7 @@ def test_every_name_comes_back_exactly(area: Path) -> None:
         assert {here + name for name in names} <= seen
 
 
+@pytest.mark.native_only
 def test_the_companion_of_a_name_is_there_exactly_when_the_name_is_not_utf_8(area: Path) -> None:
     done = aa_fileio("run", "--json", "--ops", "open", "--", "sh", "-c", ': >"$1"; : >plain', "sh", b"\xfe", cwd=area)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
@@ -189,6 +194,7 @@ def test_the_companion_of_a_name_is_there_exactly_when_the_name_is_not_utf_8(are
     assert any(line.get("path") == f"{area}/plain" for line in lines)
 
 
+@pytest.mark.native_only
 def test_no_name_reaches_the_terminal_unescaped(area: Path) -> None:
     name = b"\x1b]0;owned\x07\n\xc2\x9b31m\xe2\x80\xaetxt"
     for words in (["run"], ["run", "--json"]):
@@ -196,6 +202,7 @@ def test_no_name_reaches_the_terminal_unescaped(area: Path) -> None:
         assert all(line.isprintable() for line in done.stderr.decode().split("\n"))
 
 
+@pytest.mark.native_only
 def test_only_the_asked_operations_and_kinds(area: Path) -> None:
     *events, _ = run_json("sh", "-c", "echo a >x; rm x", cwd=area, options=("--ops", "unlink"))
     assert {event["op"] for event in events} == {"unlink"}
@@ -203,6 +210,7 @@ def test_only_the_asked_operations_and_kinds(area: Path) -> None:
     assert {event["kind"] for event in events} == {"pipe"}
 
 
+@pytest.mark.native_only
 def test_the_command_inherits_what_it_would_without_us(area: Path) -> None:
     """Signal dispositions, signal mask, descriptors, session, environment, standard input."""
     script = (
@@ -235,6 +243,7 @@ def test_descendants_still_running_are_named_and_wait_tree_waits_for_them(area: 
     assert ("write", f"{area}/late") in {(event["op"], event["path"]) for event in events}
 
 
+@pytest.mark.native_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_forwarded_once_and_the_trace_drained(area: Path, number: signal.Signals) -> None:
     script = (
@@ -258,6 +267,7 @@ def test_a_signal_is_forwarded_once_and_the_trace_drained(area: Path, number: si
     assert ("write", f"{area}/caught-{int(number)}") in {(event["op"], event["path"]) for event in events}
 
 
+@pytest.mark.native_only
 def test_a_signal_the_command_dies_of_shows_in_the_status(area: Path) -> None:
     command = [*AA_FILEIO, "run", "-o", str(area / "trace"), "--", "sh", "-c", ": >ready; sleep 60"]
     process = subprocess.Popen(command, cwd=area)
@@ -268,6 +278,7 @@ def test_a_signal_the_command_dies_of_shows_in_the_status(area: Path) -> None:
     assert_verdict(lines[-1], sum(line[:2].isdigit() for line in lines))
 
 
+@pytest.mark.native_only
 def test_ctrl_c_at_a_terminal_reaches_the_command_once(area: Path) -> None:
     script = (
         "import os, signal, time\n"
@@ -296,6 +307,7 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(area: Path) -> None:
     assert seen.count(b"caught") == 1, seen
 
 
+@pytest.mark.native_only
 def test_a_reader_that_goes_away_leaves_the_command_alone(area: Path) -> None:
     script = "cat /etc/hostname >first; sleep 0.5; cat /etc/hostname >second; exit 6"
     reading, writing = os.pipe()
@@ -333,6 +345,7 @@ def test_attach_traces_a_running_tree_until_it_is_interrupted(worker: subprocess
     assert worker.poll() is None
 
 
+@pytest.mark.native_only
 def test_no_follow_keeps_to_the_one_process(worker: subprocess.Popen[bytes], area: Path) -> None:
     trace = subprocess.Popen(
         [*AA_FILEIO, "attach", "--no-follow", "--json", "-p", str(worker.pid)], bufsize=0, stdout=subprocess.PIPE
@@ -345,6 +358,7 @@ def test_no_follow_keeps_to_the_one_process(worker: subprocess.Popen[bytes], are
     assert {event["pid"] for event in events} == {worker.pid}
 
 
+@pytest.mark.native_only
 def test_attach_ends_with_the_last_process(area: Path) -> None:
     reading, writing = os.pipe()
     process = subprocess.Popen(["sh", "-c", "read _; echo a >x"], cwd=area, stdin=reading)
@@ -379,6 +393,7 @@ def test_the_whole_system_is_seen_but_not_the_tracer(worker: subprocess.Popen[by
     assert_accounted_for(summary)
 
 
+@pytest.mark.native_only
 def test_a_pipe_that_closes_ends_an_attach_quietly(worker: subprocess.Popen[bytes]) -> None:
     trace = subprocess.Popen(
         [*AA_FILEIO, "attach", "-p", str(worker.pid)], bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -391,6 +406,7 @@ def test_a_pipe_that_closes_ends_an_attach_quietly(worker: subprocess.Popen[byte
     trace.stderr.close()
 
 
+@pytest.mark.native_only
 def test_a_second_signal_ends_a_trace_that_nobody_reads(worker: subprocess.Popen[bytes]) -> None:
     """Our own output is stuck in a full pipe: the first signal cannot drain it, the second does not try."""
     before = outside.look()
@@ -415,6 +431,7 @@ def waiting_bytes(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+@pytest.mark.native_only
 def test_a_flood_is_counted_to_the_last_call(area: Path) -> None:
     """A queue far too small for a writer this slow: what is lost must be said, in the verdict and in the numbers."""
     done = aa_fileio(
@@ -430,6 +447,7 @@ def test_a_flood_is_counted_to_the_last_call(area: Path) -> None:
     assert b"aa-fileio: trace INCOMPLETE" in done.stderr
 
 
+@pytest.mark.native_only
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -447,6 +465,7 @@ def test_what_cannot_be_is_one_line_and_125(words: tuple[str, ...], said: str) -
     assert done.stderr.decode().count("\n") == 1, done.stderr.decode()
 
 
+@pytest.mark.native_only
 def test_a_process_that_has_ended_is_one_line_and_125() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()

@@ -11,6 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from aa_fileio import KprobeManager
 from tests.native import outside
@@ -19,7 +22,7 @@ from tests.native.script import AT_FDCWD, Running, Script
 
 _BPF_MAP_GET_FD_BY_ID = 14
 # The drain thread's nap between two looks at the ring, which is what keeps it from being woken for each event.
-_NAP_SECONDS = 0.005
+_DELAY_MS = 5
 # Its longest sleep when nothing comes.
 _SLEEP_SECONDS = 0.5
 
@@ -117,7 +120,8 @@ def _switches_during(what: Callable[[], object]) -> tuple[int, float]:
     return _switches("aa_drain") - before, time.monotonic() - started
 
 
-def test_batches_wake_the_reader(backend: str, area: Path) -> None:
+@pytest.mark.parametrize("delay_ms", [None, 20])
+def test_batches_wake_the_reader(backend: str, area: Path, delay_ms: int | None) -> None:
     """
     Not events. At 100,000 events a second a nap's length is two wake-ups for a thousand.
 
@@ -125,10 +129,11 @@ def test_batches_wake_the_reader(backend: str, area: Path) -> None:
     """
     times = scaled(50_000, 2_000)
     counts: list[int] = []
+    options: dict[str, Any] = {} if delay_ms is None else {"max_delay_ms": delay_ms}
     storm = _Storm(area, times)
     with (
         storm.script.start(area) as running,
-        KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager,
+        KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, **options) as manager,
     ):
         storm.begin(running, manager)
         reader = threading.Thread(target=lambda: counts.append(_read_all(manager)))
@@ -141,7 +146,7 @@ def test_batches_wake_the_reader(backend: str, area: Path) -> None:
         switches, seconds = _switches_during(to_its_end)
         reader.join()
     assert counts == [2 * times]
-    assert switches <= seconds / _NAP_SECONDS + 10
+    assert switches <= seconds * 1000 / (delay_ms or _DELAY_MS) + 10
 
 
 def test_an_idle_watch_sleeps(backend: str, area: Path) -> None:

@@ -23,6 +23,8 @@ from tests.native.ground import FIRST_OPS, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Running, Script
 from tests.native.tracing import read_batches_to_end, read_to_end
 
+pytestmark = pytest.mark.any_backend
+
 
 class _Dripping:
     """A workload that makes one more open each time it is told to, and ends when told so."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from aa_fileio import FileEvent, Stats
+from aa_fileio import FileEvent, Stats, Totals
 
 
 def make_event(op: str | int = "read", **given: Any) -> FileEvent:
@@ -62,6 +62,7 @@ class FakeManager:
         self.done: list[str] = []
         self.on_poll: Callable[[], None] = lambda: None
         self.stats = make_stats(**counters)
+        self.counted: list[Totals] = []
 
     def attach(self) -> None:
         self.done.append("attach")
@@ -69,6 +70,10 @@ class FakeManager:
     def poll(self, timeout: float | None = None, max_events: int | None = None) -> list[FileEvent] | None:
         self.on_poll()
         return self.batches.pop(0) if self.batches else None
+
+    def totals(self) -> Totals:
+        """What `counted` has, one after the other, and then the last again."""
+        return self.counted.pop(0) if len(self.counted) > 1 else self.counted[0]
 
     def detach(self, *, wait: bool = True) -> None:
         self.done.append("detach")

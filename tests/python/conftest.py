@@ -11,8 +11,12 @@ import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from command_line_fakes import FakeManager
+
+import aa_fileio
 
 # A shell's background jobs ignore it, and so would all that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,6 +24,34 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parents[2]
 
 Run = Callable[..., str]
+Begin = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
+    """begin(manager) or begin(error): what KprobeManager gives or raises; the dict tells how it was asked."""
+
+    def set_up(outcome: FakeManager | BaseException) -> dict[str, Any]:
+        asked: dict[str, Any] = {}
+
+        class Manager:
+            def __new__(cls, pid: int | None, **options: Any) -> FakeManager:  # type: ignore[misc]
+                asked.update(pid=pid, **options)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                return outcome
+
+            @staticmethod
+            def spawn(argv: list[str], **options: Any) -> FakeManager:
+                asked.update(argv=argv, **options)
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                return outcome
+
+        monkeypatch.setattr(aa_fileio, "KprobeManager", Manager)
+        return asked
+
+    return set_up
 
 
 def copy_package(folder: Path) -> None:

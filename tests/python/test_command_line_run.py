@@ -17,41 +17,12 @@ from typing import Any
 
 import pytest
 from command_line_fakes import FakeManager, make_event
+from conftest import Begin
 
 import aa_fileio
 from aa_fileio import Kind, Op
 from aa_fileio.integrations.command_line import main, split_command
 from aa_fileio.integrations.signal_relay import SignalRelay
-
-Begin = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def begin(monkeypatch: pytest.MonkeyPatch) -> Begin:
-    """begin(manager) or begin(error): what KprobeManager gives or raises; the dict tells how it was asked."""
-
-    def set_up(outcome: FakeManager | BaseException) -> dict[str, Any]:
-        asked: dict[str, Any] = {}
-
-        class Manager:
-            def __new__(cls, pid: int | None, **options: Any) -> FakeManager:  # type: ignore[misc]
-                asked.update(pid=pid, **options)
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                return outcome
-
-            @staticmethod
-            def spawn(argv: list[str], **options: Any) -> FakeManager:
-                asked.update(argv=argv, **options)
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                return outcome
-
-        monkeypatch.setattr(aa_fileio, "KprobeManager", Manager)
-        return asked
-
-    return set_up
-
 
 # --- what may be asked for
 
@@ -61,7 +32,7 @@ def test_help_names_all_that_may_be_asked_for(
     option: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "10000")
-    for command in ("run", "attach"):
+    for command in ("run", "attach", "top"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         line = next(line for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith(f"{option} "))
@@ -130,6 +101,20 @@ def test_an_option_of_the_command_is_never_taken_for_ours(words: list[str], expe
         (["attach", "-p", "abc"], "'abc'", "positive whole number"),
         (["attach", "-p", "1", "extra"], "extra", "--system"),
         (["doctor", "--bogus"], "--bogus", "--json"),
+        (["top"], "exactly one of", "-p PID, --system and a COMMAND"),
+        (["top", "-p", "1", "--system"], "exactly one of", "-p PID, --system and a COMMAND"),
+        (["top", "-p", "1", "--", "x"], "exactly one of", "-p PID, --system and a COMMAND"),
+        (["top", "--by", "op,flie", "x"], "'flie'", "process, op, file"),
+        (["top", "--by", "", "x"], "''", "separated by commas"),
+        (["top", "--sort", "size", "x"], "'size'", "calls', 'errors', 'bytes', 'time'"),
+        (["top", "--rows", "-1", "x"], "--rows", "--help"),
+        (["top", "--rows", "many", "x"], "'many'", "whole number"),
+        (["top", "--interval", "0", "x"], "'0'", "from 0.1 to 86400"),
+        (["top", "--interval", "1h", "x"], "'1h'", "from 0.1 to 86400"),
+        (["top", "--interval", "1", "--json", "x"], "--json", "--interval"),
+        (["top", "--no-follow", "x"], "--no-follow", "-p PID"),
+        (["top", "--wait-tree", "-p", "1"], "--wait-tree", "COMMAND"),
+        (["top", "--ring-bytes", "4K", "x"], "--ring-bytes", "--totals-rows"),
     ],
 )
 def test_a_mistake_is_one_line_with_what_was_given_and_what_is_allowed(
@@ -149,7 +134,7 @@ def test_a_word_that_would_move_the_terminal_is_escaped_in_the_message(capsys: p
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "125" in capsys.readouterr().out
-    for command in ("run", "attach", "doctor"):
+    for command in ("run", "attach", "top", "doctor"):
         with pytest.raises(SystemExit) as stopped:
             main([command, "--help"])
         assert stopped.value.code == 0

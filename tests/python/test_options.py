@@ -79,6 +79,9 @@ OPTIONS = [
             (2**80, ValueError, "from 4096 to 1073741824, not 1208925819614629174706176"),
         ]
     ),
+    ({"max_delay_ms": 0}, ValueError, "max_delay_ms must be from 1 to 20, not 0"),
+    ({"max_delay_ms": 21}, ValueError, "max_delay_ms must be from 1 to 20, not 21"),
+    ({"max_delay_ms": 1.0}, TypeError, "max_delay_ms must be an int, not float"),
     ({"totals": 1}, TypeError, "totals must be a bool, not int"),
     ({"events": None}, TypeError, "events must be a bool, not NoneType"),
     ({"events": False}, ValueError, "events=False leaves nothing without totals=True"),
@@ -164,6 +167,8 @@ def test_options_other_than_the_pid_are_named() -> None:
         {"backend": "kprobe"},
         {"backend": "tracepoint"},
         {"totals": True},
+        {"max_delay_ms": 1},
+        {"max_delay_ms": 20},
         {"totals": True, "totals_rows": 64, "events": False},
         {"totals": True, "totals_rows": 1 << 20, "latency": False},
         {"totals": False, "events": True},
