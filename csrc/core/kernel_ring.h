@@ -4,7 +4,9 @@
  *
  * Mapped by ourselves and not by libbpf's ring_buffer: a mapping that a fork inherits keeps the map alive, and only the
  * owner of the addresses can keep it out of children (MADV_DONTFORK).
- * Layout: kernel/bpf/ringbuf.c, a page with the consumer's position, one with the producer's, the data twice in a row.
+ * Layout: kernel/bpf/ringbuf.c, a page with the consumer's position, one with the producer's, the data twice in a row;
+ * once is mapped, since the second would count as this process's memory, too, and a record that goes over the end is
+ * copied together.
  */
 #ifndef AA_KERNEL_RING_H
 #define AA_KERNEL_RING_H
@@ -14,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct aa_ring {
 	int fd;
@@ -21,25 +24,45 @@ struct aa_ring {
 	_Atomic unsigned long *consumer;
 	const _Atomic unsigned long *producer;
 	const unsigned char *data;
+	unsigned char *joined; /* AA_RING_RECORD_MAX bytes */
 };
+
+#define AA_RING_RECORD_MAX 32768u /* longer ones are not sent */
 
 /* Maps the ring of `bytes` bytes behind `fd`, which stays the caller's; false with errno. */
 bool aa_ring_map(struct aa_ring *ring, int fd, size_t bytes);
 /* Also of a ring that was not mapped, or not wholly. */
 void aa_ring_unmap(struct aa_ring *ring);
 
-/* The record at `position`, or NULL when there is none that is complete. */
+/* A record that begins before the end and goes on at the beginning. */
+static inline const unsigned char *aa_ring_join(const struct aa_ring *ring, size_t at, size_t bytes)
+{
+	size_t first = ring->bytes - at;
+
+	if (bytes > AA_RING_RECORD_MAX)
+		bytes = AA_RING_RECORD_MAX;
+	memcpy(ring->joined, ring->data + at, first < bytes ? first : bytes);
+	if (first < bytes)
+		memcpy(ring->joined + first, ring->data, bytes - first);
+	return ring->joined;
+}
+
+/*
+ * The record at `position`, valid until the next one is asked for, or NULL when there is none that is complete.
+ * *ret_header: its length, and BPF_RINGBUF_DISCARD_BIT.
+ */
 static inline const unsigned char *aa_ring_at(const struct aa_ring *ring, unsigned long position, uint32_t *ret_header)
 {
-	const _Atomic uint32_t *header;
+	size_t at = position & (ring->bytes - 1), bytes;
 
 	if (position >= atomic_load_explicit(ring->producer, memory_order_acquire))
 		return NULL;
-	header = (const _Atomic uint32_t *)(ring->data + (position & (ring->bytes - 1)));
-	*ret_header = atomic_load_explicit(header, memory_order_acquire);
+	*ret_header = atomic_load_explicit((const _Atomic uint32_t *)(ring->data + at), memory_order_acquire);
 	if (*ret_header & BPF_RINGBUF_BUSY_BIT)
 		return NULL;
-	return (const unsigned char *)header + BPF_RINGBUF_HDR_SZ;
+	at += BPF_RINGBUF_HDR_SZ;
+	bytes = *ret_header & ~BPF_RINGBUF_DISCARD_BIT;
+	return at + bytes <= ring->bytes ? ring->data + at : aa_ring_join(ring, at, bytes);
 }
 
 static inline unsigned long aa_ring_after(unsigned long position, uint32_t header)

@@ -13,6 +13,11 @@
 
 _Static_assert(AA_TOTAL_HISTOGRAM == AA_TOTAL_BUCKETS, "session.h and the wire agree");
 
+_Static_assert(sizeof(struct aa_told) + sizeof(struct aa_event) + sizeof(struct aa_file_facts) +
+			       sizeof(struct aa_name_facts) + AA_DATA_BYTES <=
+		       AA_RING_RECORD_MAX,
+	       "the longest record there is");
+
 struct aa_totals {
 	pthread_mutex_t lock; /* of the ring and of what came through it */
 	uint32_t rows;
