@@ -77,7 +77,7 @@ class Storm:
         """Nanoseconds a call."""
         out, _ = self.process.communicate("g")
         assert self.process.returncode == 0
-        return float(out)
+        return float(out.split()[0])
 
 
 Run = Callable[[str, int], tuple[float, int | None]]
@@ -366,7 +366,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peers-seconds", type=float, default=120)
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--build", type=Path, metavar="FOLDER", help="only compile the floor and the workload, there")
     arguments = parser.parse_args()
+    if arguments.build:
+        build(arguments.build)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build(folder)

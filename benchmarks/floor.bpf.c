@@ -6,7 +6,7 @@
 #include <bpf/bpf_helpers.h>
 
 struct pt_regs {
-	unsigned long orig_ax;
+	unsigned long orig_ax, ax;
 } __attribute__((preserve_access_index));
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -41,17 +41,18 @@ static __always_inline int emit(__u64 entry_ns, __u64 result)
 	return 0;
 }
 
-SEC("tp_btf/sys_enter") int tracepoint_enter(__u64 *ctx)
+static __always_inline int begin(void)
 {
 	__u64 *entry;
-	if (bpf_get_current_pid_tgid() >> 32 != tgid || ctx[1] != number)
+	if (bpf_get_current_pid_tgid() >> 32 != tgid)
 		return 0;
 	entry = bpf_task_storage_get(&entries, (void *)bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (entry)
 		*entry = bpf_ktime_get_boot_ns();
 	return 0;
 }
-SEC("tp_btf/sys_exit") int tracepoint_exit(__u64 *ctx)
+
+static __always_inline int end(__u64 result)
 {
 	__u64 *entry;
 	if (bpf_get_current_pid_tgid() >> 32 != tgid)
@@ -59,9 +60,18 @@ SEC("tp_btf/sys_exit") int tracepoint_exit(__u64 *ctx)
 	entry = bpf_task_storage_get(&entries, (void *)bpf_get_current_task_btf(), 0, 0);
 	if (!entry || !*entry)
 		return 0;
-	emit(*entry, ctx[1]);
+	emit(*entry, result);
 	*entry = 0;
 	return 0;
+}
+
+SEC("tp_btf/sys_enter") int tracepoint_enter(__u64 *ctx)
+{
+	return ctx[1] == number ? begin() : 0;
+}
+SEC("tp_btf/sys_exit") int tracepoint_exit(__u64 *ctx)
+{
+	return end(ctx[1]);
 }
 SEC("tp_btf/sys_exit") int tracepoint_exit_only(__u64 *ctx)
 {
@@ -69,4 +79,28 @@ SEC("tp_btf/sys_exit") int tracepoint_exit_only(__u64 *ctx)
 	if (bpf_get_current_pid_tgid() >> 32 != tgid || regs->orig_ax != number)
 		return 0;
 	return emit(0, ctx[1]);
+}
+SEC("fentry/__x64_sys_pread64") int fentry_enter(__u64 *ctx)
+{
+	return begin();
+}
+SEC("fexit/__x64_sys_pread64") int fentry_exit(__u64 *ctx)
+{
+	return end(ctx[1]);
+}
+SEC("kprobe/__x64_sys_pread64") int kprobe_enter(void *ctx)
+{
+	return begin();
+}
+SEC("kretprobe/__x64_sys_pread64") int kprobe_exit(struct pt_regs *ctx)
+{
+	return end(ctx->ax);
+}
+SEC("kprobe.multi/__x64_sys_pread64") int multi_enter(void *ctx)
+{
+	return begin();
+}
+SEC("kretprobe.multi/__x64_sys_pread64") int multi_exit(struct pt_regs *ctx)
+{
+	return end(ctx->ax);
 }

@@ -14,12 +14,9 @@ struct aa_arguments {
 /* The state of a watched thread inside a call of our table, and the row; or NULL. */
 static __always_inline struct aa_call_state *aa_state_below(const volatile struct aa_call_spec **ret_spec)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct aa_call_state *state;
+	/* Only a watched thread has one. */
+	struct aa_call_state *state = aa_state_of((__u32)bpf_get_current_pid_tgid());
 
-	if (!aa_is_watched(pid_tgid))
-		return NULL;
-	state = aa_state_of((__u32)pid_tgid);
 	if (!state || state->phase != AA_PHASE_IN_CALL)
 		return NULL;
 	*ret_spec = aa_spec_of(state->call);
@@ -27,34 +24,34 @@ static __always_inline struct aa_call_state *aa_state_below(const volatile struc
 }
 
 /* The file of a call that moves bytes, which the descriptor may no longer name at the return. */
-static __always_inline int aa_below_moves(struct file *file, __u32 side)
+static __always_inline void aa_below_moves(struct file *file, bool writes)
 {
 	const volatile struct aa_call_spec *spec;
 	struct aa_call_state *state = aa_state_below(&spec);
+	__u32 side;
 
-	if (state && spec->moves && state->by_fd[side])
+	/* Without a look at the entry none is needed here either: the return finds what the call found. */
+	if (!state || state->has_no_look || !spec->moves)
+		return;
+	/* A copy asks to read the one and to write the other. */
+	side = spec->fd2 && writes;
+	if (state->by_fd[side])
 		aa_note_used(state, side, file);
-	return 0;
 }
 
 static __always_inline void aa_below_read(const struct aa_arguments *with) /* vfs_read(file, …) */
 {
-	aa_below_moves((void *)with->at[0], 0);
+	aa_below_moves((void *)with->at[0], false);
 }
 
 static __always_inline void aa_below_written(const struct aa_arguments *with) /* vfs_write(file, …) */
 {
-	aa_below_moves((void *)with->at[0], 0);
+	aa_below_moves((void *)with->at[0], false);
 }
 
 static __always_inline void aa_below_moved(const struct aa_arguments *with) /* security_file_permission(file, mask) */
 {
-	/* A copy asks to read the one and to write the other. */
-	const volatile struct aa_call_spec *spec;
-	struct aa_call_state *state = aa_state_below(&spec);
-
-	if (state)
-		aa_below_moves((void *)with->at[0], spec->fd2 && with->at[1] & MAY_WRITE ? 1 : 0);
+	aa_below_moves((void *)with->at[0], with->at[1] & MAY_WRITE);
 }
 
 static __always_inline void aa_below_opened(const struct aa_arguments *with) /* fd_install(fd, file) */

@@ -126,6 +126,14 @@ enum aa_path_source {
 #define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
+/*
+ * How many of something there are by the last bits of their numbers: that one is not among them is mostly told without
+ * looking for it, and that is most of what the calls of everybody else cost. Raised before one is added, lowered after
+ * it has gone.
+ */
+#define AA_PRESENCE_SLOTS 8192
+#define AA_PRESENCE_SLOT(number) ((number) & (AA_PRESENCE_SLOTS - 1))
+
 enum aa_block {
 	AA_BLOCK_FILE = 1u << 0,
 	AA_BLOCK_NAMES = 1u << 1,

@@ -42,6 +42,33 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } aa_watched SEC(".maps");
+__u32 aa_watched_presence[AA_PRESENCE_SLOTS] = {};
+
+static __always_inline bool aa_watch_has(__u32 tgid)
+{
+	return aa_watched_presence[AA_PRESENCE_SLOT(tgid)] && bpf_map_lookup_elem(&aa_watched, &tgid);
+}
+
+/* 0, -EEXIST or that there is no room. */
+static __always_inline long aa_watch_add(__u32 tgid, __u32 parent_tgid)
+{
+	__u32 *presence = &aa_watched_presence[AA_PRESENCE_SLOT(tgid)];
+	long failed;
+
+	__sync_fetch_and_add(presence, 1);
+	failed = bpf_map_update_elem(&aa_watched, &tgid, &parent_tgid, BPF_NOEXIST);
+	if (failed)
+		__sync_fetch_and_add(presence, -1);
+	return failed;
+}
+
+static __always_inline bool aa_watch_drop(__u32 tgid)
+{
+	if (bpf_map_delete_elem(&aa_watched, &tgid))
+		return false;
+	__sync_fetch_and_add(&aa_watched_presence[AA_PRESENCE_SLOT(tgid)], -1);
+	return true;
+}
 
 /*
  * While the core seeds the tree: child or dying process → its parent, so that a chain whose middle dies is kept; or
@@ -61,7 +88,7 @@ static __always_inline bool aa_is_watched(__u64 pid_tgid)
 	if ((__u32)pid_tgid == aa_control.excluded_tid)
 		return false;
 	if (aa_config.scope == AA_SCOPE_TREE)
-		return bpf_map_lookup_elem(&aa_watched, &tgid);
+		return aa_watch_has(tgid);
 	/* Once it has exited its number may be another's. */
 	if (aa_config.scope == AA_SCOPE_SINGLE)
 		return tgid == aa_control.root_tgid && !aa_control.root_exited;
@@ -105,12 +132,12 @@ static __always_inline void aa_filter_fork(struct task_struct *parent, struct ta
 
 	if (parent_tgid == child_tgid || aa_config.scope != AA_SCOPE_TREE)
 		return;
-	if (!bpf_map_lookup_elem(&aa_watched, &parent_tgid)) {
+	if (!aa_watch_has(parent_tgid)) {
 		if (aa_control.seeding && bpf_map_update_elem(&aa_lineage, &child_tgid, &parent_tgid, BPF_ANY))
 			aa_count(fork_map_full, 1);
 		return;
 	}
-	failed = bpf_map_update_elem(&aa_watched, &child_tgid, &parent_tgid, BPF_NOEXIST);
+	failed = aa_watch_add(child_tgid, parent_tgid);
 	if (failed) {
 		if (failed != -EEXIST) /* a spare program finds it done */
 			aa_count(fork_map_full, 1);
@@ -143,7 +170,7 @@ static __always_inline bool aa_filter_exit(struct task_struct *task)
 
 		bpf_map_update_elem(&aa_lineage, &tgid, &parent, BPF_NOEXIST);
 	}
-	if (bpf_map_delete_elem(&aa_watched, &tgid))
+	if (!aa_watch_drop(tgid))
 		return false;
 	__sync_fetch_and_add(&aa_control.watched, -1);
 	return true;

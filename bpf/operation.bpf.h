@@ -307,16 +307,11 @@ static __always_inline void aa_read_name(struct aa_call_state *state, __u32 tid,
 		state->name_is_cut[i] = 1;
 }
 
-/*
- * How many threads have a state, by the last bits of their numbers: that one has none is told without looking for it,
- * which is most of what the calls of everybody else cost.
- */
-#define AA_PRESENCE_SLOTS 8192
 __u32 aa_presence[AA_PRESENCE_SLOTS] = {};
 
 static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
 {
-	if (!aa_presence[tid & (AA_PRESENCE_SLOTS - 1)])
+	if (!aa_presence[AA_PRESENCE_SLOT(tid)])
 		return NULL;
 	return bpf_map_lookup_elem(&aa_states, &tid);
 }
@@ -327,14 +322,14 @@ static __always_inline bool aa_state_add(__u32 tid, const struct aa_call_state *
 	/* -EEXIST cannot be: the key is this thread's own. */
 	if (bpf_map_update_elem(&aa_states, &tid, state, BPF_NOEXIST))
 		return false;
-	__sync_fetch_and_add(&aa_presence[tid & (AA_PRESENCE_SLOTS - 1)], 1);
+	__sync_fetch_and_add(&aa_presence[AA_PRESENCE_SLOT(tid)], 1);
 	return true;
 }
 
 static __always_inline void aa_state_drop(__u32 tid)
 {
 	if (!bpf_map_delete_elem(&aa_states, &tid))
-		__sync_fetch_and_add(&aa_presence[tid & (AA_PRESENCE_SLOTS - 1)], -1);
+		__sync_fetch_and_add(&aa_presence[AA_PRESENCE_SLOT(tid)], -1);
 }
 
 static __always_inline struct aa_call_state *aa_state_make(__u32 tid)
@@ -464,6 +459,7 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } aa_foreign_changes SEC(".maps");
+__u32 aa_foreign_count = 0; /* of them; a thread sees its own */
 
 static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __u32 slot)
 {
@@ -478,6 +474,8 @@ static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 
 		state->changes_fd = 1;
 	} else if (bpf_map_update_elem(&aa_foreign_changes, &tid, &slot, BPF_NOEXIST)) {
 		return;
+	} else {
+		__sync_fetch_and_add(&aa_foreign_count, 1);
 	}
 	__sync_fetch_and_add(&changed->under_way, 1);
 }
@@ -523,11 +521,14 @@ static __always_inline void aa_change_ends(struct aa_call_state *state, __u32 ti
 		state->changes_fd = 0;
 		return;
 	}
+	if (!*(volatile __u32 *)&aa_foreign_count)
+		return;
 	slot = bpf_map_lookup_elem(&aa_foreign_changes, &tid);
 	if (!slot)
 		return;
 	aa_change_settle(*slot);
 	bpf_map_delete_elem(&aa_foreign_changes, &tid);
+	__sync_fetch_and_add(&aa_foreign_count, -1);
 }
 
 /* Adds a slot's count to a number that no change leaves as it is; AA_UNSETTLED while one is under way. */

@@ -1112,6 +1112,11 @@ int aa_probes_watched(const struct aa_probes *probes)
 	return bpf_map__fd(probes->skeleton->maps.aa_watched);
 }
 
+uint32_t *aa_probes_watched_presence(struct aa_probes *probes, uint32_t tgid)
+{
+	return &probes->skeleton->bss->aa_watched_presence[AA_PRESENCE_SLOT(tgid)];
+}
+
 int aa_probes_lineage(const struct aa_probes *probes)
 {
 	return bpf_map__fd(probes->skeleton->maps.aa_lineage);

@@ -47,6 +47,8 @@ int aa_probes_ring(const struct aa_probes *probes);
 int aa_probes_totals(const struct aa_probes *probes);
 int aa_probes_names(const struct aa_probes *probes);
 int aa_probes_watched(const struct aa_probes *probes);
+/* How many watched processes have such a number: see AA_PRESENCE_SLOTS. */
+uint32_t *aa_probes_watched_presence(struct aa_probes *probes, uint32_t tgid);
 int aa_probes_lineage(const struct aa_probes *probes);
 /* The reaper's pid, or 0: a child of this process that is never to be watched. */
 pid_t aa_probes_reaper(const struct aa_probes *probes);

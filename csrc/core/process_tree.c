@@ -225,20 +225,25 @@ static bool aa_tasks_have_live(const struct aa_tasks *tasks, uint32_t tgid)
  */
 static bool aa_watch(struct aa_probes *probes, uint32_t tgid)
 {
-	uint32_t none = 0, parent;
+	uint32_t *presence = aa_probes_watched_presence(probes, tgid), none = 0, parent;
 
 	if (!bpf_map_lookup_elem(aa_probes_lineage(probes), &tgid, &parent) && parent == AA_LINEAGE_SETTLED)
 		return false;
-	if (bpf_map_update_elem(aa_probes_watched(probes), &tgid, &none, BPF_NOEXIST))
+	__atomic_fetch_add(presence, 1, __ATOMIC_SEQ_CST);
+	if (bpf_map_update_elem(aa_probes_watched(probes), &tgid, &none, BPF_NOEXIST)) {
+		__atomic_fetch_sub(presence, 1, __ATOMIC_SEQ_CST);
 		return false;
+	}
 	__atomic_fetch_add(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
 	return true;
 }
 
 static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
 {
-	if (!bpf_map_delete_elem(aa_probes_watched(probes), &tgid))
-		__atomic_fetch_sub(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
+	if (bpf_map_delete_elem(aa_probes_watched(probes), &tgid))
+		return;
+	__atomic_fetch_sub(aa_probes_watched_presence(probes, tgid), 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_sub(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
 }
 
 struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid)

@@ -24,7 +24,16 @@ if _PROJECT not in sys.path:
 
 from tests.native import matrix, outside  # noqa: E402
 from tests.native.expected import CHOSEN  # noqa: E402
-from tests.native.ground import EVERYTHING, GUEST, GUEST_TESTS, GUEST_TESTS_BY_FENTRY, HANG_SECONDS, HERE, unable  # noqa: E402
+from tests.native.ground import (  # noqa: E402
+    EVERYTHING,
+    GUEST,
+    GUEST_TESTS,
+    GUEST_TESTS_BY_FENTRY,
+    HANG_SECONDS,
+    HERE,
+    ICOUNT,
+    unable,
+)
 from tests.native.script import Script  # noqa: E402
 
 _WORKLOADS = Path(__file__).with_name("workloads")
@@ -35,6 +44,7 @@ _FAILED = pytest.StashKey[bool]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "guest_only: touches the whole system, so not on a machine that others use")
     config.addinivalue_line("markers", "native_only: says nothing about a kernel")
+    config.addinivalue_line("markers", "icount_only: counts instructions, in a guest made for that")
     config.addinivalue_line("markers", "any_backend: says nothing about a backend, so that a guest tries one")
 
 
@@ -47,8 +57,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Not a skip: such a test does not belong to this ground, and the table in README.md says so."""
     other = "native_only" if GUEST else "guest_only"
-    dropped = [item for item in items if item.get_closest_marker(other)]
-    if GUEST and EVERYTHING != "1":
+    dropped = [
+        item
+        for item in items
+        if item.get_closest_marker(other) or bool(item.get_closest_marker("icount_only")) != ICOUNT
+    ]
+    if GUEST and not ICOUNT and EVERYTHING != "1":
         for item in items:
             name = f"{Path(item.path).name}::{item.name}"
             chosen = GUEST_TESTS_BY_FENTRY if "[fentry" in name else GUEST_TESTS

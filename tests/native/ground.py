@@ -97,6 +97,9 @@ GUEST_TESTS_BY_FENTRY = (
     "test_tree.py::test_first_call_of_a_child",
 )
 
+# A guest of one processor, whose clock counts instructions.
+ICOUNT = os.environ.get("AA_FILEIO_ICOUNT") == "1"
+
 # The operations that most tests are about: attaching the probes of all takes an emulated machine seconds each time.
 FIRST_OPS = ("open", "read", "write", "unlink", "rmdir", "rename")
 
