@@ -73,6 +73,12 @@ build/clang-%/.built: .venv/.packages $(SOURCES)
 		echo "there is no clang-$*: not built with it"; \
 	fi
 
+# The least that a tracer can do, and the calls that are counted: benchmarks/, for guests too, which have no time to compile.
+build/floor/.built: .venv/.built $(wildcard benchmarks/*.[ch]) benchmarks/bench.py
+	mkdir -p build/floor
+	$(BIN)/python benchmarks/bench.py --build build/floor
+	touch $@
+
 .PHONY: test
 test: ## set up, then every tier of tests, guests included
 	scripts/setup.sh build test kernels lint
@@ -98,6 +104,7 @@ test-native: build .venv/.packages-test ## real probes on this machine's kernel 
 .PHONY: test-kernels
 test-kernels: build .venv/.packages-test ## real probes on Debian's kernels in emulated machines: KERNELS="bullseye sid" JOBS=2
 	scripts/setup.sh kernels
+	$(MAKE) --no-print-directory build/floor/.built
 	$(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS)
 
 .PHONY: lint
@@ -126,6 +133,7 @@ sanitize: ## only the C core's unit tests under the address and undefined-behavi
 soak: build .venv/.packages-test ## all real-probe tests in every guest, then here over and over: SECONDS=600 (root)
 	scripts/setup.sh build test kernels
 	$(MAKE) --no-print-directory -j2 build-compilers
+	$(MAKE) --no-print-directory build/floor/.built
 	AA_FILEIO_EVERYTHING=1 $(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS) --timeout 5400
 	$(SUDO) scripts/soak.sh $(SECONDS) $(PYTEST) -q tests/native
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PROJECT = Path(__file__).resolve().parents[2]
+# Which kernel has all ways in, and kprobe.multi for entries.
+_ICOUNT_SUITE = "trixie"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,9 +146,13 @@ def _test(options: argparse.Namespace) -> int:
     for suite in suites:
         if suite not in SUITES:
             raise GuestError(f"unknown suite {suite}; known: {', '.join(SUITES)}")
+    guests = [(suite, options.icount) for suite in suites]
+    # What is counted in instructions has a guest of its own.
+    if not options.icount and not options.pytest:
+        guests += [(suite, True) for suite in suites if suite == _ICOUNT_SUITE]
     started = time.monotonic()
     with ThreadPoolExecutor(max_workers=max(1, options.jobs)) as pool:
-        verdicts = list(pool.map(lambda suite: _test_suite(suite, options), suites))
+        verdicts = list(pool.map(lambda guest: _test_suite(guest[0], guest[1], options), guests))
     for verdict in verdicts:
         print(verdict.line)
     failed = sum(not verdict.passed for verdict in verdicts)
@@ -155,8 +161,9 @@ def _test(options: argparse.Namespace) -> int:
     return 1 if failed or not verdicts else 0
 
 
-def _test_suite(suite: str, options: argparse.Namespace) -> Verdict:
-    results: Path = options.results.absolute() / suite
+def _test_suite(suite: str, icount: bool, options: argparse.Namespace) -> Verdict:
+    name = f"{suite}-icount" if icount else suite
+    results: Path = options.results.absolute() / name
     # An old report must not be taken for this run's.
     shutil.rmtree(results, ignore_errors=True)
     results.mkdir(parents=True)
@@ -164,7 +171,7 @@ def _test_suite(suite: str, options: argparse.Namespace) -> Verdict:
         image = images.fetch(suite)
     except FetchError as error:
         # One suite that cannot be had does not keep the others from being tested.
-        return judge(Outcome(suite, "not fetched", failure=str(error).removeprefix(f"{suite}: ")), Counts(), results)
+        return judge(Outcome(name, "not fetched", failure=str(error).removeprefix(f"{suite}: ")), Counts(), results)
     command = [
         str(_PROJECT / ".venv" / "bin" / "python"),
         *("-m", "pytest", "-p", "no:cacheprovider", "--color=no", "--junitxml=/run/aa-results/junit.xml"),
@@ -173,17 +180,18 @@ def _test_suite(suite: str, options: argparse.Namespace) -> Verdict:
         *("-v", "-o", "faulthandler_timeout=180"),
         # Importing this plugin takes seconds on an emulated CPU, and no test here needs it.
         *("-p", "no:hypothesispytest"),
-        *(options.pytest or ["tests/native"]),
+        *(options.pytest or ["tests/native/test_instructions.py" if icount else "tests/native"]),
     ]
     environment = {
         "AA_FILEIO_REQUIRE": "1",
         "AA_FILEIO_GUEST": image.suite,
+        "AA_FILEIO_ICOUNT": "1" if icount else "",
         "AA_FILEIO_EVERYTHING": os.environ.get("AA_FILEIO_EVERYTHING", ""),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
     }
     with (results / "output.log").open("wb") as log:
-        sink = _Prefixed(image.suite, log.write)
+        sink = _Prefixed(name, log.write)
         outcome = machine.run(
             image,
             command,
@@ -192,9 +200,10 @@ def _test_suite(suite: str, options: argparse.Namespace) -> Verdict:
             environment=environment,
             directory=_PROJECT,
             timeout=options.timeout,
-            icount=options.icount,
+            icount=icount,
         )
     sink.finish()
+    outcome.suite = name
     counts = Counts.read(results / "junit.xml")
     return judge(outcome, counts, results)
 
