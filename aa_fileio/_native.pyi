@@ -58,7 +58,10 @@ class FileEvent:
     def __new__(cls, *, op: str | int, **fields: Unpack[_EventFields]) -> Self: ...
     @property
     def timestamp_ns(self) -> int:
-        """When the call returned, by CLOCK_BOOTTIME."""
+        """When the call had returned and its names were read, by CLOCK_BOOTTIME.
+
+        A rename that ended before the call's entry is in them, and one that began after this time is not.
+        """
 
     @property
     def time(self) -> datetime:
@@ -66,7 +69,7 @@ class FileEvent:
 
     @property
     def duration_ns(self) -> int | None:
-        """From entry to return; None when the entry was not looked at (latency=False)."""
+        """From the entry to timestamp_ns; None when the entry was not looked at (latency=False)."""
 
     @property
     def pid(self) -> int:

@@ -1819,6 +1819,11 @@ AA_DEFINE_STEP(aa_step_send)
 
 	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
 		return 0;
+	/*
+	 * After the walk, so that between the call's beginning and this the name was in force: whoever puts events in
+	 * order must not find a name that a rename made only later. (A walk can be preempted for long.)
+	 */
+	scratch->now_ns = bpf_ktime_get_boot_ns();
 	aa_fill_facts(state, tid, spec, scratch);
 	aa_check_start(scratch, 0, task);
 	aa_check_start(scratch, 1, task);
@@ -1897,7 +1902,6 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
 	scratch->inode[0] = scratch->inode[1] = NULL;
 	scratch->result = result;
-	scratch->now_ns = bpf_ktime_get_boot_ns();
 	scratch->fill = 0;
 	scratch->source[0] = scratch->source[1] = AA_PATH_SOURCE_NONE;
 	scratch->flags[0] = scratch->flags[1] = 0;
