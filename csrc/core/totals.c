@@ -38,7 +38,7 @@ struct aa_error *aa_totals_create(int totals_fd, int names_fd, uint32_t rows, st
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	pthread_mutex_init(&totals->lock, NULL);
 	totals->rows = rows;
-	totals->first = calloc(rows, sizeof(*totals->first));
+	totals->first = calloc(rows, sizeof(struct aa_file_event *));
 	totals->scratch = malloc(AA_EVENT_BYTES_MAX);
 	if (!totals->first || !totals->scratch) {
 		aa_totals_destroy(totals);
