@@ -164,6 +164,11 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 		error = aa_check_size("queue_bytes", ours->queue_bytes, false);
 	if (error)
 		return error;
+	/* Nothing comes through either but that the tree has ended. */
+	if (ours->no_events) {
+		ours->ring_bytes = AA_SIZE_BYTES_MIN;
+		ours->queue_bytes = AA_SIZE_BYTES_MIN;
+	}
 	if (ours->backend) {
 		bool known = false;
 

@@ -137,43 +137,50 @@ static bool aa_totals_has(const struct aa_totals *totals, uint32_t row)
 	return __atomic_load_n(&totals->table[row].calls, __ATOMIC_ACQUIRE) != 0;
 }
 
+/* The lock is held. The rows that count now, and the bytes of their events; those that begin meanwhile come next time.
+ */
+static size_t aa_totals_list(const struct aa_totals *totals, uint32_t *ret_list, size_t *ret_bytes)
+{
+	size_t count = 0;
+
+	*ret_bytes = 0;
+	for (uint32_t row = 0; row < totals->rows + AA_OPERATION_COUNT; row++) {
+		if (!aa_totals_has(totals, row))
+			continue;
+		ret_list[count++] = row;
+		if (row < totals->rows && totals->first[row])
+			*ret_bytes += totals->first[row]->size;
+	}
+	return count;
+}
+
 struct aa_error *aa_totals_read(struct aa_totals *totals, struct aa_total_row **ret_rows, size_t *ret_count)
 {
-	uint32_t entries = totals->rows + AA_OPERATION_COUNT;
-	size_t count = 0, bytes = 0, filled = 0;
-	struct aa_total_row *rows;
+	uint32_t *list = malloc((totals->rows + AA_OPERATION_COUNT) * sizeof(*list));
+	struct aa_total_row *rows = NULL;
 	unsigned char *events;
+	size_t count, bytes = 0;
 
 	aa_totals_take_names(totals);
 	pthread_mutex_lock(&totals->lock);
-	for (uint32_t row = 0; row < entries; row++) {
-		if (!aa_totals_has(totals, row))
-			continue;
-		count++;
-		if (row < totals->rows && totals->first[row])
-			bytes += totals->first[row]->size;
-	}
-	rows = malloc(count * sizeof(*rows) + bytes + 1);
-	if (!rows) {
-		pthread_mutex_unlock(&totals->lock);
-		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
-	}
-	events = (unsigned char *)(rows + count);
-	/* Rows that have come to be meanwhile are left for the next time. */
-	for (uint32_t row = 0; row < entries && filled < count; row++) {
-		const struct aa_file_event *first = row < totals->rows ? totals->first[row] : NULL;
+	count = list ? aa_totals_list(totals, list, &bytes) : 0;
+	if (list)
+		rows = malloc(count * sizeof(*rows) + bytes + 1);
+	events = rows ? (unsigned char *)(rows + count) : NULL;
+	for (size_t i = 0; rows && i < count; i++) {
+		const struct aa_file_event *first = list[i] < totals->rows ? totals->first[list[i]] : NULL;
 
-		if (!aa_totals_has(totals, row))
-			continue;
-		aa_total_copy(&totals->table[row], &rows[filled]);
-		if (row >= totals->rows)
-			rows[filled].operation = (uint8_t)(row - totals->rows);
-		rows[filled].first = first ? memcpy(events, first, first->size) : NULL;
+		aa_total_copy(&totals->table[list[i]], &rows[i]);
+		if (list[i] >= totals->rows)
+			rows[i].operation = (uint8_t)(list[i] - totals->rows);
+		rows[i].first = first ? memcpy(events, first, first->size) : NULL;
 		events += first ? first->size : 0;
-		filled++;
 	}
 	pthread_mutex_unlock(&totals->lock);
+	free(list);
+	if (!rows)
+		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	*ret_rows = rows;
-	*ret_count = filled;
+	*ret_count = count;
 	return NULL;
 }

@@ -211,6 +211,35 @@ def test_many_threads_on_one_file(backend: str, area: Path) -> None:
     assert (total.calls, total.errors, total.bytes) == (threads * times, 0, threads * times)
 
 
+def test_a_later_reading_has_all_of_an_earlier_one(backend: str, area: Path) -> None:
+    """While rows are made all the time."""
+    files, seen, readings = scaled(2_000, 200), dict[tuple[Any, ...], int](), 0
+    script = Script(traced=())
+    script.main.hold()
+    for number in range(files):
+        fd = script.main.call("openat", AT_FDCWD, area / f"file-{number}", os.O_CREAT | os.O_RDWR, 0o600)
+        script.main.call("pwrite64", fd, script.buffer(b"1"), 1, 0, repeat=3)
+        script.main.call("close", fd)
+    with script.start(area) as running:
+        with KprobeManager(
+            running.pid, backend=backend, ops=["open", "write"], totals=True, totals_rows=1 << 14, events=False
+        ) as manager:
+            running.go()
+            while manager.poll(0) is not None:
+                counted = {(row.pid, row.op, row.path): row.calls for row in manager.totals()}
+                assert all(counted.get(key, 0) >= calls for key, calls in seen.items() if key[0] is not None)
+                seen, readings = counted, readings + 1
+            running.finish()
+        totals = manager.totals()
+        manager.close()
+    assert readings > 1
+    assert {(row.op, row.path, row.calls, row.bytes) for row in totals} == {
+        (op, str(area / f"file-{number}"), calls, moved)
+        for number in range(files)
+        for op, calls, moved in (("open", 1, 0), ("write", 3, 3))
+    }
+
+
 def test_while_it_counts(backend: str, area: Path) -> None:
     """A reading while attached has what was done before it, by name; `since` tells what came between two of them."""
     file = area / "file"
