@@ -178,14 +178,22 @@ def _row_of(
 
 def _counted(common: Total, a: Total, b: Total, sign: int) -> Total:
     """`a` and `b` added up, or taken away with sign -1, under what they have in common."""
-    return common._replace(
+    sums = common._replace(
         calls=a.calls + sign * b.calls,
         errors=a.errors + sign * b.errors,
         bytes=a.bytes + sign * b.bytes,
-        duration_ns=None if a.duration_ns is None else a.duration_ns + sign * (b.duration_ns or 0),
-        histogram=a.histogram
-        if a.histogram is None or b.histogram is None
-        else tuple(x + sign * y for x, y in zip(a.histogram, b.histogram, strict=True)),
+        duration_ns=None,
+        histogram=None,
+    )
+    # A row that was read between its first call and that one's time has none yet.
+    histogram = a.histogram or b.histogram
+    if histogram is None:
+        return sums
+    none = (0,) * len(histogram)
+    pairs = zip(a.histogram or none, b.histogram or none, strict=True)
+    return sums._replace(
+        duration_ns=(a.duration_ns or 0) + sign * (b.duration_ns or 0),
+        histogram=tuple(x + sign * y for x, y in pairs),
     )
 
 

@@ -94,7 +94,6 @@ def ours(storm: Callable[[str, int], Storm], options: dict[str, object]) -> Run:
             reader.join()
             # The open and the write before the storm are seen too.
             return value, seen[0]
-        raise AssertionError
 
     return run
 

@@ -307,11 +307,11 @@ static __always_inline void aa_read_name(struct aa_call_state *state, __u32 tid,
 		state->name_is_cut[i] = 1;
 }
 
-__u32 aa_presence[AA_PRESENCE_SLOTS] = {};
+__u32 aa_states_presence[AA_PRESENCE_SLOTS] = {};
 
 static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
 {
-	if (!aa_presence[AA_PRESENCE_SLOT(tid)])
+	if (!aa_states_presence[AA_PRESENCE_SLOT(tid)])
 		return NULL;
 	return bpf_map_lookup_elem(&aa_states, &tid);
 }
@@ -319,17 +319,20 @@ static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
 /* The state of a thread that has none, as it was under another number or as it is at first. */
 static __always_inline bool aa_state_add(__u32 tid, const struct aa_call_state *state)
 {
+	__u32 *presence = &aa_states_presence[AA_PRESENCE_SLOT(tid)];
+
+	__sync_fetch_and_add(presence, 1);
 	/* -EEXIST cannot be: the key is this thread's own. */
-	if (bpf_map_update_elem(&aa_states, &tid, state, BPF_NOEXIST))
-		return false;
-	__sync_fetch_and_add(&aa_presence[AA_PRESENCE_SLOT(tid)], 1);
-	return true;
+	if (!bpf_map_update_elem(&aa_states, &tid, state, BPF_NOEXIST))
+		return true;
+	__sync_fetch_and_add(presence, -1);
+	return false;
 }
 
 static __always_inline void aa_state_drop(__u32 tid)
 {
 	if (!bpf_map_delete_elem(&aa_states, &tid))
-		__sync_fetch_and_add(&aa_presence[AA_PRESENCE_SLOT(tid)], -1);
+		__sync_fetch_and_add(&aa_states_presence[AA_PRESENCE_SLOT(tid)], -1);
 }
 
 static __always_inline struct aa_call_state *aa_state_make(__u32 tid)
@@ -1346,25 +1349,23 @@ static __always_inline void aa_flag_root(struct aa_scratch *scratch, __u32 i, st
 		scratch->flags[i] |= AA_PATH_OTHER_ROOT;
 }
 
-/* A reader that sleeps is woken once; one that naps between batches only when the ring fills. */
-static __always_inline __u64 aa_wake_flags(void)
-{
-	if (aa_control.reader_sleeps) {
-		aa_control.reader_sleeps = 0;
-		return BPF_RB_FORCE_WAKEUP;
-	}
-	if (bpf_ringbuf_query(&aa_ring, BPF_RB_AVAIL_DATA) > aa_config.wake_bytes)
-		return BPF_RB_FORCE_WAKEUP;
-	return BPF_RB_NO_WAKEUP;
-}
-
-/* The reader looks into both rings whenever it is awake. */
-static __always_inline __u64 aa_names_wake_flags(void)
+/* A reader that sleeps is woken once. */
+static __always_inline __u64 aa_wake_sleeper(void)
 {
 	if (!aa_control.reader_sleeps)
 		return BPF_RB_NO_WAKEUP;
 	aa_control.reader_sleeps = 0;
 	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* One that naps between batches only when the ring fills. */
+static __always_inline __u64 aa_wake_flags(void)
+{
+	__u64 flags = aa_wake_sleeper();
+
+	if (flags == BPF_RB_NO_WAKEUP && bpf_ringbuf_query(&aa_ring, BPF_RB_AVAIL_DATA) > aa_config.wake_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return flags;
 }
 
 static __always_inline struct aa_record aa_record_of(__u8 type, __u8 operation, __u32 tid)
@@ -1557,7 +1558,7 @@ static __always_inline void aa_send_total(struct aa_call_state *state, __u32 tid
 	scratch->told.thread.record.type = AA_RECORD_TOLD;
 	scratch->told.row = row;
 	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
-				aa_names_wake_flags()))
+				aa_wake_sleeper()))
 		total->is_told = 1;
 }
 
@@ -1629,12 +1630,13 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
 	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns;
 }
 
+/* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */
+#define aa_use(argument) asm volatile("" : : "r"(argument))
+
 /*
  * The steps of a return are global functions, which the verifier takes once each, for any argument: in one piece they
  * are a hundred thousand instructions to it. Up to 5.12 such a function may be given numbers only.
  */
-/* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */
-#define aa_use(argument) asm volatile("" : : "r"(argument))
 #ifdef AA_DIRECT
 #define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(struct aa_call_state *state, __u32 tid, __VA_ARGS__)
 #define AA_FIRST_STEP_BEGINS

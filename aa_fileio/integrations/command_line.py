@@ -331,7 +331,7 @@ class _Trace:
         manager, writer, stats = self._manager, self._writer, self._manager.stats
         if writer.as_json:
             summary = summary_object(writer.events, stats, manager.backend, manager.passed_over, survivors)
-            writer.write_summary(encode_strings(summary))
+            writer.write_records([encode_strings(summary)])
         else:
             writer.write_closing(closing_lines(writer.events, stats, manager.backend, survivors))
         if writer.is_file and not stats.complete:
@@ -383,7 +383,7 @@ class _Top(_Trace):
                 "complete": totals.complete,
                 "verdict": verdict,
             }
-            writer.write_summary(encode_strings(summary))
+            writer.write_records([encode_strings(summary)])
         else:
             self._write_table(totals, clear=writer.is_terminal)
             writer.write_closing([verdict])

@@ -79,9 +79,6 @@ class TraceWriter:
     def write_records(self, records: Iterable[dict[str, Any]]) -> None:
         self._write(b"".join(json_line(record) for record in records))
 
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        self._write(json_line(summary))
-
     def write_closing(self, lines: Iterable[str]) -> None:
         self._write(b"".join(_text_line(line) for line in lines))
 

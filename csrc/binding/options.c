@@ -227,76 +227,29 @@ static int parse_backend(PyObject *value, const char **ret_backend)
 	return unknown_name("backend", value, known);
 }
 
-/* 1 with a number, 0 where there is none, -1 with an exception. */
-static int parse_optional_int(const char *name, PyObject *value, long long *ret_number)
+struct range {
+	int64_t least, most;
+	bool power_of_two;
+};
+
+/* *number stays where nothing was given. */
+static int parse_number(const char *name, PyObject *value, struct range range, int64_t *number)
 {
+	long long given;
+
 	if (!value)
 		return 0;
 	if (!is_int(value))
 		return wrong_type(name, "an int", value);
-	return parse_int(value, ret_number) < 0 ? -1 : 1;
-}
-
-static int parse_rows(const char *name, PyObject *value, uint32_t *ret_rows)
-{
-	long long number;
-	int got = parse_optional_int(name, value, &number);
-
-	if (got <= 0)
-		return got;
-	if (number < AA_TOTAL_ROWS_MIN || number > AA_TOTAL_ROWS_MAX || number & (number - 1)) {
-		PyErr_Format(PyExc_ValueError, "%s must be a power of two from %u to %u, not %S", name,
-			     AA_TOTAL_ROWS_MIN, AA_TOTAL_ROWS_MAX, value);
+	if (parse_int(value, &given) < 0)
 		return -1;
-	}
-	*ret_rows = (uint32_t)number;
-	return 0;
-}
-
-static int parse_delay(const char *name, PyObject *value, uint32_t *ret_ms)
-{
-	long long number;
-	int got = parse_optional_int(name, value, &number);
-
-	if (got <= 0)
-		return got;
-	if (number < 1 || number > AA_DELAY_MS_MAX) {
-		PyErr_Format(PyExc_ValueError, "%s must be from 1 to %u, not %S", name, AA_DELAY_MS_MAX, value);
-		return -1;
-	}
-	*ret_ms = (uint32_t)number;
-	return 0;
-}
-
-static int parse_bytes(const char *name, PyObject *value, bool power_of_two, uint64_t *ret_bytes)
-{
-	long long number;
-	int got = parse_optional_int(name, value, &number);
-
-	if (got <= 0)
-		return got;
-	if (number < AA_SIZE_BYTES_MIN || number > AA_SIZE_BYTES_MAX || (power_of_two && number & (number - 1))) {
-		PyErr_Format(PyExc_ValueError, "%s must be %sfrom %u to %u, not %S", name,
-			     power_of_two ? "a power of two " : "", AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, value);
-		return -1;
-	}
-	*ret_bytes = (uint64_t)number;
-	return 0;
-}
-
-static int parse_duration(const char *name, PyObject *value, uint64_t *ret_ns)
-{
-	long long number;
-	int got = parse_optional_int(name, value, &number);
-
-	if (got <= 0)
-		return got;
-	if (number < 0 || number > AA_DURATION_NS_MAX) {
-		PyErr_Format(PyExc_ValueError, "%s must be 0 to %lld, not %S", name, (long long)AA_DURATION_NS_MAX,
+	if (given < range.least || given > range.most || (range.power_of_two && given & (given - 1))) {
+		PyErr_Format(PyExc_ValueError, "%s must be %sfrom %lld to %lld, not %S", name,
+			     range.power_of_two ? "a power of two " : "", (long long)range.least, (long long)range.most,
 			     value);
 		return -1;
 	}
-	*ret_ns = (uint64_t)number;
+	*number = given;
 	return 0;
 }
 
@@ -311,12 +264,11 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL, *errors_only = NULL,
 		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL, *max_delay = NULL;
 	bool has_latency = true, has_multi = true, has_totals = false, has_events = true;
+	int64_t duration_ns = 0, rows = AA_TOTAL_ROWS_DEFAULT, delay_ms = 0, ring = AA_RING_BYTES_DEFAULT,
+		queue = AA_QUEUE_BYTES_DEFAULT;
 	uint64_t kind_mask;
 
-	*options = (struct aa_session_options){ .follow = true,
-						.total_rows = AA_TOTAL_ROWS_DEFAULT,
-						.ring_bytes = AA_RING_BYTES_DEFAULT,
-						.queue_bytes = AA_QUEUE_BYTES_DEFAULT };
+	*options = (struct aa_session_options){ .follow = true };
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid,
 					 &follow, &until, &ops, &kind_names, &errors_only, &min_duration, &backend,
 					 &latency, &multi, &totals, &totals_rows, &events, &max_delay, &ring_bytes,
@@ -327,21 +279,28 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	    parse_words(&operations, ops, &options->operations) < 0 ||
 	    parse_words(&kinds, kind_names, &kind_mask) < 0 ||
 	    parse_bool("errors_only", errors_only, &options->errors_only) < 0 ||
-	    parse_duration("min_duration_ns", min_duration, &options->min_duration_ns) < 0 ||
+	    parse_number("min_duration_ns", min_duration, (struct range){ 0, AA_DURATION_NS_MAX, false },
+			 &duration_ns) < 0 ||
 	    parse_backend(backend, &options->backend) < 0 || parse_bool("latency", latency, &has_latency) < 0 ||
 	    parse_bool("multi", multi, &has_multi) < 0 || parse_bool("totals", totals, &has_totals) < 0 ||
-	    parse_rows("totals_rows", totals_rows, &options->total_rows) < 0 ||
+	    parse_number("totals_rows", totals_rows, (struct range){ AA_TOTAL_ROWS_MIN, AA_TOTAL_ROWS_MAX, true },
+			 &rows) < 0 ||
 	    parse_bool("events", events, &has_events) < 0 ||
-	    parse_delay("max_delay_ms", max_delay, &options->max_delay_ms) < 0 ||
-	    parse_bytes("ring_bytes", ring_bytes, true, &options->ring_bytes) < 0 ||
-	    parse_bytes("queue_bytes", queue_bytes, false, &options->queue_bytes) < 0)
+	    parse_number("max_delay_ms", max_delay, (struct range){ 1, AA_DELAY_MS_MAX, false }, &delay_ms) < 0 ||
+	    parse_number("ring_bytes", ring_bytes, (struct range){ AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, true },
+			 &ring) < 0 ||
+	    parse_number("queue_bytes", queue_bytes, (struct range){ AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, false },
+			 &queue) < 0)
 		return -1;
+	options->min_duration_ns = (uint64_t)duration_ns;
+	options->max_delay_ms = (uint32_t)delay_ms;
+	options->ring_bytes = (uint64_t)ring;
+	options->queue_bytes = (uint64_t)queue;
 	options->kinds = (uint32_t)kind_mask;
 	options->no_latency = !has_latency;
 	options->no_multi = !has_multi;
 	options->no_events = !has_events;
-	if (!has_totals)
-		options->total_rows = 0;
+	options->total_rows = has_totals ? (uint32_t)rows : 0;
 	if (!has_totals && totals_rows) {
 		PyErr_SetString(PyExc_ValueError, "totals_rows needs totals=True");
 		return -1;

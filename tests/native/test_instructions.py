@@ -19,12 +19,12 @@ import pytest
 
 from aa_fileio import KprobeManager
 from tests.native.ground import FIRST_OPS, HANG_SECONDS
+from tests.native.script import NUMBERS
 
 pytestmark = pytest.mark.icount_only
 
 _BUILT = Path(__file__).resolve().parents[2] / "build" / "floor"
 _CALLS = 5_000
-_PREAD64 = "17"
 _NS_PER_INSTRUCTION = 2  # -icount shift=1
 
 # By way in: our options, the floor's programs, and what may not be exceeded: times the floor's cost of a call of the
@@ -63,7 +63,7 @@ class _Storm:
 @contextmanager
 def _floor(pid: int, programs: tuple[str, ...]) -> Iterator[None]:
     """Every call is in its ring at the end."""
-    command = [str(_BUILT / "floor"), str(_BUILT / "floor.o"), str(pid), _PREAD64, *programs]
+    command = [str(_BUILT / "floor"), str(_BUILT / "floor.o"), str(pid), str(NUMBERS["pread64"]), *programs]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "ready\n"

@@ -97,6 +97,16 @@ def test_without_latency_there_are_no_times() -> None:
     assert (left.calls, left.duration_ns, left.histogram) == (3, None, None)
 
 
+@pytest.mark.parametrize("timed_first", [True, False])
+def test_a_row_whose_time_is_not_counted_yet_takes_none_from_the_others(timed_first: bool) -> None:
+    event = make_event()
+    timed, early = (event, event.op, 5, 3, 0, 0, 300, buckets(b6=3)), (event, event.op, 5, 1, 0, 0, 0, buckets())
+    [row] = make_totals(*((timed, early) if timed_first else (early, timed)))
+    assert (row.calls, row.duration_ns, row.histogram) == (4, 300, buckets(b6=3))
+    [since] = make_totals(timed).since(make_totals(early))
+    assert (since.calls, since.duration_ns, since.histogram) == (2, 300, buckets(b6=3))
+
+
 def test_what_has_no_name_is_under_its_operation() -> None:
     totals = make_totals((None, Op.READ, 0, 3, 1, 8, 30, buckets(b3=3)), (None, Op.READ, 9, 2, 0, 8, 20, buckets(b3=2)))
     [row] = totals
