@@ -74,9 +74,9 @@ build/clang-%/.built: .venv/.packages $(SOURCES)
 	fi
 
 # The least that a tracer can do, and the calls that are counted: benchmarks/, for guests too, which have no time to compile.
-build/floor/.built: .venv/.built $(wildcard benchmarks/*.[ch]) benchmarks/bench.py
+build/floor/.built: .venv/.built $(wildcard benchmarks/*.[ch]) benchmarks/workload.py
 	mkdir -p build/floor
-	$(BIN)/python benchmarks/bench.py --build build/floor
+	$(BIN)/python -m benchmarks.bench --build build/floor
 	touch $@
 
 .PHONY: test
@@ -112,7 +112,7 @@ lint: .venv/.packages-lint .venv/.packages-test ## formatters and checkers, whic
 	scripts/setup.sh build lint
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --no-cache --check .
-	$(BIN)/mypy --strict --explicit-package-bases aa_fileio tests/kernels scripts
+	$(BIN)/mypy --strict --explicit-package-bases aa_fileio tests/kernels scripts benchmarks
 	clang-format --dry-run --Werror $(C_FILES)
 	scripts/tidy.sh
 	shellcheck $(SHELL_FILES)
@@ -139,8 +139,8 @@ soak: build .venv/.packages-test ## all real-probe tests in every guest, then he
 
 .PHONY: bench
 bench: build .venv/.packages-test ## what tracing costs, beside the least possible and other tools: benchmarks/RESULTS.md (root)
-	scripts/setup.sh build test
-	$(SUDO) $(BIN)/python benchmarks/bench.py --write benchmarks/RESULTS.md
+	scripts/setup.sh build test kernels bench
+	$(SUDO) $(BIN)/python -m benchmarks.bench --write benchmarks/RESULTS.md
 
 .PHONY: wheel
 wheel: .venv/.packages ## a wheel, in dist/

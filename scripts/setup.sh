@@ -84,6 +84,17 @@ check() {
             wants_command clang-16 clang-16
             wants_command clang-22 clang-22
             ;;
+        bench)
+            # The peers, each of which has its row only where it is there.
+            wants_command perf linux-perf
+            wants_command bpftrace bpftrace
+            wants_command opensnoop libbpf-tools
+            wants_command fatrace fatrace
+            wants_command fio fio
+            "$python" -c 'import bcc' 2>/dev/null || wanted="$wanted python3-bpfcc"
+            # bcc compiles for the kernel that it runs on, a guest's.
+            ls -d /lib/modules/*/build >/dev/null 2>&1 || wanted="$wanted linux-headers-amd64"
+            ;;
         kernels)
             need_command qemu-system-x86_64 qemu-system-x86
             need_command busybox busybox-static

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""What a run found, and its page."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import random
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.instructions import Added
+from benchmarks.tracers import Round
+
+OURS = "aa_fileio"
+
+
+@dataclass
+class Cell:
+    """The rounds of one tracer on one storm."""
+
+    ns: list[float] = field(default_factory=list)
+    cpu_ns: list[float] = field(default_factory=list)
+    made: int = 0
+    seen: int | None = None
+    instructions: tuple[int, ...] = ()
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ns)
+
+    @property
+    def has_lost(self) -> bool:
+        return self.seen is not None and self.seen < self.made
+
+
+@dataclass
+class Found:
+    rounds: int
+    storms: dict[str, dict[str, Cell]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Cell)))
+    commands: dict[str, dict[str, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    """Seconds, untraced and traced."""
+    start: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Milliseconds."""
+    stalled: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Calls performed, and lost."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    consumers: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Nanoseconds an event."""
+    guests: dict[str, list[Added]] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
+
+    def add(self, storm: str, tracer: str, one: Round) -> None:
+        cell = self.storms[storm][tracer]
+        cell.ns.append(one.cost.wall_ns)
+        cell.cpu_ns.append(one.cost.cpu_ns)
+        cell.made += one.made
+        cell.instructions = one.instructions
+        if one.seen is not None:
+            cell.seen = (cell.seen or 0) + one.seen
+
+
+def text(found: Found) -> str:
+    """Markdown."""
+    head = (
+        f"# What tracing costs\n\n`make bench`, {found.rounds} rounds in turn, on: {_machine()}. Medians, with 95 %"
+        " bootstrap intervals.\nCompare within this page only."
+    )
+    sections = [
+        head,
+        *(_storms(found) if found.storms else ()),
+        *(_commands(found) if found.commands else ()),
+        *(_start(found) if found.start else ()),
+        *(_stalled(found) if found.stalled else ()),
+        *(_memory(found) if found.memory else ()),
+        *(_consumers(found) if found.consumers else ()),
+        *(_guests(found) if found.guests else ()),
+        *(f"{name}: not run: {why}." for name, why in found.not_run.items()),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _machine() -> str:
+    model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    return f"{model.partition(':')[2].strip()}, {os.cpu_count()} processors, Linux {platform.release()}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    draw = random.Random(1)
+    medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(400))
+    return medians[10], medians[389]
+
+
+def _storms(found: Found) -> Iterable[str]:
+    yield (
+        "## Storms\n\nA loop of one call in each thread, by the tracepoint backend; ns are of the wall, divided by all"
+        " calls. `× ours` is the cost added, to\nthat which aa_fileio adds by default, where every call was seen."
+    )
+    rows = []
+    for storm, row in found.storms.items():
+        base = row["untraced"].median
+        added = row[OURS].median - base
+        for tracer, cell in row.items():
+            low, high = _interval(cell.ns)
+            times = f"{(cell.median - base) / added:.2f}"
+            if cell.has_lost:
+                times = f"lost {1 - (cell.seen or 0) / cell.made:.1%}"
+            rows.append(
+                [
+                    storm,
+                    tracer,
+                    f"{cell.median:,.0f}",
+                    f"{low:,.0f} to {high:,.0f}",
+                    f"{cell.median / base:.2f}",
+                    f"{cell.median - base:,.0f}",
+                    "" if tracer == "untraced" else times,
+                    "" if cell.seen is None else f"{cell.seen:,} of {cell.made:,}",
+                ]
+            )
+    head = ("storm", "tracer", "ns a call", "interval", "× untraced", "added ns", "× ours", "seen of made")
+    yield _table(head, rows)
+    row = found.storms["read"]
+    base = row["untraced"].median
+    lines = ["Added to a read (logarithmic: three # are twice as much):", "", "```"]
+    for tracer, cell in row.items():
+        if tracer != "untraced":
+            added = max(1.0, cell.median - base)
+            lines.append(f"{tracer:30} {'#' * round(3 * math.log2(added)):52} {added:,.0f} ns")
+    yield "\n".join([*lines, "```"])
+    programs = {name: cell.instructions for name, cell in row.items() if cell.instructions}
+    told = "; ".join(f"{name}: {' + '.join(map(str, counts))}" for name, counts in programs.items())
+    yield f"BPF instructions of the floor's programs (benchmarks/floor.bpf.c): {told}."
+
+
+def _commands(found: Found) -> Iterable[str]:
+    yield "## Commands\n\nSeconds from the first instruction to the exit, every event read as columns and none lost."
+    rows = []
+    for name, row in found.commands.items():
+        bare, traced = statistics.median(row["untraced"]), statistics.median(row["traced"])
+        low, high = _interval([b / a for a, b in zip(row["untraced"], row["traced"], strict=True)])
+        rows.append([name, f"{bare:.3f}", f"{traced:.3f}", f"{traced / bare:.3f}", f"{low:.3f} to {high:.3f}"])
+    yield _table(("command", "untraced", "traced", "ratio", "interval of pairs"), rows)
+
+
+def _start(found: Found) -> Iterable[str]:
+    yield "## Start and stop: milliseconds"
+    rows = [[name, f"{statistics.median(values):.2f}"] for name, values in found.start.items()]
+    yield _table(("what", "median"), rows)
+
+
+def _stalled(found: Found) -> Iterable[str]:
+    yield "## Bursts with a stalled reader\n\nDefault sizes; its process is stopped, and goes on reading then."
+    rows = [
+        [name, f"{max(calls for calls, _ in rounds):,}", f"{sum(lost > 0 for _, lost in rounds)} of {len(rounds)}",
+         f"{max(lost for _, lost in rounds):,}"]
+        for name, rounds in found.stalled.items()
+    ]  # fmt: skip
+    yield _table(("burst", "calls", "rounds with loss", "most lost"), rows)
+
+
+def _memory(found: Found) -> Iterable[str]:
+    held = [bytes_held / 1e6 for bytes_held in found.memory["held"]]
+    tenths = [held[index * (len(held) - 1) // 10] for index in range(11)]
+    yield (
+        f"## Memory\n\nA reader of default sizes, columns, {len(held)} s at full rate: {found.memory['delivered']:,}"
+        f" events, {found.memory['lost']:,} lost. MB above the\ninterpreter, from its beginning to its end, in tenths:"
+        f" {', '.join(f'{each:.1f}' for each in tenths)}."
+    )
+
+
+def _consumers(found: Found) -> Iterable[str]:
+    yield (
+        "## Consumers\n\nFrom a full queue, without a kernel (benchmarks/consumers.py): CPU time of the reading thread."
+        " `storm` is one file read over and\nover, `paths` another name each time."
+    )
+    rows = []
+    for shape, row in found.consumers.items():
+        *_, reference = row.values()
+        for name, ns in row.items():
+            rows.append([shape, name, f"{1e3 / ns:.2f}", f"{ns:,.1f}", f"{reference / ns:.1f}"])
+    yield _table(("events", "form", "M events/s", "ns an event", "× ctypes callback"), rows)
+
+
+def _guests(found: Found) -> Iterable[str]:
+    yield (
+        "## Instructions in guests\n\nOf a read of one byte, in Debian's kernels in emulated machines whose clock"
+        " counts instructions: what is added to a call of the\nwatched process by the floor of that way in, by us,"
+        " and to one of another process. Exact to a few in a thousand."
+    )
+    rows = []
+    for suite, ways in found.guests.items():
+        for added in ways:
+            numbers = [added.untraced, added.floor, added.ours, added.foreign]
+            ratio = added.ours / added.floor if added.ours and added.floor else None
+            rows.append(
+                [suite, added.way]
+                + ["" if number is None else f"{number:,.0f}" for number in numbers]
+                + ["" if ratio is None else f"{ratio:.2f}", "; ".join(added.notes)]
+            )
+    yield _table(
+        ("suite", "way in", "untraced", "floor", "ours (or the script)", "another's", "× floor", "remarks"), rows
+    )
