@@ -5,8 +5,10 @@ equal to the tables of the C core."""
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 
-__all__ = ["Kind", "Op", "PathFlag", "PathSource"]
+__all__ = ["BLIND_SPOTS", "Kind", "Op", "PathFlag", "PathSource"]
 
 
 class Op(enum.StrEnum):
@@ -39,6 +41,8 @@ class Op(enum.StrEnum):
     MOUNT = "mount"
     STAT = "stat"
     LIST = "list"
+    BLIND_SPOT = "blind_spot"
+    """After this call something may happen that is not seen: see BLIND_SPOTS. Traced whatever is asked for."""
 
 
 class Kind(enum.StrEnum):
@@ -87,3 +91,15 @@ class PathFlag(enum.Flag, boundary=enum.KEEP):
     """The name had been unlinked when the call returned."""
     OTHER_ROOT = 8
     """The process has another root directory than the reader (chroot, mount namespace); ``path`` is as it sees it."""
+
+
+BLIND_SPOTS: Mapping[str, str] = MappingProxyType(
+    {
+        "io_uring_setup": "what is submitted through this ring is not seen",
+        "io_submit": "the reads and writes that were submitted are not seen",
+        "process_vm_writev": "another process's memory was written, which may do work for this one",
+        "ptrace": "another process was seized, which may be made to do work for this one",
+        "userfaultfd": "page faults are held by the program: what a call reads from its memory may change meanwhile",
+    }
+)
+"""Of each system call of ``Op.BLIND_SPOT``: what it means that it succeeded."""

@@ -105,6 +105,9 @@ class Stats(NamedTuple):
     """CLOCK_REALTIME - CLOCK_BOOTTIME at attach."""
     counted: int = 0
     """With ``events=False``: counted in the totals, and no event made of it."""
+    blind_spots: int = 0
+    """Calls after which something may happen that is not seen (events of ``Op.BLIND_SPOT``), and rings of io_uring that
+    were there when the trace began."""
 
     @property
     def exact(self) -> bool:
@@ -128,4 +131,9 @@ class Stats(NamedTuple):
     @property
     def complete(self) -> bool:
         """Nothing lost, the numbers exact, no blind spot: only then does absence from the trace prove absence."""
-        return self.lost == 0 and self.exact and self.compat_calls == 0
+        return self.lost == 0 and self.exact and not self.unseen
+
+    @property
+    def unseen(self) -> int:
+        """Signs that something was done in a way that is not traced."""
+        return self.compat_calls + self.blind_spots

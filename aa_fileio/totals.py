@@ -90,7 +90,7 @@ class Totals(Sequence[Total]):
         """Every call was counted: nothing lost but events, which are counted before they are sent; no blind spot."""
         stats = self._stats
         lost = stats.lost - stats.ring_full - stats.queue_full - stats.decode_error
-        return lost == 0 and stats.exact and stats.compat_calls == 0
+        return lost == 0 and stats.exact and not stats.unseen
 
     @property
     def stats(self) -> Stats:

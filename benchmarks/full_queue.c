@@ -180,11 +180,15 @@ uint64_t aa_drain_decode_error(const struct aa_drain *drain)
 	return 0;
 }
 
-struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
+struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options, struct btf **btf,
 				  struct aa_probes **ret_probes)
 {
 	*ret_probes = calloc(1, sizeof(**ret_probes));
 	return NULL;
+}
+
+void aa_probes_forget_types(struct btf *btf)
+{
 }
 
 struct aa_error *aa_probes_attach(struct aa_probes *probes)
@@ -246,7 +250,8 @@ bool aa_process_is_alive(int pidfd)
 	return true;
 }
 
-struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid)
+struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
+				      uint64_t *ret_rings)
 {
 	return NULL;
 }

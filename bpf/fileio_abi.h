@@ -31,6 +31,7 @@ typedef int64_t __s64;
 	2 /* all that can change a file or a name: open too (O_CREAT, O_TRUNC), and a shared mapping                   \
 	   */
 #define AA_GROUP_ACCESS 4
+#define AA_GROUP_ALWAYS 8 /* whatever is asked for */
 #define AA_OPERATIONS(X)                                                                                               \
 	X(OPEN, open, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_ACCESS)                                            \
 	X(READ, read, AA_GROUP_DEFAULT | AA_GROUP_ACCESS)                                                              \
@@ -58,7 +59,8 @@ typedef int64_t __s64;
 	X(MEMFD, memfd, 0)                                                                                             \
 	X(MOUNT, mount, AA_GROUP_MODIFY)                                                                               \
 	X(STAT, stat, 0)                                                                                               \
-	X(LIST, list, 0)
+	X(LIST, list, 0)                                                                                               \
+	X(BLIND_SPOT, blind_spot, AA_GROUP_ALWAYS)
 
 enum aa_operation {
 #define AA_X(symbol, name, groups) AA_OPERATION_##symbol,
@@ -277,6 +279,7 @@ AA_ASSERT_SIZE(struct aa_name_facts, 16);
 	X(pre_attach)                                                                                                  \
 	X(denied)                                                                                                      \
 	X(compat_calls)                                                                                                \
+	X(blind_spots)                                                                                                 \
 	X(path_truncated)                                                                                              \
 	X(path_unreadable)
 

@@ -285,6 +285,8 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define FICLONE 0x40049409 /* include/uapi/linux/fs.h */
 #define FICLONERANGE 0x4020940d
 #define FIDEDUPERANGE 0xc0189436
+#define PTRACE_ATTACH 16 /* include/uapi/linux/ptrace.h */
+#define PTRACE_SEIZE 0x4206
 #define F_DUPFD 0
 #define MAY_WRITE 2 /* include/linux/fs.h */
 #define F_DUPFD_CLOEXEC 1030

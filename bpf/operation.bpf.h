@@ -681,6 +681,8 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 		return !(args[3] & MAP_ANONYMOUS);
 	case AA_WHEN_DUPLICATES:
 		return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+	case AA_WHEN_SEIZES:
+		return args[0] == PTRACE_ATTACH || args[0] == PTRACE_SEIZE;
 	default:
 		return true;
 	}
@@ -1625,6 +1627,8 @@ static __always_inline void aa_end(struct aa_call_state *state, __u32 tid)
 /* Nobody asked for calls that end so. */
 static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __s64 result)
 {
+	if (state->operation == AA_OPERATION_BLIND_SPOT)
+		return result < 0;
 	if (aa_config.errors_only && result >= 0)
 		return true;
 	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns;
@@ -1883,6 +1887,8 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_end(state, tid);
 		return;
 	}
+	if (state->operation == AA_OPERATION_BLIND_SPOT)
+		aa_count(blind_spots, 1);
 	if (aa_first_step(aa_finish_again, result)) {
 		aa_end(state, tid);
 		return;
@@ -1915,7 +1921,7 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	aa_step(aa_step_object, , 0);
 	if (spec->path2 || state->by_fd[1])
 		aa_step(aa_step_object, , 1);
-	if (aa_is_filtered(scratch, task)) {
+	if (state->operation != AA_OPERATION_BLIND_SPOT && aa_is_filtered(scratch, task)) {
 		aa_count(filtered, 1);
 	} else {
 		aa_step(aa_step_name, , 0);

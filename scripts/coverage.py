@@ -114,7 +114,7 @@ def argument_words(row: Row) -> str:
         "path": "address" if "UNIX_PATH" in row.arguments.get("when", "") else "name",
         "dirfd2": "second directory",
         "path2": "second name",
-        "flags": {"ioctl": "request", "madvise": "advice"}.get(row.name, "flags"),
+        "flags": {"ioctl": "request", "ptrace": "request", "madvise": "advice"}.get(row.name, "flags"),
         "mode": {"map": "protection", "stat": "access"}.get(row.operation, "mode"),
         "count": "parts" if "iovec" in row.arguments else "length" if row.operation == "truncate" else "count",
         "offset": "position",
@@ -232,10 +232,14 @@ def document(table: Table, kernels: dict[str, list[str]]) -> str:
     )
 
 
+def _mark(operation: Operation, group: str) -> str:
+    return "✓" if group in operation.groups else "always" if "ALWAYS" in operation.groups else ""
+
+
 def _operation_table(table: Table) -> str:
     lines = ["| operation | default | modify | access | calls |", "|---|---|---|---|---|"]
     for operation in table.operations:
-        groups = " | ".join("✓" if group in operation.groups else "" for group in ("DEFAULT", "MODIFY", "ACCESS"))
+        groups = " | ".join(_mark(operation, group) for group in ("DEFAULT", "MODIFY", "ACCESS"))
         calls = [f"`{row.name}`" for row in table.rows if row.operation == operation.name]
         calls += [
             f"`{row.name}`"
@@ -248,7 +252,7 @@ def _operation_table(table: Table) -> str:
 
 def _call_table(table: Table, kernels: dict[str, list[str]]) -> str:
     names = kernels[""]
-    default = {operation.name for operation in table.operations if "DEFAULT" in operation.groups}
+    default = {operation.name: _mark(operation, "DEFAULT") for operation in table.operations}
     order = [operation.name for operation in table.operations]
     lines = [
         (
@@ -263,7 +267,7 @@ def _call_table(table: Table, kernels: dict[str, list[str]]) -> str:
             f"`{row.name}`",
             str(row.number),
             row.operation,
-            "✓" if row.operation in default else "",
+            default[row.operation],
             argument_words(row),
             names_told(row, below=table.told_below),
             names_told(row),

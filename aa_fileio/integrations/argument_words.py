@@ -11,6 +11,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from aa_fileio import BLIND_SPOTS
+
 if TYPE_CHECKING:
     from aa_fileio import FileEvent
 
@@ -57,6 +59,8 @@ def argument_words(event: FileEvent) -> list[str]:
     """What stands behind the names: mode, flags, and the bytes that are meant."""
     op = str(event.op)
     words: list[str] = []
+    if op == "blind_spot":
+        return [f"{event.syscall}: {BLIND_SPOTS.get(event.syscall, 'what it does is not seen')}"]
     if event.mode is not None:
         words += _mode_words(op, event.mode)
     if event.flags is not None:

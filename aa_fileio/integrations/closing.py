@@ -109,9 +109,18 @@ def verdict(events: int, stats: Stats, backend: str | None) -> str:
         reasons.append(f"{calls}, none known to be lost")
     if not stats.exact:
         reasons.append(f"the count is not exact: {stats.inexact_reason}")
-    if stats.compat_calls:
-        reasons.append(f"32-bit calls not traced: {stats.compat_calls}")
+    reasons += unseen_words(stats)
     return f"trace {word}: {'; '.join(reasons)}{by}"
+
+
+def unseen_words(stats: Stats) -> list[str]:
+    """What was done in ways that are not traced, or may have been."""
+    words = []
+    if stats.compat_calls:
+        words.append(f"32-bit calls not traced: {stats.compat_calls}")
+    if stats.blind_spots:
+        words.append(f"blind spots: {stats.blind_spots}")
+    return words
 
 
 def closing_lines(events: int, stats: Stats, backend: str | None, survivors: Survivors) -> Iterable[str]:
@@ -157,6 +166,7 @@ def summary_object(
         "pre_attach": stats.pre_attach,
         "denied": stats.denied,
         "compat_calls": stats.compat_calls,
+        "blind_spots": stats.blind_spots,
         "path_truncated": stats.path_truncated,
         "path_unreadable": stats.path_unreadable,
         "still_running": [{"pid": survivor.pid, "comm": survivor.comm} for survivor in survivors.named],

@@ -571,17 +571,18 @@ def _add_filter_options(parser: _Parser) -> None:
 OPS_NOT_BY_DEFAULT = frozenset(
     ("chmod", "chown", "utime", "xattr", "sync", "close", "dup", "chdir", "memfd", "mount", "stat", "list")
 )
+OPS_ALWAYS = frozenset(("blind_spot",))
 KINDS_NOT_BY_DEFAULT = frozenset(("tty", "pipe", "socket", "anon"))
 
 
 def _ops_help() -> str:
     from aa_fileio import Op
 
-    usual = ", ".join(op for op in Op if op not in OPS_NOT_BY_DEFAULT)
+    usual = ", ".join(op for op in Op if op not in OPS_NOT_BY_DEFAULT | OPS_ALWAYS)
     others = ", ".join(op for op in Op if op in OPS_NOT_BY_DEFAULT)
     return (
         f"only these operations; without it: {usual}. Also: {others}; and the groups modify (all that can change a "
-        "file or a name) and access (open, read, map, exec)"
+        f"file or a name) and access (open, read, map, exec). Always: {', '.join(sorted(OPS_ALWAYS))}"
     )
 
 

@@ -26,12 +26,6 @@ _SUFFIX = "_b64"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def event_object(event: FileEvent) -> dict[str, Any]:
-    """The event under its own field names; a field that does not apply is None."""
-    # Asked of the event, so that a field added to it shows here without a second list to keep.
-    return value_object("event", event._asdict())
-
-
 def value_object(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of our own classes by their names, as a record of that kind."""
     record: dict[str, Any] = {"record": kind, **values}
@@ -55,6 +49,39 @@ def json_line(record: Mapping[str, Any]) -> bytes:
         # name would reach the reader's terminal as it is. They can only stand inside strings, where \u is allowed.
         text = "".join(c if c.isprintable() else _json_escape(c) for c in text)
     return text.encode("utf-8", "replace") + b"\n"
+
+
+def event_line(event: FileEvent) -> bytes:
+    """The line of an event, under its own field names; a field that does not apply is null.
+
+    What is told of many events is put into words once.
+    """
+    # Asked of the event, so that a field added to it shows here without a second list to keep.
+    parts = ['{"record":"event"']
+    companions = ""
+    for name, value in event._asdict().items():
+        if type(value) is int:
+            parts.append(f',"{name}":{value}')
+        elif value is None:
+            parts.append(f',"{name}":null')
+        elif type(value) is datetime:
+            parts.append(f',"{name}":"{_plain(value)}"')
+        else:
+            member, companion = _members(name, value)
+            parts.append(member)
+            companions += companion
+    return f"{''.join(parts)}{companions}}}\n".encode()
+
+
+@lru_cache(maxsize=8192)
+def _members(name: str, value: Any) -> tuple[str, str]:
+    """The field, and its companion if it needs one, each with a comma before it."""
+    shown = value_object("event", {name: value})
+    member, companion = (
+        "".join(f",{json_line({key: shown[key]}).decode()[1:-2]}" for key in keys if key in shown)
+        for keys in ((name,), (name + _SUFFIX,))
+    )
+    return member, companion
 
 
 def exact_names(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +129,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):  # the enums are strings
         return str(value)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return utc.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     if isinstance(value, Flag):
         return flag_names(value)
     return value

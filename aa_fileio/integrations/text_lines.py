@@ -15,7 +15,7 @@ from aa_fileio.integrations.json_lines import flag_names
 if TYPE_CHECKING:
     from aa_fileio import FileEvent
 
-HEADER = f"{'TIME':<15} {'PID':>7} {'COMMAND':<15} {'CALL':<9} {'RESULT':<15} {'TOOK':>8}  PATH"
+HEADER = f"{'TIME':<15} {'PID':>7} {'COMMAND':<15} {'CALL':<10} {'RESULT':<15} {'TOOK':>8}  PATH"
 
 # Taken as they are; everything else is quoted, so that no name can pass for two columns, for " -> " or for a remark.
 _PLAIN = re.compile(r"[^\s\"\\\[\]]+")
@@ -36,7 +36,7 @@ def shown(name: str) -> str:
 def event_line(event: FileEvent) -> str:
     when = event.time.astimezone()
     return (
-        f"{when:%H:%M:%S}.{when.microsecond:06d} {event.pid:>7} {shown(event.comm):<15} {event.op!s:<9} "
+        f"{when:%H:%M:%S}.{when.microsecond:06d} {event.pid:>7} {shown(event.comm):<15} {event.op!s:<10} "
         f"{_result(event):<15} {duration_shown(event.duration_ns):>8}  {_names(event)}"
     )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from aa_fileio.integrations.closing import unseen_words
 from aa_fileio.integrations.json_lines import value_object
 from aa_fileio.integrations.text_lines import duration_shown, shown
 
@@ -41,7 +42,7 @@ def table_lines(totals: Totals, groups: list[str], order: str, limit: int) -> It
     if "process" in groups:
         header.append(f"{'PID':>7} {'COMMAND':<15}")
     if "op" in groups:
-        header.append(f"{'CALL':<9}")
+        header.append(f"{'CALL':<10}")
     if "file" in groups:
         header.append("PATH")
     yield " ".join(header).rstrip()
@@ -72,8 +73,7 @@ def ending(totals: Totals, stats: Stats, backend: str | None) -> str:
         reasons.append(f"{stats.lost} not counted")
     if not stats.exact:
         reasons.append(f"the count is not exact: {stats.inexact_reason}")
-    if stats.compat_calls:
-        reasons.append(f"32-bit calls not seen: {stats.compat_calls}")
+    reasons += unseen_words(stats)
     word = "INCOMPLETE" if stats.lost else "not proven complete"
     return f"totals {word}: {calls} {noun}; {'; '.join(reasons)} ({backend})"
 
@@ -85,7 +85,7 @@ def _line(row: Total, groups: list[str]) -> str:
         pid = "-" if row.pid is None else row.pid
         parts.append(f"{pid:>7} {shown(row.comm) if row.comm is not None else '-':<15}")
     if "op" in groups:
-        parts.append(f"{row.op!s:<9}")
+        parts.append(f"{row.op!s:<10}")
     if "file" in groups:
         parts.append(_file_shown(row))
     return " ".join(parts)

@@ -8,8 +8,7 @@ import select
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from aa_fileio.integrations.json_lines import event_object, json_line
-from aa_fileio.integrations.text_lines import HEADER, event_line
+from aa_fileio.integrations import json_lines, text_lines
 
 if TYPE_CHECKING:
     from aa_fileio import FileEvent
@@ -58,13 +57,13 @@ class TraceWriter:
     def write_header(self) -> None:
         """Says that the probes are in."""
         if not self.as_json:
-            self._write(_text_line(HEADER))
+            self._write(_text_line(text_lines.HEADER))
 
     def write_events(self, events: Iterable[FileEvent]) -> None:
         if self.as_json:
-            lines = [json_line(event_object(event)) for event in events]
+            lines = [json_lines.event_line(event) for event in events]
         else:
-            lines = [_text_line(event_line(event)) for event in events]
+            lines = [_text_line(text_lines.event_line(event)) for event in events]
         self._write(b"".join(lines))
         self.events += len(lines)
 
@@ -77,7 +76,7 @@ class TraceWriter:
         self._write(b"\x1b[H\x1b[J")
 
     def write_records(self, records: Iterable[dict[str, Any]]) -> None:
-        self._write(b"".join(json_line(record) for record in records))
+        self._write(b"".join(json_lines.json_line(record) for record in records))
 
     def write_closing(self, lines: Iterable[str]) -> None:
         self._write(b"".join(_text_line(line) for line in lines))

@@ -741,13 +741,17 @@ static const struct {
 	{                                                                                                              \
 #name, offsetof(struct aa_stats, name)                                                                 \
 	}
-	COUNTER(performed),	  COUNTER(delivered),	 COUNTER(queued),
-	COUNTER(in_flight),	  COUNTER(filtered),	 COUNTER(counted),
-	COUNTER(ring_full),	  COUNTER(state_full),	 COUNTER(no_entry),
-	COUNTER(no_exit),	  COUNTER(probe_missed), COUNTER(fork_map_full),
-	COUNTER(queue_full),	  COUNTER(decode_error), COUNTER(pre_attach),
-	COUNTER(denied),	  COUNTER(compat_calls), COUNTER(path_truncated),
-	COUNTER(path_unreadable), COUNTER(watched),	 COUNTER(boottime_to_realtime_ns),
+	COUNTER(performed),	 COUNTER(delivered),
+	COUNTER(queued),	 COUNTER(in_flight),
+	COUNTER(filtered),	 COUNTER(counted),
+	COUNTER(ring_full),	 COUNTER(state_full),
+	COUNTER(no_entry),	 COUNTER(no_exit),
+	COUNTER(probe_missed),	 COUNTER(fork_map_full),
+	COUNTER(queue_full),	 COUNTER(decode_error),
+	COUNTER(pre_attach),	 COUNTER(denied),
+	COUNTER(compat_calls),	 COUNTER(blind_spots),
+	COUNTER(path_truncated), COUNTER(path_unreadable),
+	COUNTER(watched),	 COUNTER(boottime_to_realtime_ns),
 #undef COUNTER
 };
 

@@ -507,20 +507,17 @@ static struct aa_error *aa_fentry_ask(const struct btf *btf)
 				    "a kernel with BPF trampolines (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), as root");
 }
 
-static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options)
+static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options,
+					 const struct btf *btf)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
 	struct aa_error *error = NULL;
 
-	if (!btf)
-		return aa_error_create(AA_ERROR_UNAVAILABLE, errno, "this kernel's BTF cannot be read: %s",
-				       strerror(errno));
 	probes->direct = aa_kernel_has_function(btf, "bpf_rdonly_cast");
 	if (probes->kind == AA_BACKEND_TRACEPOINT)
-		goto out;
+		return NULL;
 	/* Asked first: a kernel that refuses has the next backend tried, and the rest takes a tenth of a second. */
 	if (probes->kind == AA_BACKEND_FENTRY && (error = aa_fentry_ask(btf)))
-		goto out;
+		return error;
 	/*
 	 * Without a trampoline of its own such a return takes an instance from a pool that the whole host shares, and
 	 * misses calls when it is empty (measured on 6.12: all, with 8 threads that sit in read(2)). From 6.14 on it
@@ -552,9 +549,12 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	for (size_t i = 0; probes->kind == AA_BACKEND_FENTRY && !error && i < probes->function_count; i++)
 		if (probes->functions[i].takes_struct && aa_fentry_try(probes->functions[i].btf_id))
 			probes->functions[i].btf_id = 0;
-out:
-	btf__free(btf);
 	return error;
+}
+
+void aa_probes_forget_types(struct btf *btf)
+{
+	btf__free(btf);
 }
 
 /*
@@ -580,7 +580,7 @@ static int aa_descriptors_try(void)
 	return code;
 }
 
-struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
+struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options, struct btf **btf,
 				  struct aa_probes **ret_probes)
 {
 	struct aa_probes *probes = calloc(1, sizeof(*probes));
@@ -634,7 +634,13 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
 	log.used = 0;
 	log.text[0] = '\0';
-	error = aa_functions_ask(probes, options);
+	if (!*btf)
+		*btf = btf__load_vmlinux_btf();
+	if (*btf)
+		error = aa_functions_ask(probes, options, *btf);
+	else
+		error = aa_error_create(AA_ERROR_UNAVAILABLE, errno, "this kernel's BTF cannot be read: %s",
+					strerror(errno));
 	if (error)
 		goto out;
 	probes->skeleton = aa_probe_object_open(probes->direct);

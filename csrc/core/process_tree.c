@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "io_rings.h"
+
 #define AA_PF_KTHREAD 0x00200000u /* include/linux/sched.h; field 9 of /proc/PID/stat */
 
 bool aa_process_is_alive(int pidfd)
@@ -246,7 +248,26 @@ static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
 	__atomic_fetch_sub(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
 }
 
-struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid)
+/* Those of the family, or all but ours where that is empty, that this process can see. */
+static bool aa_rings_count(const struct aa_tasks *tasks, const struct aa_set *family, uint32_t own, uint64_t *ret_rings)
+{
+	struct aa_set seen = { 0 };
+	bool has_memory = true;
+
+	for (size_t i = 0; has_memory && i < tasks->count; i++) {
+		const struct aa_task *task = &tasks->items[i];
+
+		if (task->tid == task->tgid && task->reader_tgid &&
+		    (family->count ? aa_set_has(family, task->tgid) : task->tgid != own))
+			has_memory = aa_set_add(&seen, task->reader_tgid);
+	}
+	*ret_rings = aa_io_rings_count(seen.items, seen.count);
+	free(seen.items);
+	return has_memory;
+}
+
+struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
+				      uint64_t *ret_rings)
 {
 	volatile struct aa_control *control = aa_probes_control(probes);
 	struct aa_tasks tasks = { 0 };
@@ -285,14 +306,14 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 		goto out;
 	}
 	control->root_tgid = root;
+	if (!aa_set_add(&family, root)) {
+		no_memory = true;
+		goto out;
+	}
 	if (!follow) {
 		control->watched = 1;
 		/* Once more, now that its table of descriptors is one to look at: see aa_tables. */
 		error = aa_tasks_read(probes, &tasks);
-		goto out;
-	}
-	if (!aa_set_add(&family, root)) {
-		no_memory = true;
 		goto out;
 	}
 	aa_watch(probes, root);
@@ -324,6 +345,8 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 			aa_unwatch(probes, family.items[i]);
 out:
 	control->seeding = 0;
+	if (!error && !no_memory)
+		no_memory = !aa_rings_count(&tasks, &family, control->own_tgid, ret_rings);
 	if (no_memory && !error)
 		error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	free(tasks.items);

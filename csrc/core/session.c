@@ -42,7 +42,8 @@ struct aa_session {
 	struct aa_passed_over passed_over[AA_BACKENDS_MAX];
 	size_t passed_over_count;
 	uint64_t boottime_to_realtime_ns;
-	struct aa_stats final; /* of a closed session */
+	uint64_t rings_from_before; /* of io_uring, when the trace began */
+	struct aa_stats final;	    /* of a closed session */
 
 	struct aa_probes *probes;
 	struct aa_drain *drain;
@@ -125,10 +126,9 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 	struct aa_error *error;
 
 	*ours = *options;
-	if (!ours->operations)
-		for (unsigned i = 0; aa_operation_name(i); i++)
-			if (aa_operation_in_group(i, "default"))
-				ours->operations |= 1ULL << i;
+	for (unsigned i = 0; aa_operation_name(i); i++)
+		if (aa_operation_in_group(i, "always") || (!options->operations && aa_operation_in_group(i, "default")))
+			ours->operations |= 1ULL << i;
 	if (ours->operations >> AA_OPERATION_COUNT)
 		return aa_error_create(AA_ERROR_VALUE, 0, "operations=%#llx: only %u are known",
 				       (unsigned long long)ours->operations, AA_OPERATION_COUNT);
@@ -276,7 +276,8 @@ static uint64_t aa_clock_ns(clockid_t clock)
 }
 
 /* One backend, all of it: load, hooks, probes, the tree, and the gate last. */
-static struct aa_error *aa_session_attach_backend(struct aa_session *session, const char *backend, int pidfd)
+static struct aa_error *aa_session_attach_backend(struct aa_session *session, const char *backend, int pidfd,
+						  struct btf **btf)
 {
 	const struct aa_session_options *options = &session->options;
 	struct aa_probe_options probe_options = {
@@ -302,7 +303,7 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 	volatile struct aa_control *control;
 	struct aa_error *error;
 
-	error = aa_probes_create(backend, &probe_options, &session->probes);
+	error = aa_probes_create(backend, &probe_options, btf, &session->probes);
 	if (error)
 		return error;
 	control = aa_probes_control(session->probes);
@@ -317,7 +318,7 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		error = aa_probes_attach(session->probes);
 	if (!error)
 		error = aa_process_tree_seed(session->probes, options->has_pid, options->pid, options->follow,
-					     aa_drain_tid(session->drain));
+					     aa_drain_tid(session->drain), &session->rings_from_before);
 	if (!error && pidfd >= 0 && !aa_process_is_alive(pidfd))
 		error = aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "process %d exited while it was being attached to",
 					(int)options->pid);
@@ -346,7 +347,7 @@ static void aa_session_pass_over(struct aa_session *session, const char *backend
 	session->passed_over[i] = (struct aa_passed_over){ backend, session->reasons[i] };
 }
 
-static struct aa_error *aa_session_attach_any(struct aa_session *session, int pidfd)
+static struct aa_error *aa_session_attach_any(struct aa_session *session, int pidfd, struct btf **btf)
 {
 	struct aa_error *worst = NULL;
 
@@ -357,7 +358,7 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 
 		if (session->options.backend && strcmp(session->options.backend, backend) != 0)
 			continue;
-		error = aa_session_attach_backend(session, backend, pidfd);
+		error = aa_session_attach_backend(session, backend, pidfd, btf);
 		if (!error) {
 			session->backend = backend;
 			aa_error_destroy(worst);
@@ -384,6 +385,7 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 struct aa_error *aa_session_attach(struct aa_session *session)
 {
 	struct aa_error *error = NULL;
+	struct btf *btf = NULL;
 	int pidfd = -1;
 
 	if (aa_session_is_inert(session))
@@ -413,7 +415,8 @@ struct aa_error *aa_session_attach(struct aa_session *session)
 		atomic_store(&session->delivered, 0);
 		aa_signal_update(session);
 		session->has_ledger = false;
-		error = aa_session_attach_any(session, pidfd);
+		error = aa_session_attach_any(session, pidfd, &btf);
+		aa_probes_forget_types(btf);
 	}
 	if (pidfd >= 0)
 		close(pidfd);
@@ -677,6 +680,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 		stats->pre_attach = counters.pre_attach;
 		stats->denied = counters.denied;
 		stats->compat_calls = counters.compat_calls;
+		stats->blind_spots = counters.blind_spots + session->rings_from_before;
 		stats->path_truncated = counters.path_truncated;
 		stats->path_unreadable = counters.path_unreadable;
 		stats->queued += aa_drain_waiting(session->drain);
@@ -722,10 +726,12 @@ struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t 
 					    .scope = AA_SCOPE_SINGLE, /* of no process: it attaches and sees nothing */
 					    .ring_bytes = AA_SIZE_BYTES_MIN };
 	struct aa_probes *probes = NULL;
+	struct btf *btf = NULL;
 	struct aa_error *error;
 
 	ret_reason[0] = '\0';
-	error = aa_probes_create(backend, &options, &probes);
+	error = aa_probes_create(backend, &options, &btf, &probes);
+	aa_probes_forget_types(btf);
 	if (!error)
 		error = aa_probes_attach(probes);
 	aa_probes_destroy(probes);

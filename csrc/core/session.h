@@ -161,7 +161,7 @@ struct aa_stats {
 	/* causes of loss */
 	uint64_t ring_full, state_full, no_entry, no_exit, probe_missed, fork_map_full, queue_full, decode_error;
 	/* beside it, not loss */
-	uint64_t pre_attach, denied, compat_calls, path_truncated, path_unreadable;
+	uint64_t pre_attach, denied, compat_calls, blind_spots, path_truncated, path_unreadable;
 	uint64_t watched; /* processes watched now; 0 for the whole system */
 	bool exact;
 	char inexact_reason[160];	  /* '' when exact */
@@ -185,7 +185,7 @@ struct aa_call_info {
 const struct aa_call_info *aa_call_info(size_t index);
 const char *aa_call_name(unsigned call);
 const char *aa_operation_name(unsigned operation);
-bool aa_operation_in_group(unsigned operation, const char *group); /* "default", "modify", "access" */
+bool aa_operation_in_group(unsigned operation, const char *group); /* "default", "modify", "access", "always" */
 const char *aa_kind_name(unsigned kind);
 bool aa_kind_is_default(unsigned kind);
 const char *aa_path_source_name(unsigned source);

@@ -75,6 +75,7 @@ bool aa_operation_in_group(unsigned operation, const char *group)
 	unsigned bit = !strcmp(group, "default") ? AA_GROUP_DEFAULT :
 		       !strcmp(group, "modify")	 ? AA_GROUP_MODIFY :
 		       !strcmp(group, "access")	 ? AA_GROUP_ACCESS :
+		       !strcmp(group, "always")	 ? AA_GROUP_ALWAYS :
 						   0;
 
 	return operation < AA_OPERATION_COUNT && aa_operation_groups[operation] & bit;

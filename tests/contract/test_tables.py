@@ -12,8 +12,20 @@ from pathlib import Path
 import pytest
 
 import aa_fileio
-from aa_fileio import FileEvent, Kind, KprobeManager, Op, PathFlag, PathSource, Stats, Target, _native
-from aa_fileio.integrations.command_line import KINDS_NOT_BY_DEFAULT, OPS_NOT_BY_DEFAULT
+from aa_fileio import (
+    BLIND_SPOTS,
+    SYSCALLS,
+    FileEvent,
+    Kind,
+    KprobeManager,
+    Op,
+    PathFlag,
+    PathSource,
+    Stats,
+    Target,
+    _native,
+)
+from aa_fileio.integrations.command_line import KINDS_NOT_BY_DEFAULT, OPS_ALWAYS, OPS_NOT_BY_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
 ABI = ROOT / "bpf/fileio_abi.h"
@@ -48,6 +60,10 @@ def test_operations() -> None:
     assert all(op.name == op.value.upper() for op in Op)
 
 
+def test_each_blind_spot_says_what_it_means() -> None:
+    assert BLIND_SPOTS.keys() == {row.name for row in SYSCALLS if row.op is Op.BLIND_SPOT}
+
+
 def test_kinds() -> None:
     assert [str(kind) for kind in Kind] == rows("AA_KINDS")
     assert known_names("kinds") == [str(kind) for kind in Kind]
@@ -65,7 +81,10 @@ def groups(macro: str) -> dict[str, str]:
 def test_the_help_says_what_is_left_out_by_default() -> None:
     operations, kinds = groups("AA_OPERATIONS"), groups("AA_KINDS")
     assert list(operations) == [str(op) for op in Op]
-    assert {name for name, text in operations.items() if "AA_GROUP_DEFAULT" not in text} == OPS_NOT_BY_DEFAULT
+    assert {name for name, text in operations.items() if "AA_GROUP_ALWAYS" in text} == OPS_ALWAYS
+    assert {
+        name for name, text in operations.items() if "AA_GROUP_DEFAULT" not in text
+    } == OPS_NOT_BY_DEFAULT | OPS_ALWAYS
     assert {name for name, text in kinds.items() if text.strip() == "0"} == KINDS_NOT_BY_DEFAULT
     assert {name for name, text in operations.items() if "AA_GROUP_ACCESS" in text} == {"open", "read", "map", "exec"}
 

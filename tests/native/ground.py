@@ -55,6 +55,7 @@ GROUNDS = (
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING) runs all of it. An emulated machine is ten to
 # twenty times slower, and four of them have half an hour on two cores.
 GUEST_TESTS = (
+    "test_blind_spots.py",
     "test_calls.py",
     "test_coverage.py::test_this_kernel_is_told_as_it_is",
     "test_coverage.py::test_every_row_is_there_or_not_as_the_document_says[tracepoint]",

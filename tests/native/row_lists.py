@@ -23,8 +23,10 @@ from tests.native.expected import (
     FICLONERANGE,
     FIDEDUPERANGE,
     UNSEEN,
+    Filtered,
     Identity,
     Seen,
+    Unseen,
     as_passed,
     file,
     nameless,
@@ -1576,3 +1578,49 @@ def listings(it: Lines) -> None:
         it.call(call, again, NOWHERE, PAGE, sees=file(folder, kind="dir", offset=0, error=errno.EFAULT))
         it.call(call, fd, it.buffer, PAGE, sees=file(plain, offset=0, error=errno.ENOTDIR))
         it.bad_fd(call, FD, it.buffer, PAGE)
+
+
+# --- after which something is not seen ---
+
+
+@row_list
+def blind_spots(it: Lines) -> None:
+    """Told when they succeed; what fails has done nothing."""
+    fd, buffer = it.open(it.home / "plain"), it.buffer
+
+    def opens(what: str, call: str, *arguments: Any) -> None:
+        status: list[Step] = []
+        sees = lambda _: file(f"anon_inode:[{what}]", kind="anon", of=status[0])  # noqa: E731
+        opened = it.call(call, *arguments, sees=sees)
+        status.append(it.call("fstat", opened, it.script.buffer(144), sees=sees))
+
+    opens("io_uring", "io_uring_setup", 4, it.script.buffer(120))
+    it.call("io_uring_setup", 0, it.script.buffer(120), sees=Filtered(errno.EINVAL))
+    it.call("io_uring_setup", 4, NOWHERE, sees=Filtered(errno.EFAULT))
+    opens("userfaultfd", "userfaultfd", os.O_CLOEXEC)
+    it.call("userfaultfd", BAD_FLAG, sees=Filtered(errno.EINVAL))
+
+    context = it.script.buffer(8)
+    it.steps.call("io_setup", 4, context)
+    request = it.script.buffer(struct.pack("=QIIHhIQQqQII", 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0))  # IOCB_CMD_PREAD
+    it.steps.poke(request + 20, fd)
+    it.steps.poke(request + 24, buffer)
+    requests = it.script.buffer(8)
+    it.steps.poke(requests, request)
+    it.call("io_submit", Stored(context, is_long=True), 1, requests, sees=Seen("none"))
+    it.call("io_submit", 0, 1, requests, sees=Filtered(errno.EINVAL))
+
+    own = it.steps.call("getpid")
+    parts = it.parts(8)
+    it.call("process_vm_writev", own, parts, 1, parts, 1, 0, sees=Seen("none"))
+    it.call("process_vm_writev", own, parts, 1, NOWHERE, 1, 0, sees=Filtered(errno.EFAULT))
+    it.call("process_vm_writev", own, parts, 1, parts, 1, 1, sees=Filtered(errno.EINVAL))
+
+    child, flag = it.script.list(), it.script.flag()
+    born = it.steps.fork(child)
+    child.wait(flag, 1)
+    it.call("ptrace", 0x4206, born, 0, 0, sees=Seen("none"))  # PTRACE_SEIZE
+    it.call("ptrace", 16, born, 0, 0, sees=Filtered(errno.EPERM))  # PTRACE_ATTACH: it is ours already
+    it.call("ptrace", 7, own, 0, 0, sees=Unseen(errno.ESRCH))  # PTRACE_CONT
+    it.steps.add(flag, 1)
+    it.steps.wait_children()

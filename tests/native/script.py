@@ -97,6 +97,7 @@ NUMBERS = {
     "mknod": 133,
     "pivot_root": 155,
     "prctl": 157,
+    "ptrace": 101,
     "chroot": 161,
     "mount": 165,
     "umount2": 166,
@@ -112,6 +113,8 @@ NUMBERS = {
     "removexattr": 197,
     "lremovexattr": 198,
     "fremovexattr": 199,
+    "io_setup": 206,
+    "io_submit": 209,
     "getdents64": 217,
     "utimes": 235,
     "openat": 257,
@@ -142,14 +145,17 @@ NUMBERS = {
     "name_to_handle_at": 303,
     "open_by_handle_at": 304,
     "syncfs": 306,
+    "process_vm_writev": 311,
     "renameat2": 316,
     "seccomp": 317,
     "memfd_create": 319,
     "execveat": 322,
+    "userfaultfd": 323,
     "copy_file_range": 326,
     "preadv2": 327,
     "pwritev2": 328,
     "statx": 332,
+    "io_uring_setup": 425,
     "move_mount": 429,
     "pidfd_open": 434,
     "close_range": 436,
@@ -216,14 +222,15 @@ class Address:
 
 
 class Stored:
-    """As an argument: the int that stands at a place when the call is made, such as one end of a pipe."""
+    """As an argument: the int that stands at a place when the call is made, such as one end of a pipe; or the long."""
 
-    def __init__(self, place: Address) -> None:
+    def __init__(self, place: Address, *, is_long: bool = False) -> None:
         self.place = place
+        self.is_long = is_long
 
     @property
     def value(self) -> int:
-        return struct.unpack_from("=i", self.place.read())[0]
+        return struct.unpack_from("=q" if self.is_long else "=i", self.place.read())[0]
 
 
 class Step:
@@ -479,7 +486,7 @@ class Script:
         if isinstance(argument, Step):
             return 2, argument.index
         if isinstance(argument, Stored):
-            return 3, self.data_at + argument.place.offset
+            return 4 if argument.is_long else 3, self.data_at + argument.place.offset
         if isinstance(argument, (str, os.PathLike)):
             argument = os.fsencode(argument)
         if isinstance(argument, bytes):

@@ -10,13 +10,13 @@ import pytest
 from command_line_fakes import make_event
 
 from aa_fileio import FileEvent, PathFlag
-from aa_fileio.integrations.json_lines import NAME_FIELDS, encode_strings, event_object, exact_names, json_line
+from aa_fileio.integrations.json_lines import NAME_FIELDS, encode_strings, event_line, exact_names
 
 EVERY_BYTE_OF_A_NAME = bytes(value for value in range(1, 256) if value != ord("/"))
 
 
 def there_and_back(event: FileEvent) -> dict[str, object]:
-    line = json_line(event_object(event))
+    line = event_line(event)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     return exact_names(json.loads(line.decode("utf-8")))
 
@@ -43,27 +43,27 @@ def test_surrogates_astral_characters_and_overlong_forms_come_back(raw: bytes) -
 
 
 def test_a_name_in_utf_8_has_no_companion_and_is_readable_in_the_line() -> None:
-    line = json_line(event_object(make_event(path="/tmp/café 文")))
+    line = event_line(make_event(path="/tmp/café 文"))
     assert "/tmp/café 文".encode() in line
     assert b"_b64" not in line
 
 
 def test_a_name_that_is_not_utf_8_shows_the_replacement_character_and_has_a_companion() -> None:
-    record = json.loads(json_line(event_object(make_event(path=os.fsdecode(b"/tmp/\xff")))))
+    record = json.loads(event_line(make_event(path=os.fsdecode(b"/tmp/\xff"))))
     assert record["path"] == "/tmp/\ufffd"
     assert record["path_b64"] == "L3RtcC//"
 
 
 @pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u2028", "\u202e", "\U000e0041", "\n"])
 def test_nothing_in_a_line_moves_a_terminal_or_splits_it(character: str) -> None:
-    line = json_line(event_object(make_event(path=f"/a{character}b"))).decode("utf-8")
+    line = event_line(make_event(path=f"/a{character}b")).decode("utf-8")
     assert line[:-1].isprintable()
     assert line.splitlines() == [line[:-1]]
     assert json.loads(line)["path"] == f"/a{character}b"
 
 
 def test_fields_have_the_names_and_values_of_the_event() -> None:
-    record = json.loads(json_line(event_object(make_event(path_flags=PathFlag.TRUNCATED | PathFlag.DELETED))))
+    record = json.loads(event_line(make_event(path_flags=PathFlag.TRUNCATED | PathFlag.DELETED)))
     assert record["record"] == "event"
     assert set(record) == {"record", *make_event()._asdict()}
     assert record["time"] == "2026-03-04T05:06:07.000089Z"
@@ -74,7 +74,7 @@ def test_fields_have_the_names_and_values_of_the_event() -> None:
 
 
 def test_an_operation_this_version_has_no_name_for_stays_a_number() -> None:
-    assert json.loads(json_line(event_object(make_event(op=99))))["op"] == 99
+    assert json.loads(event_line(make_event(op=99)))["op"] == 99
 
 
 def test_other_strings_are_made_fit_for_a_line() -> None:

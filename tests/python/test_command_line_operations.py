@@ -14,7 +14,7 @@ import pytest
 from command_line_fakes import make_event
 
 from aa_fileio import FileEvent, Op
-from aa_fileio.integrations.json_lines import event_object, json_line
+from aa_fileio.integrations import json_lines
 from aa_fileio.integrations.text_lines import HEADER, event_line
 
 MAP_FIXED = 0x10  # include/uapi/asm-generic/mman-common.h; Python has no name for it
@@ -224,6 +224,12 @@ LINES: list[tuple[str, dict[str, Any], str, str]] = [
     ("open", {"syscall": "openat2", "fd": 5, "return_code": 5, "flags": None}, "fd 5", "/a"),
     ("write", {"syscall": "pwritev2", "fd": 3, "count": 9, "bytes": 9, "flags": 16}, "9 of 9", "/a RWF_APPEND"),
     ("write", {"syscall": "writev", "fd": 3, "count": None, "bytes": 9}, "9", "/a"),
+    (
+        "blind_spot",
+        {"syscall": "io_uring_setup", "count": 8, "path": "anon_inode:x", "fd": 3, "return_code": 3, "kind": "anon"},
+        "ok",
+        "anon_inode:x io_uring_setup: what is submitted through this ring is not seen",
+    ),
 ]
 
 
@@ -266,7 +272,7 @@ def test_an_operation_without_a_name_is_shown_by_its_number() -> None:
 )
 def test_json_has_every_field_as_it_is(op: str, fields: dict[str, Any]) -> None:
     event = make_event(op, **({"path": "/a"} | fields))
-    record = json.loads(json_line(event_object(event)))
+    record = json.loads(json_lines.event_line(event))
     assert record["op"] == op
     assert record["syscall"] == fields.get("syscall", event.syscall)
     assert {name: record[name] for name in fields} == fields

@@ -18,7 +18,7 @@ from aa_fileio.integrations.command_line import main
 from aa_fileio.integrations.top import table_lines
 from aa_fileio.totals import totals_of
 
-HEADER = "     CALLS   ERRORS    BYTES     TIME      P99     PID COMMAND         CALL      PATH"
+HEADER = "     CALLS   ERRORS    BYTES     TIME      P99     PID COMMAND         CALL       PATH"
 
 
 def row(op: str, calls: int, *, errors: int = 0, moved: int = 0, ns: int = 100, **given: Any) -> tuple[Any, ...]:
@@ -47,10 +47,10 @@ def test_the_table() -> None:
     nameless = (None, make_event("write").op, 0, 1, 0, 2**60, 0, (1, *[0] * 31))
     assert lines_of(totals(*SOME, nameless), ["process", "op", "file"], "calls", 0) == [
         HEADER,
-        '         7        7        0   700 ns   128 ns    4242 cat             open      "/no such"',
-        "         5        0      20K  5000 ns  1024 ns    4242 cat             read      /etc/hosts",
-        "         2        0        0  6000 ms        -    4343 mv              rename    /a -> /b",
-        "         1        0    1024P     0 ns     2 ns       - -               write     <no name>",
+        '         7        7        0   700 ns   128 ns    4242 cat             open       "/no such"',
+        "         5        0      20K  5000 ns  1024 ns    4242 cat             read       /etc/hosts",
+        "         2        0        0  6000 ms        -    4343 mv              rename     /a -> /b",
+        "         1        0    1024P     0 ns     2 ns       - -               write      <no name>",
     ]
 
 
@@ -141,7 +141,7 @@ def test_an_interval_has_what_came_in_it(begin: Begin, capfd: pytest.CaptureFixt
         ({"state_full": 2}, "totals INCOMPLETE: 14 calls; 2 not counted (kprobe)"),
         (
             {"inexact_reason": "why", "compat_calls": 3},
-            "totals not proven complete: 14 calls; the count is not exact: why; 32-bit calls not seen: 3 (kprobe)",
+            "totals not proven complete: 14 calls; the count is not exact: why; 32-bit calls not traced: 3 (kprobe)",
         ),
     ],
     ids=["complete", "lost", "not-proven"],

@@ -32,7 +32,13 @@ def test_every_argument_is_found_where_the_form_says(call: str) -> None:
     for word, index in numbers.items():
         arguments[index] = shown[word]
     # What makes the many-sided ones one of ours.
-    special = {"madvise": (2, "0x9"), "ioctl": (1, "0x4020940d"), "mmap": (3, "0x2"), "fcntl": (1, "0")}
+    special = {
+        "madvise": (2, "0x9"),
+        "ioctl": (1, "0x4020940d"),
+        "mmap": (3, "0x2"),
+        "fcntl": (1, "0"),
+        "ptrace": (0, "0x4206"),
+    }
     if call in special:
         arguments[special[call][0]] = special[call][1]
     if call == "bind":

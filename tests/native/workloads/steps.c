@@ -28,6 +28,7 @@ enum argument {
 	ARGUMENT_ADDRESS, /* offset in the file */
 	ARGUMENT_RESULT,  /* of the step with this number */
 	ARGUMENT_STORED,  /* the int at this offset in the file */
+	ARGUMENT_STORED_LONG, /* the eight bytes there */
 };
 
 /* What is no system call. */
@@ -339,6 +340,8 @@ static void perform_step(struct step *step, struct list *list)
 			args[i] = (uint64_t)__atomic_load_n(&step_at(args[i])->result, __ATOMIC_ACQUIRE);
 		else if (step->kinds[i] == ARGUMENT_STORED)
 			args[i] = (uint64_t)*(int *)at(args[i]);
+		else if (step->kinds[i] == ARGUMENT_STORED_LONG)
+			args[i] = *(uint64_t *)at(args[i]);
 	}
 	for (done = 0; done < step->repeat; done++) {
 		if (step->number < 0)

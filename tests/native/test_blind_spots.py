@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""What is done in a way that is not traced is announced, whatever was asked for. The calls: test_rows.py."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from aa_fileio import KprobeManager
+from tests.native.expected import Filtered, check_events, check_results, check_script_ledger, file
+from tests.native.ground import HANG_SECONDS
+from tests.native.script import AT_FDCWD, Script, Step, Steps
+from tests.native.tracing import check_trace, trace
+
+
+def _ring(script: Script, steps: Steps, *, is_seen: bool = False) -> None:
+    status: list[Step] = []
+    sees = (lambda _: file("anon_inode:[io_uring]", kind="anon", of=status[0])) if is_seen else None
+    ring = steps.call("io_uring_setup", 4, script.buffer(120), sees=sees)
+    status.append(steps.call("fstat", ring, script.buffer(144)))
+
+
+@pytest.mark.parametrize("options", [{"errors_only": True}, {"min_duration_ns": 2**62}], ids=["errors", "slow"])
+def test_no_filter_keeps_it_back(backend: str, area: Path, options: dict[str, object]) -> None:
+    (area / "plain").write_bytes(b"1234")
+    script = Script(traced=("openat", "read", "io_uring_setup"))
+    main = script.main
+    main.hold()
+    opened = main.call("openat", AT_FDCWD, area / "plain", os.O_RDONLY, sees=Filtered())
+    _ring(script, main, is_seen=True)
+    main.call("io_uring_setup", 0, script.buffer(120), sees=Filtered(errno.EINVAL))
+    main.call("read", opened, script.buffer(8), 8, sees=Filtered())
+    result = trace(script, area, backend, **options)
+    check_results(script)
+    check_events(script, result.events)
+    check_script_ledger(script, result.stats, backend)
+
+
+def test_an_operation_that_nobody_asked_for_is_told(backend: str, area: Path) -> None:
+    script = Script(traced=("io_uring_setup",))
+    script.main.hold()
+    _ring(script, script.main, is_seen=True)
+    check_trace(script, area, backend, ops=["rmdir"], kinds=["file"])
+
+
+def test_totals_alone_say_it(backend: str, area: Path) -> None:
+    script = Script(traced=("io_uring_setup",))
+    script.main.hold()
+    _ring(script, script.main, is_seen=True)
+    result = trace(script, area, backend, ops=["rmdir"], totals=True, events=False)
+    [row] = result.totals
+    assert (str(row.op), row.path, row.calls) == ("blind_spot", "anon_inode:[io_uring]", 1)
+    assert not result.totals.complete
+    assert result.stats.blind_spots == 1
+
+
+@pytest.mark.parametrize("where", ["root", "child"])
+@pytest.mark.parametrize("follow", [True, False], ids=["follow", "one"])
+def test_a_ring_from_before_the_trace_is_counted(backend: str, area: Path, where: str, follow: bool) -> None:
+    """By whichever watched process: a child of one that is watched alone is none."""
+    script = Script(traced=("rmdir",))
+    if where == "root":
+        _ring(script, script.main)
+        _ring(script, script.main)
+        script.main.hold()
+    else:
+        child = script.list()
+        script.main.fork(child)
+        _ring(script, child)
+        child.hold()
+        script.main.hold()
+    script.main.call("rmdir", area / "none", sees=Filtered())
+    with script.start(area) as running:
+        with KprobeManager(running.pid, backend=backend, ops=["unlink"], follow=follow) as manager:
+            running.go()
+            assert manager.poll(HANG_SECONDS) is None
+            running.finish()
+        stats = manager.stats
+    expected = 2 if where == "root" else int(follow)
+    assert (stats.blind_spots, stats.performed, stats.lost) == (expected, 0, 0)
+    assert stats.complete == (stats.exact and not expected)
+
+
+@pytest.mark.guest_only
+def test_a_ring_from_before_is_found_in_the_whole_system(backend: str, area: Path) -> None:
+    def counted() -> int:
+        with KprobeManager(None, backend=backend, ops=["rmdir"]) as manager:
+            return manager.stats.blind_spots
+
+    script = Script(traced=())
+    _ring(script, script.main)
+    script.main.hold()
+    before = counted()
+    with script.start(area):
+        assert counted() == before + 1
+    assert counted() == before
