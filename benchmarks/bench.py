@@ -65,9 +65,10 @@ class Bench:
         self.folder = folder
         self.options = options
         self.built = PROJECT / "build" / "floor"
-        self.found = Found(options.rounds)
+        self.found = Found.load(_KEPT, options.rounds) if options.part else Found(options.rounds)
 
     def storms(self) -> None:
+        self.found.storms.clear()
         with _mounted(self.folder) as area:
             ground = Ground(self.built, area)
             os.sched_setaffinity(0, {1})
@@ -96,6 +97,7 @@ class Bench:
                 return
 
     def commands(self) -> None:
+        self.found.commands.clear()
         for name, command in commands(self.folder).items():
             _command_seconds(command, traced=False)  # what it reads is in memory from then on
             for _ in range(self.options.rounds):
@@ -103,6 +105,7 @@ class Bench:
                     self.found.commands[name][how].append(_command_seconds(command, how == "traced"))
 
     def start(self) -> None:
+        self.found.start.clear()
         code = "import time; a=time.perf_counter(); import aa_fileio; print((time.perf_counter()-a)*1e3)"
         with subprocess.Popen(["sleep", "1000"]) as idle:
             for _ in range(self.options.rounds):
@@ -127,6 +130,7 @@ class Bench:
     def stalled(self) -> None:
         """A burst whose reader stands still from its beginning on, for STALL_SECONDS or to the burst's end."""
         ground = Ground(self.built, self.folder)
+        self.found.stalled.clear()
         for _ in range(self.options.rounds):
             for kind, shape in BURST.items():
                 for whole in (False, True):
@@ -167,7 +171,7 @@ class Bench:
             self.found.guests = dict(zip(GUESTS, pool.map(self._guest, GUESTS), strict=True))
 
     def _guest(self, suite: str) -> list[Added]:
-        results = PROJECT / "build" / "bench-guests" / suite
+        results = PROJECT / "build" / "bench" / suite
         results.mkdir(parents=True, exist_ok=True)
         lines = results / "instructions.json"
         lines.unlink(missing_ok=True)
@@ -182,6 +186,7 @@ class Bench:
         return [Added(**json.loads(line)) for line in lines.read_text().splitlines()]
 
 
+_KEPT = PROJECT / "build" / "bench" / "found.json"
 PARTS = ("storms", "commands", "start", "stalled", "memory", "consumers", "guests")
 
 
@@ -241,7 +246,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peers-seconds", type=float, default=240)
     parser.add_argument("--memory-seconds", type=float, default=600)
-    parser.add_argument("--part", action="append", choices=PARTS, help="only this one; may be repeated")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this one, the others as they were last")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--build", type=Path, metavar="FOLDER", help="only compile the floor and the workload, there")
     options = parser.parse_args()
@@ -255,6 +260,7 @@ def main() -> None:
         for part in options.part or PARTS:
             began = time.monotonic()
             getattr(bench, part)()
+            bench.found.keep(_KEPT)
             print(f"{part}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     told = text(bench.found)
     if options.write:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
@@ -28,7 +29,7 @@ class Cell:
     cpu_ns: list[float] = field(default_factory=list)
     made: int = 0
     seen: int | None = None
-    instructions: tuple[int, ...] = ()
+    instructions: Sequence[int] = ()
 
     @property
     def median(self) -> float:
@@ -54,6 +55,28 @@ class Found:
     """Nanoseconds an event."""
     guests: dict[str, list[Added]] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, file: Path, rounds: int) -> Found:
+        """What was kept of an earlier run, or nothing."""
+        found = cls(rounds)
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        for storm, row in kept.get("storms", {}).items():
+            for tracer, cell in row.items():
+                found.storms[storm][tracer] = Cell(**cell)
+        for command, seconds in kept.get("commands", {}).items():
+            found.commands[command] |= seconds
+        found.start |= kept.get("start", {})
+        for burst, rounds_of in kept.get("stalled", {}).items():
+            found.stalled[burst] = [(performed, lost) for performed, lost in rounds_of]
+        found.memory, found.consumers = kept.get("memory", {}), kept.get("consumers", {})
+        found.guests = {suite: [Added(**each) for each in ways] for suite, ways in kept.get("guests", {}).items()}
+        found.not_run = kept.get("not_run", {})
+        return found
+
+    def keep(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(vars(self), default=vars))
 
     def add(self, storm: str, tracer: str, one: Round) -> None:
         cell = self.storms[storm][tracer]
