@@ -106,8 +106,8 @@ class Stats(NamedTuple):
     counted: int = 0
     """With ``events=False``: counted in the totals, and no event made of it."""
     blind_spots: int = 0
-    """Calls after which something may happen that is not seen (events of ``Op.BLIND_SPOT``), and rings of io_uring that
-    were there when the trace began."""
+    """Calls after which something may happen that is not seen (events of ``Op.BLIND_SPOT``); rings of io_uring that
+    were there when the trace began; by kprobe and fentry, 32-bit programs, whose calls are not counted there."""
 
     @property
     def exact(self) -> bool:

@@ -251,7 +251,7 @@ bool aa_process_is_alive(int pidfd)
 }
 
 struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
-				      uint64_t *ret_rings)
+				      uint64_t *ret_blind_spots)
 {
 	return NULL;
 }

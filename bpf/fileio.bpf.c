@@ -636,6 +636,9 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 	__u32 tid = aa_read(task, pid);
 	struct aa_call_state *state;
 
+	/* Behind the functions that are probed there is no 32-bit call to be seen, so its program is announced. */
+	if (aa_control.gate && aa_config.has_below && aa_is_compat() && aa_is_watched(bpf_get_current_pid_tgid()))
+		aa_count(blind_spots, 1);
 	state = aa_state_of(old_tid);
 	if (!state)
 		return 0;

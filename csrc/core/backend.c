@@ -1098,6 +1098,11 @@ volatile struct aa_control *aa_probes_control(struct aa_probes *probes)
 	return &probes->skeleton->bss->aa_control;
 }
 
+bool aa_probes_count_compat_calls(const struct aa_probes *probes)
+{
+	return probes->kind == AA_BACKEND_TRACEPOINT;
+}
+
 int aa_probes_ring(const struct aa_probes *probes)
 {
 	return bpf_map__fd(probes->skeleton->maps.aa_ring);

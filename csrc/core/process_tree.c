@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "io_rings.h"
+#include "blind_spots.h"
 
 #define AA_PF_KTHREAD 0x00200000u /* include/linux/sched.h; field 9 of /proc/PID/stat */
 
@@ -249,7 +249,8 @@ static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
 }
 
 /* Those of the family, or all but ours where that is empty, that this process can see. */
-static bool aa_rings_count(const struct aa_tasks *tasks, const struct aa_set *family, uint32_t own, uint64_t *ret_rings)
+static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_set *family, uint32_t own,
+				bool counts_compat_calls, uint64_t *ret_count)
 {
 	struct aa_set seen = { 0 };
 	bool has_memory = true;
@@ -261,13 +262,13 @@ static bool aa_rings_count(const struct aa_tasks *tasks, const struct aa_set *fa
 		    (family->count ? aa_set_has(family, task->tgid) : task->tgid != own))
 			has_memory = aa_set_add(&seen, task->reader_tgid);
 	}
-	*ret_rings = aa_io_rings_count(seen.items, seen.count);
+	*ret_count = aa_blind_spots_count(seen.items, seen.count, counts_compat_calls);
 	free(seen.items);
 	return has_memory;
 }
 
 struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
-				      uint64_t *ret_rings)
+				      uint64_t *ret_blind_spots)
 {
 	volatile struct aa_control *control = aa_probes_control(probes);
 	struct aa_tasks tasks = { 0 };
@@ -346,7 +347,8 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 out:
 	control->seeding = 0;
 	if (!error && !no_memory)
-		no_memory = !aa_rings_count(&tasks, &family, control->own_tgid, ret_rings);
+		no_memory = !aa_blind_spots_find(&tasks, &family, control->own_tgid,
+						 aa_probes_count_compat_calls(probes), ret_blind_spots);
 	if (no_memory && !error)
 		error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	free(tasks.items);

@@ -23,9 +23,9 @@ bool aa_process_is_alive(int pidfd);
  *
  * has_pid false: the whole system, where only this process is found, to be excluded.
  * drain_tid: the core's own thread, in this pid namespace.
- * ret_rings: how many rings of io_uring they have already, see aa_io_rings_count().
+ * ret_blind_spots: as they are then, see aa_blind_spots_count().
  */
 struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
-				      uint64_t *ret_rings);
+				      uint64_t *ret_blind_spots);
 
 #endif

@@ -42,8 +42,8 @@ struct aa_session {
 	struct aa_passed_over passed_over[AA_BACKENDS_MAX];
 	size_t passed_over_count;
 	uint64_t boottime_to_realtime_ns;
-	uint64_t rings_from_before; /* of io_uring, when the trace began */
-	struct aa_stats final;	    /* of a closed session */
+	uint64_t blind_spots_from_before;
+	struct aa_stats final; /* of a closed session */
 
 	struct aa_probes *probes;
 	struct aa_drain *drain;
@@ -318,7 +318,7 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		error = aa_probes_attach(session->probes);
 	if (!error)
 		error = aa_process_tree_seed(session->probes, options->has_pid, options->pid, options->follow,
-					     aa_drain_tid(session->drain), &session->rings_from_before);
+					     aa_drain_tid(session->drain), &session->blind_spots_from_before);
 	if (!error && pidfd >= 0 && !aa_process_is_alive(pidfd))
 		error = aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "process %d exited while it was being attached to",
 					(int)options->pid);
@@ -680,7 +680,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 		stats->pre_attach = counters.pre_attach;
 		stats->denied = counters.denied;
 		stats->compat_calls = counters.compat_calls;
-		stats->blind_spots = counters.blind_spots + session->rings_from_before;
+		stats->blind_spots = counters.blind_spots + session->blind_spots_from_before;
 		stats->path_truncated = counters.path_truncated;
 		stats->path_unreadable = counters.path_unreadable;
 		stats->queued += aa_drain_waiting(session->drain);

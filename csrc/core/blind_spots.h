@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* Signs, when the trace begins, that something will be done in a way that is not traced. */
+#ifndef AA_BLIND_SPOTS_H
+#define AA_BLIND_SPOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Of these processes, by their numbers in this pid namespace: descriptors of io_uring's rings and, unless their calls
+ * are counted one by one, 32-bit programs. What may not be looked at counts as one; who is gone has none.
+ */
+uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool counts_compat_calls);
+
+#endif
