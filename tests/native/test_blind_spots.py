@@ -106,9 +106,8 @@ def _program_of_32_bits(path: Path, code: str) -> Path:
     """An i386 executable with nothing but that code."""
     text = bytes.fromhex(code)
     size, at = 52 + 32 + len(text), 0x08048000
-    head = struct.pack(
-        "=4s5B7xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 0, 0, 2, 3, 1, at + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0
-    )
+    numbers = (2, 3, 1, at + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    head = struct.pack("=4s5B7xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 0, 0, *numbers)
     path.write_bytes(head + struct.pack("=8I", 1, 0, at, at, size, size, 5, 4096) + text)
     path.chmod(0o700)
     return path
