@@ -55,7 +55,9 @@ GROUNDS = (
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING) runs all of it. An emulated machine is ten to
 # twenty times slower, and four of them have half an hour on two cores.
 GUEST_TESTS = (
-    "test_blind_spots.py",
+    "test_blind_spots.py::test_a_32_bit_program_is_announced",
+    "test_blind_spots.py::test_a_ring_from_before_is_found_in_the_whole_system[tracepoint]",
+    "test_blind_spots.py::test_an_operation_that_nobody_asked_for_is_told",
     "test_calls.py",
     "test_coverage.py::test_this_kernel_is_told_as_it_is",
     "test_coverage.py::test_every_row_is_there_or_not_as_the_document_says[tracepoint]",
@@ -89,6 +91,7 @@ GUEST_TESTS = (
 
 # What a guest runs of it by fentry, in `make test`: all but the way of attaching is kprobe's too.
 GUEST_TESTS_BY_FENTRY = (
+    "test_blind_spots.py::test_a_32_bit_program_is_announced",
     "test_calls.py::test_four_threads_at_once",
     "test_cost.py::test_bytes_of_a_read_and_a_write",
     "test_gone.py::test_after_the_tracer_is_killed",
