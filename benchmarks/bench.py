@@ -28,7 +28,7 @@ from aa_fileio import KprobeManager
 from benchmarks.instructions import WAYS, Added
 from benchmarks.report import Found, text
 from benchmarks.tracers import Ground, NotRunError, Peer, Tracer, of_another, ours, peers, the_floor, untraced
-from benchmarks.workload import Shape, build, commands
+from benchmarks.workload import Shape, build, commands, floor
 
 PROJECT = Path(__file__).resolve().parents[1]
 STORMS = {
@@ -100,9 +100,20 @@ class Bench:
         self.found.commands.clear()
         for name, command in commands(self.folder).items():
             _command_seconds(command, traced=False)  # what it reads is in memory from then on
+            found = self.found.commands[name]
             for _ in range(self.options.rounds):
-                for how in ("untraced", "traced"):
-                    self.found.commands[name][how].append(_command_seconds(command, how == "traced"))
+                found["untraced"].append(_command_seconds(command, traced=False))
+                with self._floor_of_nobody():
+                    found["floor"].append(_command_seconds(command, traced=False))
+                found["traced"].append(_command_seconds(command, traced=True))
+
+    @contextmanager
+    def _floor_of_nobody(self) -> Iterator[None]:
+        """The floor's programs run at each call, and find that it is not of their process."""
+        with subprocess.Popen(["sleep", "1000"]) as idle:
+            with floor(self.built, idle.pid, ("tracepoint_enter", "tracepoint_exit")):
+                yield
+            idle.kill()
 
     def start(self) -> None:
         self.found.start.clear()
