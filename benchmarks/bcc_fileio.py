@@ -11,6 +11,7 @@ AT, NAME = ", int at, const char *name", ", const char *name"
 CALLS = {"openat": AT, "pread64": "", "read": "", "pwrite64": "", "write": ""}
 CALLS |= {"unlink": NAME, "unlinkat": AT, "rename": NAME, "renameat2": AT}
 TEXT = """
+#include <uapi/linux/ptrace.h>
 struct event { u64 began, took; s64 result; u32 tid, call; char comm[16], name[256]; };
 BPF_HASH(entries, u32, struct event);
 BPF_PERF_OUTPUT(events);

@@ -233,7 +233,7 @@ def _guests(found: Found) -> Iterable[str]:
             rows.append(
                 [suite, added.way]
                 + ["" if number is None else f"{number:,.0f}" for number in numbers]
-                + ["" if ratio is None else f"{ratio:.2f}", "; ".join(added.notes)]
+                + ["" if ratio is None else f"{ratio:.2f}", "; ".join(added.notes).replace("\n", "; ")]
             )
     yield _table(
         ("suite", "way in", "untraced", "floor", "ours (or the script)", "another's", "× floor", "remarks"), rows

@@ -112,7 +112,9 @@ def floor(built: Path, pid: int, programs: tuple[str, ...], processors: str | No
         assert reader.stdout is not None
         if reader.stdout.readline() != "ready\n":
             _, messages = reader.communicate(timeout=HANG_SECONDS)
-            raise RuntimeError(f"the floor's {' and '.join(programs)} cannot be attached: {messages.strip()}")
+            # The first line is the cause, the others what libbpf did about it.
+            why = next(iter(messages.splitlines()), "").removeprefix("libbpf: ")
+            raise RuntimeError(f"the floor's {' and '.join(programs)} cannot be attached: {why}")
         try:
             yield told
         finally:
