@@ -65,7 +65,7 @@ class Bench:
         self.folder = folder
         self.options = options
         self.built = PROJECT / "build" / "floor"
-        self.found = Found.load(_KEPT, options.rounds) if options.part else Found(options.rounds)
+        self.found = Found.load(_KEPT) if options.part else Found()
 
     def storms(self) -> None:
         self.found.storms.clear()

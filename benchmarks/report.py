@@ -42,7 +42,6 @@ class Cell:
 
 @dataclass
 class Found:
-    rounds: int
     storms: dict[str, dict[str, Cell]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Cell)))
     commands: dict[str, dict[str, list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     """Seconds, untraced and traced."""
@@ -57,9 +56,9 @@ class Found:
     not_run: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, file: Path, rounds: int) -> Found:
+    def load(cls, file: Path) -> Found:
         """What was kept of an earlier run, or nothing."""
-        found = cls(rounds)
+        found = cls()
         kept = json.loads(file.read_text()) if file.exists() else {}
         for storm, row in kept.get("storms", {}).items():
             for tracer, cell in row.items():
@@ -91,8 +90,8 @@ class Found:
 def text(found: Found) -> str:
     """Markdown."""
     head = (
-        f"# What tracing costs\n\n`make bench`, {found.rounds} rounds in turn, on: {_machine()}. Medians, with 95 %"
-        " bootstrap intervals.\nCompare within this page only."
+        f"# What tracing costs\n\n`make bench`, on: {_machine()}. Medians of rounds in which the tracers take turns,\n"
+        "with 95 % bootstrap intervals. Compare within one table only."
     )
     sections = [
         head,
@@ -124,9 +123,11 @@ def _interval(values: list[float]) -> tuple[float, float]:
 
 
 def _storms(found: Found) -> Iterable[str]:
+    rounds = len(found.storms["read"]["untraced"].ns)
     yield (
-        "## Storms\n\nA loop of one call in each thread, by the tracepoint backend; ns are of the wall, divided by all"
-        " calls. `× ours` is the cost added, to\nthat which aa_fileio adds by default, where every call was seen."
+        f"## Storms\n\nA loop of one call in each thread, by the tracepoint backend; {rounds} rounds, of other tools as"
+        " many as there was time for.\nns are of the wall, divided by all calls. `× ours` is the cost added, to that"
+        " which aa_fileio adds by default, where every\ncall was seen."
     )
     rows = []
     for storm, row in found.storms.items():
@@ -165,10 +166,11 @@ def _storms(found: Found) -> Iterable[str]:
 
 
 def _commands(found: Found) -> Iterable[str]:
+    rounds = len(found.commands["tar"]["untraced"])
     yield (
-        "## Commands\n\nSeconds from the first instruction to the exit, every event read as columns and none lost."
-        " `floor`: the floor's two\nprograms are attached for another process and record nothing: what any tracer by"
-        " system call tracepoints costs."
+        f"## Commands\n\nSeconds from the first instruction to the exit, {rounds} rounds, every event read as columns"
+        " and none lost. `floor`: the floor's\ntwo programs are attached for another process and record nothing: what"
+        " any tracer by system call tracepoints costs."
     )
     rows = []
     for name, row in found.commands.items():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -106,9 +107,11 @@ def _switches(name: str) -> int:
     """How often threads of that name have gone to sleep."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        if (task / "comm").read_text().strip() == name:
-            status = (task / "status").read_text()
-            found.append(int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]))
+        # Another thread may end between the listing and the look.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (task / "comm").read_text().strip() == name:
+                status = (task / "status").read_text()
+                found.append(int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]))
     assert found, name
     return sum(found)
 
