@@ -82,8 +82,8 @@ build/floor/.built: .venv/.built $(wildcard benchmarks/*.[ch]) benchmarks/worklo
 .PHONY: test
 test: ## set up, then every tier of tests, guests included
 	scripts/setup.sh build test kernels lint
-	$(MAKE) --no-print-directory build
-	AA_FILEIO_REQUIRE=1 MAKE='$(MAKE)' scripts/test.sh lint test-unit test-native test-kernels
+	$(MAKE) --no-print-directory build .venv/.packages-test .venv/.packages-lint
+	AA_FILEIO_REQUIRE=1 MAKE='$(MAKE)' scripts/test.sh lint test-unit test-native -- test-kernels
 
 .PHONY: test-unit
 test-unit: build .venv/.packages-test ## unit and contract tests, of the C core (plain and by sanitizers) and of Python; no privilege

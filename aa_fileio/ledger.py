@@ -94,7 +94,7 @@ class Stats(NamedTuple):
     denied: int
     """Not loss: left without entering (seccomp, ptrace)."""
     compat_calls: int
-    """A blind spot: 32-bit calls, which are counted and not traced."""
+    """A blind spot: 32-bit calls that could not be followed."""
     path_truncated: int
     path_unreadable: int
     watched: int
@@ -107,7 +107,7 @@ class Stats(NamedTuple):
     """With ``events=False``: counted in the totals, and no event made of it."""
     blind_spots: int = 0
     """Calls after which something may happen that is not seen (events of ``Op.BLIND_SPOT``); rings of io_uring that
-    were there when the trace began; by kprobe and fentry, 32-bit programs, whose calls are not counted there."""
+    were there when the trace began; 32-bit programs where their calls cannot be followed."""
 
     @property
     def exact(self) -> bool:

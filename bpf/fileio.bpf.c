@@ -48,16 +48,39 @@ static __always_inline void aa_user_arguments(struct pt_regs *user, __u64 *ret_a
 	ret_args[5] = aa_read(user, r9);
 }
 
-static __always_inline void aa_kprobe_arguments(const struct pt_regs *ctx, __u64 *ret_args)
+/* Those of a 32-bit call (SC_IA32_REGS_TO_ARGS of arch/x86/include/asm/syscall_wrapper.h). */
+static __always_inline void aa_compat_registers(struct pt_regs *user, __u64 *ret_registers)
 {
-	aa_user_arguments((void *)ctx->di, ret_args);
+	ret_registers[0] = (__u32)aa_read(user, bx);
+	ret_registers[1] = (__u32)aa_read(user, cx);
+	ret_registers[2] = (__u32)aa_read(user, dx);
+	ret_registers[3] = (__u32)aa_read(user, si);
+	ret_registers[4] = (__u32)aa_read(user, di);
+	ret_registers[5] = (__u32)aa_read(user, bp);
+}
+
+/* At the entry of a call of a watched thread. `row` is the one of the function that was probed. */
+static __always_inline void aa_begin_by(struct aa_call_state *state, __u32 tid, __u32 row, struct pt_regs *user)
+{
+	__u64 args[6];
+
+	if (aa_is_compat()) {
+		aa_compat_registers(user, args);
+		row = aa_compat_begins(state, tid, aa_read(user, orig_ax), args);
+		if (row == AA_CALL_COUNT)
+			return;
+	} else {
+		aa_user_arguments(user, args);
+		if (state)
+			state->compat = AA_COMPAT_NONE;
+	}
+	aa_begin(state, tid, row, args);
 }
 
 static __always_inline void aa_begin_jumped(struct pt_regs *user)
 {
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state = aa_state_of(tid);
-	__u64 args[6];
 
 	if (!state) {
 		/* Which call it is nobody knows any more: every row is taken for asked. */
@@ -65,8 +88,7 @@ static __always_inline void aa_begin_jumped(struct pt_regs *user)
 		aa_count(state_full, 1);
 		return;
 	}
-	aa_user_arguments(user, args);
-	aa_begin(state, tid, state->next_call, args);
+	aa_begin_by(state, tid, state->next_call, user);
 }
 
 SEC("kprobe")
@@ -158,6 +180,85 @@ int aa_kprobe_loop(struct pt_regs *ctx)
 AA_CALLS(AA_X)
 #undef AA_X
 
+/* --- kprobe and fentry: all 32-bit calls at once, at ia32_sys_call(const struct pt_regs *, unsigned int) --- */
+
+/*
+ * The function that replaced the table of 32-bit calls (1e3ad78334a6, in 6.9 and the stable series). Where there is
+ * none, the programs of each row hang on its 32-bit twins too.
+ */
+static __always_inline bool aa_compat_enters(struct pt_regs *user, struct aa_call_state **ret_state)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	if (!aa_is_watched_with(pid_tgid, ret_state) || !aa_control.gate ||
+	    !aa_is_row_asked(aa_compat_row_of(aa_read(user, orig_ax))))
+		return false;
+	if (!*ret_state)
+		*ret_state = aa_state_make((__u32)pid_tgid);
+	return true;
+}
+
+/* As aa_kprobe_returning(). */
+static __always_inline struct aa_call_state *aa_compat_returning(void)
+{
+	struct pt_regs *user = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	struct aa_call_state *state = aa_state_of((__u32)bpf_get_current_pid_tgid());
+	__u64 number = aa_read(user, orig_ax);
+	__u32 row;
+
+	/* What has become another program returns with a number of that program's table. */
+	if (state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC)
+		return state;
+	row = aa_compat_row_of(number);
+	if (!aa_is_row_asked(row) || !aa_compat_is_meant(number, (__u32)aa_read(user, bx)))
+		return NULL;
+	return aa_kprobe_returning(row);
+}
+
+SEC("kprobe")
+int aa_compat_enter(struct pt_regs *ctx)
+{
+	struct aa_call_state *state;
+
+	if (aa_compat_enters((void *)ctx->di, &state))
+		bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_BEGIN);
+	return 0;
+}
+
+SEC("kprobe")
+int aa_compat_return(struct pt_regs *ctx)
+{
+	struct aa_call_state *state = aa_compat_returning();
+
+	if (!state)
+		return 0;
+	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
+	aa_return_is_lost(state);
+	return 0;
+}
+
+/* Its type is one more than the calls have: these two jump nowhere. */
+SEC("fentry/ia32_sys_call")
+int aa_compat_fentry(__u64 *ctx)
+{
+	struct pt_regs *user = (void *)ctx[0];
+	struct aa_call_state *state;
+
+	if (aa_compat_enters(user, &state))
+		aa_begin_by(state, (__u32)bpf_get_current_pid_tgid(), AA_CALL_COUNT, user);
+	return 0;
+}
+
+SEC("fexit/ia32_sys_call")
+int aa_compat_fexit(__u64 *ctx)
+{
+	struct aa_call_state *state = aa_compat_returning();
+
+	if (state)
+		aa_finish(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx[2], true);
+	return 0;
+}
+
 /* --- kprobe: below the calls --- */
 
 static __always_inline struct aa_arguments aa_arguments_of(const struct pt_regs *ctx)
@@ -183,12 +284,11 @@ int aa_multi_enter(struct pt_regs *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
-	__u64 args[6];
 
 	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
 		return 0;
-	aa_kprobe_arguments(ctx, args);
-	aa_begin(state ?: aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, bpf_get_attach_cookie(ctx), args);
+	aa_begin_by(state ?: aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, bpf_get_attach_cookie(ctx),
+		    (void *)ctx->di);
 	return 0;
 }
 
@@ -345,35 +445,6 @@ static const volatile __u8 aa_changes_by_number[AA_NUMBER_LIMIT] = {
 	[61] = AA_CHANGES(0, AA_CHANGES_DIRECTORY),	    /* chroot */
 };
 
-/* The 32-bit table has other numbers: read by the 64-bit one, vmsplice (316) would be a renameat2. */
-static __always_inline bool aa_is_compat(void)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return aa_read(task, thread_info.status) & TS_COMPAT;
-}
-
-/* Row of a call we take, or AA_CALL_COUNT. */
-static __always_inline __u32 aa_row_of(__u64 number)
-{
-	__u16 row;
-
-	if (number >= AA_NUMBER_LIMIT)
-		return AA_CALL_COUNT;
-	row = aa_call_by_number[number & (AA_NUMBER_LIMIT - 1)];
-	return row ? row - 1 : AA_CALL_COUNT;
-}
-
-static __always_inline bool aa_is_row_asked(__u32 row)
-{
-	const volatile struct aa_call_spec *spec;
-
-	spec = aa_spec_of(row);
-	if (!spec)
-		return false;
-	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
-}
-
 /* Taken at the return alone: a descriptor that is still there, and nobody asks how long it took. */
 static __always_inline bool aa_is_exit_only(__u32 row)
 {
@@ -401,12 +472,37 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
 		aa_descriptor_changes(state, tid, compat ? regs->cx : regs->si);
 }
 
+/* The call's arguments as its row has them; false: it is another call. */
+static __always_inline bool aa_take_arguments(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, bool compat,
+					      __u64 *ret_args)
+{
+	if (compat) {
+		ret_args[0] = (__u32)regs->bx;
+		ret_args[1] = (__u32)regs->cx;
+		ret_args[2] = (__u32)regs->dx;
+		ret_args[3] = (__u32)regs->si;
+		ret_args[4] = (__u32)regs->di;
+		ret_args[5] = (__u32)regs->bp;
+		return aa_compat_begins(state, tid, regs->orig_ax, ret_args) != AA_CALL_COUNT;
+	}
+	if (state)
+		state->compat = AA_COMPAT_NONE;
+	ret_args[0] = regs->di;
+	ret_args[1] = regs->si;
+	ret_args[2] = regs->dx;
+	ret_args[3] = regs->r10;
+	ret_args[4] = regs->r8;
+	ret_args[5] = regs->r9;
+	return true;
+}
+
 static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 number)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
 	__u64 args[6];
+	bool compat;
 
 	if (!aa_control.gate)
 		return 0;
@@ -422,19 +518,12 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 	if (!state)
 		state = aa_state_make(tid);
 	aa_note_change(state, tid, regs, number);
-	if (aa_is_compat()) {
-		aa_count(compat_calls, 1);
-		return 0;
-	}
-	row = aa_row_of(number);
+	compat = aa_is_compat();
+	row = compat ? aa_compat_row_of(number) : aa_row_of(number);
 	if (!aa_is_row_asked(row) || aa_is_exit_only(row))
 		return 0;
-	args[0] = regs->di;
-	args[1] = regs->si;
-	args[2] = regs->dx;
-	args[3] = regs->r10;
-	args[4] = regs->r8;
-	args[5] = regs->r9;
+	if (!aa_take_arguments(state, tid, regs, compat, args))
+		return 0;
 	aa_begin(state, tid, row, args);
 	return 0;
 }
@@ -467,7 +556,7 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
 	__u64 args[6];
-	bool is_exec;
+	bool is_exec, compat;
 
 	if (!aa_is_watched_with(pid_tgid, &state)) {
 		aa_change_ends(NULL, tid);
@@ -475,33 +564,29 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	}
 	aa_change_ends(state, tid);
 	is_exec = state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC;
-	/* An execve of a 32-bit program returns as one, with its number there. */
-	if (aa_is_compat() && !is_exec)
-		return 0;
+	compat = aa_is_compat();
+	row = compat ? aa_compat_row_of(regs->orig_ax) : aa_row_of(regs->orig_ax);
 	if (state && state->phase == AA_PHASE_UNASKED) {
 		state->phase = AA_PHASE_IDLE;
 		return 0;
 	}
-	if (state && state->phase == AA_PHASE_IN_CALL && !is_exec && aa_row_of(regs->orig_ax) != state->call) {
+	/* What has become another program returns with a number of that program's table. */
+	if (state && state->phase == AA_PHASE_IN_CALL && !is_exec && row != state->call) {
 		/* Its return was missed, and the entry of the call that returns now. */
 		state->phase = AA_PHASE_IDLE;
 		aa_count(no_exit, 1);
 		aa_count(in_flight, -1);
 	}
 	if (!state || state->phase != AA_PHASE_IN_CALL) {
-		row = aa_row_of(regs->orig_ax);
-		if (!aa_control.gate || !aa_is_row_asked(row))
+		if (!aa_control.gate || !aa_is_row_asked(row) ||
+		    (compat && !aa_compat_is_meant(regs->orig_ax, (__u32)regs->bx)))
 			return 0;
 		if (!aa_is_exit_only(row))
 			return aa_exit_without_entry(state);
-		args[0] = regs->di;
-		args[1] = regs->si;
-		args[2] = regs->dx;
-		args[3] = regs->r10;
-		args[4] = regs->r8;
-		args[5] = regs->r9;
 		if (!state)
 			state = aa_state_make(tid);
+		if (!aa_take_arguments(state, tid, regs, compat, args))
+			return 0;
 		aa_begin_late(state, tid, row, args);
 		if (!state || state->phase != AA_PHASE_IN_CALL) {
 			if (state)
@@ -627,6 +712,17 @@ static __always_inline void aa_name_of_exec(struct aa_call_state *state, struct 
 	state->name_is_cut[0] = bytes == AA_NAME_BYTES;
 }
 
+/* Where its calls cannot be seen, a 32-bit program is announced as it begins: once, whatever spare program comes after.
+ */
+static __always_inline void aa_announce_compat(struct aa_call_state *state)
+{
+	if (state && state->is_compat_announced)
+		return;
+	aa_count(blind_spots, 1);
+	if (state)
+		state->is_compat_announced = 1;
+}
+
 /*
  * An exec by another thread than the first: that thread takes the first one's number, whose own state went at its exit
  * (de_thread()). What it has under way goes on under the new number.
@@ -636,10 +732,9 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 	__u32 tid = aa_read(task, pid);
 	struct aa_call_state *state;
 
-	/* Behind the functions that are probed there is no 32-bit call to be seen, so its program is announced. */
-	if (aa_control.gate && aa_config.has_below && aa_is_compat() && aa_is_watched(bpf_get_current_pid_tgid()))
-		aa_count(blind_spots, 1);
 	state = aa_state_of(old_tid);
+	if (aa_config.compat_unseen && aa_control.gate && aa_is_compat() && aa_is_watched(bpf_get_current_pid_tgid()))
+		aa_announce_compat(state ?: aa_state_make(tid));
 	if (!state)
 		return 0;
 	if (state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC)

@@ -342,8 +342,10 @@ struct aa_config {
 	__u64 min_duration_ns;	    /* quicker ones are */
 	__u32 total_rows;	    /* a power of two; 0: nothing is totalled */
 	__u32 no_events;	    /* nothing but totals */
+	__u32 compat_unseen;	    /* 32-bit calls are not followed */
+	__u32 reserved;
 };
-AA_ASSERT_SIZE(struct aa_config, 64);
+AA_ASSERT_SIZE(struct aa_config, 72);
 
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {

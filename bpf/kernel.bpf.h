@@ -18,7 +18,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct pt_regs {
-	unsigned long bx, cx, r10, r9, r8, dx, si, di, ax, orig_ax;
+	unsigned long bp, bx, cx, r10, r9, r8, dx, si, di, ax, orig_ax;
 };
 
 struct qstr {
@@ -291,6 +291,7 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define MAY_WRITE 2 /* include/linux/fs.h */
 #define F_DUPFD_CLOEXEC 1030
 
+#define SYS_BIND 2	 /* include/uapi/linux/net.h */
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
 #define FMODE_LSEEK 0x4	 /* include/linux/fs.h */
 #define FMODE_STREAM 0x200000

@@ -11,6 +11,7 @@
 
 #include "kernel.bpf.h"
 #include "syscalls.h"
+#include "compat.bpf.h"
 #include "filter.bpf.h"
 #include "path.bpf.h"
 #include "totals.bpf.h"
@@ -63,6 +64,8 @@ struct aa_call_state {
 	__u8 is_plain;	      /* about one descriptor and nothing else */
 	__u8 has_no_look;     /* at the entry: nobody else could change what the descriptor names */
 	__u8 is_undecided;    /* whether it is a call of the row's kind: see aa_is_meant() */
+	__u8 compat;	      /* enum aa_compat_shape; set before aa_begin() */
+	__u8 is_compat_announced;
 	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
 	__u8 by_null[2];      /* because the name was NULL */
 	__u8 name_is_long[2]; /* the name is in aa_long_names */
@@ -178,6 +181,43 @@ static __always_inline __u8 aa_operation_of(const volatile struct aa_call_spec *
 	if (spec->if_flag && aa_flags_argument(spec, args) & spec->if_flag)
 		return spec->then_operation;
 	return spec->operation;
+}
+
+static __always_inline bool aa_is_asked(__u8 operation)
+{
+	return aa_config.operations >> (operation & 63) & 1;
+}
+
+/* Row of a call we take, or AA_CALL_COUNT. */
+static __always_inline __u32 aa_row_of(__u64 number)
+{
+	__u16 row;
+
+	if (number >= AA_NUMBER_LIMIT)
+		return AA_CALL_COUNT;
+	row = aa_call_by_number[number & (AA_NUMBER_LIMIT - 1)];
+	return row ? row - 1 : AA_CALL_COUNT;
+}
+
+/* The same by the 32-bit table. */
+static __always_inline __u32 aa_compat_row_of(__u64 number)
+{
+	__u16 row;
+
+	if (number >= AA_COMPAT_UNIFIED)
+		return aa_row_of(number);
+	row = aa_compat_by_number[number & (AA_COMPAT_LIMIT - 1)].row;
+	return row ? row - 1 : AA_CALL_COUNT;
+}
+
+static __always_inline bool aa_is_row_asked(__u32 row)
+{
+	const volatile struct aa_call_spec *spec;
+
+	spec = aa_spec_of(row);
+	if (!spec)
+		return false;
+	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
 }
 
 #define AA_FDTABLE_HEAD_BYTES 16
@@ -349,11 +389,6 @@ static __always_inline bool aa_is_watched_with(__u64 pid_tgid, struct aa_call_st
 {
 	*ret_state = aa_state_of((__u32)pid_tgid);
 	return *ret_state || aa_is_watched(pid_tgid);
-}
-
-static __always_inline bool aa_is_asked(__u8 operation)
-{
-	return aa_config.operations >> (operation & 63) & 1;
 }
 
 /*
@@ -724,8 +759,10 @@ __noinline int aa_sum_parts(__u32 tid, __u64 parts, __u64 number)
 	for (i = 0; i < AA_PARTS_MAX; i++) {
 		if ((__u64)i >= number)
 			break;
-		/* struct iovec: base, length */
-		if (bpf_probe_read_user(&length, sizeof(length), (void *)parts + i * 16 + 8))
+		/* struct iovec: base, length; struct compat_iovec: the same in 32 bits */
+		length = 0;
+		if (state->compat ? bpf_probe_read_user(&length, sizeof(__u32), (void *)parts + i * 8 + 4) :
+				    bpf_probe_read_user(&length, sizeof(length), (void *)parts + i * 16 + 8))
 			return 0;
 		sum += length;
 	}
@@ -964,6 +1001,13 @@ static __always_inline void aa_begin_position(struct aa_call_state *state, struc
 	if (aa_config.exit_only)
 		return;
 	at = spec->offset_at ? (void *)aa_argument(spec->offset_at, state->args) : NULL;
+	if (at && state->compat == AA_COMPAT_SHORT_AT) {
+		__s32 position;
+
+		if (!bpf_probe_read_user(&position, sizeof(position), at))
+			state->position = position;
+		return;
+	}
 	if (at) {
 		if (bpf_probe_read_user(&state->position, sizeof(state->position), at))
 			state->position = AA_NO_OFFSET;
@@ -1067,6 +1111,49 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	if (!aa_config.no_latency || aa_config.min_duration_ns || spec->returns_fd)
 		state->entry_ns = bpf_ktime_get_boot_ns();
 	state->phase = AA_PHASE_IN_CALL;
+}
+
+/* In a function of its own, of plain numbers: what it leaves in the state is any number to the verifier. */
+__noinline int aa_compat_unfold_in(__u32 tid, __u32 shape)
+{
+	struct aa_call_state *state = aa_state_of(tid);
+
+	if (!state)
+		return AA_COMPAT_UNREAD;
+	state->compat = shape;
+	return aa_compat_unfold(shape, state->args);
+}
+
+/*
+ * A call by the 32-bit table, of an asked row: its row, and the registers become the arguments that the 64-bit call
+ * would have. AA_CALL_COUNT: nothing begins.
+ */
+static __always_inline __u32 aa_compat_begins(struct aa_call_state *state, __u32 tid, __u64 number, __u64 *args)
+{
+	int found;
+
+	if (!state) {
+		/* What it would have been about is not known without a place to look at it. */
+		aa_count(performed, 1);
+		aa_count(state_full, 1);
+		return AA_CALL_COUNT;
+	}
+	if (state->phase == AA_PHASE_IN_CALL) {
+		/* The return before this entry was missed. */
+		state->phase = AA_PHASE_IDLE;
+		aa_count(no_exit, 1);
+		aa_count(in_flight, -1);
+	}
+	__builtin_memcpy(state->args, args, 6 * sizeof(__u64));
+	found = aa_compat_unfold_in(tid, aa_compat_shape_of(number));
+	if (found != AA_COMPAT_FOUND) {
+		state->phase = AA_PHASE_UNASKED;
+		if (found == AA_COMPAT_UNREAD)
+			aa_count(compat_calls, 1);
+		return AA_CALL_COUNT;
+	}
+	__builtin_memcpy(args, state->args, 6 * sizeof(__u64));
+	return aa_compat_row_of(number);
 }
 
 /* A probe below the call tells which file the kernel works on; the first one counts. */

@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = Path("docs/coverage.md")
 KERNELS = Path("docs/kernels.json")
+_COMPAT = re.compile(r"X\((\d+), (\w+), \w+, (\w+)\)")
 _CALL = re.compile(r"AA_CALL\((\w+),\s*(\w+),\s*(\w+),\s*(\d+),\s*(\w+),\s*([01]),\s*([^()]*)\)")
 
 FILE = "file"
@@ -50,6 +51,8 @@ class Row:
     """As the table has them: {"fd": "1", "when": "AA_WHEN_CLONE"}."""
     condition: str
     """Which of its calls are meant, in words; '' for all."""
+    compat: tuple[int, ...]
+    """Its numbers in the table of 32-bit calls."""
 
     def argument(self, what: str) -> int:
         return int(self.arguments.get(what, "0"))
@@ -69,13 +72,21 @@ def read_table(root: Path = ROOT) -> Table:
     abi = (root / "bpf/fileio_abi.h").read_text()
     below = (root / "bpf/below.h").read_text()
     conditions = dict(re.findall(r"(AA_WHEN_\w+),\s*/\* (.*?) \*/", calls))
+    compat = (root / "bpf/compat.h").read_text()
+    unified = re.search(r"#define AA_COMPAT_UNIFIED (\d+)", compat)
+    if unified is None:
+        raise ValueError("AA_COMPAT_UNIFIED not found")
+    numbers: dict[str, list[int]] = {}
+    for number, call, shape in _COMPAT.findall(compat):
+        if shape != "UNFOLLOWED":
+            numbers.setdefault(call, []).append(int(number))
     return Table(
         [
             Operation(name, frozenset(re.findall(r"AA_GROUP_(\w+)", groups)))
             for name, groups in _entries(abi, "AA_OPERATIONS")
         ],
         [
-            _row(match, conditions)
+            _row(match, conditions, numbers, int(unified[1]))
             for match in _CALL.findall(calls.partition("#define AA_CALLS")[2].replace("\\\n", " "))
         ],
         frozenset(
@@ -93,11 +104,12 @@ def _entries(text: str, macro: str) -> list[tuple[str, str]]:
     return re.findall(r"X\(\w+,\s*(\w+),\s*([^)]*)\)", body[1])
 
 
-def _row(fields: tuple[str, ...], conditions: dict[str, str]) -> Row:
+def _row(fields: tuple[str, ...], conditions: dict[str, str], compat: dict[str, list[int]], unified: int) -> Row:
     _program, name, function, number, operation, _origin, rest = fields
     arguments = dict(re.findall(r"\.(\w+)\s*=\s*(\w+)", rest))
     condition = conditions[arguments["when"]] if "when" in arguments else ""
-    return Row(name, function, int(number), operation.lower(), arguments, condition)
+    numbers = [int(number)] if int(number) >= unified else compat.get(name, [])
+    return Row(name, function, int(number), operation.lower(), arguments, condition, tuple(numbers))
 
 
 # --- what a row means, in words
@@ -192,8 +204,8 @@ _HEAD = """\
 
 Made by `python -m scripts.coverage --write` from `bpf/syscalls.h`; do not edit.
 
-{calls} system calls of 64-bit programs on x86_64 do {operations} operations. What is not in this table is not seen;
-the README tells what that means.
+{calls} system calls on x86_64 do {operations} operations, by the table of 64-bit calls and by that of 32-bit ones
+(`int 0x80`, 32-bit programs). What is not in this table is not seen; the README tells what that means.
 
 ## Operations
 
@@ -201,6 +213,9 @@ An operation is what `ops` and `--ops` take, and so are the groups. `default`: t
 
 {operation_table}
 ## Calls
+
+`number` is that of 64-bit calls, `32-bit` those by which a 32-bit program does the same; such a call has the name and
+arguments of the 64-bit one. Two old forms that are only there, `uselib` and `readdir`, are counted (`compat_calls`).
 
 Arguments count from 1. The columns *by …* tell the `path_source` of a call that succeeds:
 
@@ -256,16 +271,17 @@ def _call_table(table: Table, kernels: dict[str, list[str]]) -> str:
     order = [operation.name for operation in table.operations]
     lines = [
         (
-            "| call | number | operation | default | arguments | by kprobe, fentry | by tracepoint | "
+            "| call | number | 32-bit | operation | default | arguments | by kprobe, fentry | by tracepoint | "
             f"{' | '.join(names)} |"
         ),
-        "|---|---|---|---|---|---|---|" + "---|" * len(names),
+        "|---|---|---|---|---|---|---|---|" + "---|" * len(names),
     ]
     for row in sorted(table.rows, key=lambda row: order.index(row.operation)):
         has = kernels.get(row.function, [])
         cells = (
             f"`{row.name}`",
             str(row.number),
+            ", ".join(map(str, row.compat)),
             row.operation,
             default[row.operation],
             argument_words(row),

@@ -117,7 +117,7 @@ def unseen_words(stats: Stats) -> list[str]:
     """What was done in ways that are not traced, or may have been."""
     words = []
     if stats.compat_calls:
-        words.append(f"32-bit calls not traced: {stats.compat_calls}")
+        words.append(f"32-bit calls not followed: {stats.compat_calls}")
     if stats.blind_spots:
         words.append(f"blind spots: {stats.blind_spots}")
     return words

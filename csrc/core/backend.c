@@ -31,7 +31,7 @@
 #include "syscall_table.h"
 #include "tracefs.h"
 
-#define AA_PROBES_MAX 512
+#define AA_PROBES_MAX 1024
 #define AA_FEW_PROBES 8
 #define AA_HELPERS 15
 #define AA_GONE_MS 120000 /* a hundred trampolines take 15 s to go in an emulated guest */
@@ -96,6 +96,7 @@ struct aa_probe {
 	struct bpf_program *program;
 	struct bpf_link *link; /* of a multi link, at its first probe */
 	const char *function;  /* kernel function or tracepoint */
+	const char *line;      /* of AA_WAY_RETURN: its name in tracefs; no two have the same */
 	enum aa_way way;
 	int perf_fd;	 /* number of the perf event, owned by the link */
 	uint64_t cookie; /* of AA_WAY_MULTI: row of the table, or enum aa_below */
@@ -119,6 +120,8 @@ struct aa_probes {
 	struct aa_kernel_function functions[AA_PROBES_MAX];
 	size_t function_count;
 	bool multi_entries, multi_returns;
+	bool compat_at_once;	  /* see AA_COMPAT_CALL */
+	bool compat_unseen;	  /* see struct aa_config */
 	bool xattr_has_mapping;	  /* see struct aa_config */
 	uint32_t fentry_types[2]; /* prototypes of the calls' functions, as this kernel's BTF has them */
 	const char *fentry_likes[2];
@@ -148,6 +151,9 @@ static const struct aa_below_info {
 	AA_BELOWS(AA_X)
 #undef AA_X
 };
+
+/* All 32-bit calls go through it, where the kernel has it. */
+#define AA_COMPAT_CALL "ia32_sys_call"
 
 static const char aa_remedy_privileges[] =
 	"run as root, or with CAP_BPF and CAP_PERFMON (Debian's perf_event_paranoid=3 keeps these two from kprobes, "
@@ -200,6 +206,7 @@ static struct aa_probe *aa_probes_add(struct aa_probes *probes, const char *prog
 	probe->program = bpf_object__find_program_by_name(probes->skeleton->obj, program);
 	probe->function = function;
 	probe->way = way;
+	probe->line = target->program;
 	probe->perf_fd = -1;
 	probe->first = probes->count++;
 	bpf_program__set_autoload(probe->program, true);
@@ -344,6 +351,59 @@ static void aa_probes_add_call(struct aa_probes *probes, unsigned row)
 		aa_probes_add(probes, exit, info->function, AA_WAY_RETURN);
 }
 
+/* Without a function that all 32-bit calls go through, a row's programs hang on its 32-bit functions, too. */
+static void aa_probes_add_compat_function(struct aa_probes *probes, const struct aa_compat_function *function)
+{
+	const char *stem = aa_call_info(function->row)->program;
+	char exit[64];
+
+	if (probes->multi_entries)
+		aa_probes_add_multi(probes, "aa_multi_enter", function->name, AA_WAY_MULTI, function->row);
+	else if (!probes->compat_at_once)
+		aa_probes_add(probes, stem, function->name, AA_WAY_ENTRY);
+	if (probes->multi_returns) {
+		aa_probes_add_multi(probes, "aa_multi_return", function->name, AA_WAY_MULTI_RETURN, function->row);
+	} else if (!probes->compat_at_once) {
+		snprintf(exit, sizeof(exit), "%s_ret", stem);
+		aa_probes_add(probes, exit, function->name, AA_WAY_RETURN)->line = function->name;
+	}
+}
+
+/* The calls of 32-bit programs. */
+static void aa_probes_add_compat(struct aa_probes *probes, uint64_t operations)
+{
+	const struct aa_compat_function *function;
+	bool is_fentry = probes->kind == AA_BACKEND_FENTRY, has_any = false;
+	bool is_found[AA_CALL_COUNT] = { false };
+
+	for (size_t i = 0; (function = aa_compat_function(i)); i++) {
+		if (!function->name ||
+		    !aa_kernel_function_of(probes->functions, probes->function_count, function->name)->is_listed)
+			continue;
+		has_any = true;
+		is_found[function->row] = true;
+		if (!is_fentry && aa_is_row_asked(&aa_call_specs[function->row], operations))
+			aa_probes_add_compat_function(probes, function);
+	}
+	if (probes->compat_at_once && is_fentry) {
+		aa_probes_add(probes, "aa_compat_fentry", AA_COMPAT_CALL, AA_WAY_TRACING);
+		aa_probes_add(probes, "aa_compat_fexit", AA_COMPAT_CALL, AA_WAY_TRACING);
+	} else if (probes->compat_at_once) {
+		if (!probes->multi_entries)
+			aa_probes_add(probes, "aa_compat_enter", AA_COMPAT_CALL, AA_WAY_ENTRY);
+		if (!probes->multi_returns)
+			aa_probes_add(probes, "aa_compat_return", AA_COMPAT_CALL, AA_WAY_RETURN);
+	}
+	/* All at once or each by its function: what is not among them is not seen. */
+	if (probes->compat_at_once && (is_fentry || !probes->multi_entries))
+		return;
+	probes->compat_unseen = is_fentry && has_any;
+	for (unsigned row = 0; has_any && row < AA_CALL_COUNT; row++)
+		if (!is_found[row] && aa_is_row_asked(&aa_call_specs[row], operations) &&
+		    aa_function_exists(probes, aa_call_info(row)->function))
+			probes->compat_unseen = true;
+}
+
 static void aa_probes_add_below(struct aa_probes *probes, unsigned what)
 {
 	const struct aa_below_info *below = &aa_belows[what];
@@ -382,6 +442,8 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 		if (is_kprobe || is_fentry)
 			aa_probes_add_call(probes, row);
 	}
+	if (is_kprobe || is_fentry)
+		aa_probes_add_compat(probes, options->operations);
 	for (unsigned what = 0; (is_kprobe || is_fentry) && what < AA_BELOW_COUNT; what++)
 		if (options->operations & aa_belows[what].operations)
 			aa_probes_add_below(probes, what);
@@ -510,6 +572,7 @@ static struct aa_error *aa_fentry_ask(const struct btf *btf)
 static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options,
 					 const struct btf *btf)
 {
+	const struct aa_compat_function *compat;
 	struct aa_error *error = NULL;
 
 	probes->direct = aa_kernel_has_function(btf, "bpf_rdonly_cast");
@@ -531,9 +594,15 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 		probes->functions[probes->function_count++].name = aa_call_info(row)->function;
 	for (unsigned what = 0; what < AA_BELOW_COUNT; what++)
 		probes->functions[probes->function_count++].name = aa_belows[what].function;
+	for (size_t i = 0; (compat = aa_compat_function(i)); i++)
+		if (compat->name)
+			probes->functions[probes->function_count++].name = compat->name;
+	probes->functions[probes->function_count++].name = AA_COMPAT_CALL;
 	aa_kernel_functions_find(btf, probes->functions, probes->function_count);
 	aa_kernel_functions_locate(probes->functions, probes->function_count);
 	probes->xattr_has_mapping = aa_xattr_has_mapping(probes);
+	/* Its return reads the registers by bpf_task_pt_regs(), of 5.15. */
+	probes->compat_at_once = probes->loops && aa_function_exists(probes, AA_COMPAT_CALL);
 	for (unsigned row = 0; probes->kind == AA_BACKEND_FENTRY && !error && row < AA_CALL_COUNT; row++) {
 		const char *name = aa_call_info(row)->function;
 		const struct aa_kernel_function *each =
@@ -665,6 +734,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
 	probes->skeleton->bss->aa_control.own_fd = -1;
 	aa_probes_choose(probes, options);
+	probes->skeleton->rodata->aa_config.compat_unseen = probes->compat_unseen;
 	bpf_map__set_max_entries(probes->skeleton->maps.aa_ring, (uint32_t)options->ring_bytes);
 	if (options->total_rows)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_totals, options->total_rows + AA_OPERATION_COUNT);
@@ -885,7 +955,7 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, size_t i, stru
 		fd = aa_tracefs_event_open(probes->tracefs, name);
 		code = fd < 0 ? errno : 0;
 	} else if (probe->way == AA_WAY_RETURN) {
-		error = aa_kprobe_lines_add(probes->lines, program, probe->function, &fd, &code);
+		error = aa_kprobe_lines_add(probes->lines, probe->line, probe->function, &fd, &code);
 		if (error)
 			return aa_error_with_probe(error, program, probe->function);
 	} else {
@@ -922,7 +992,7 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 
 	for (size_t i = 0; i < probes->count; i++)
 		if (probes->probes[i].way == AA_WAY_RETURN)
-			names[count++] = probes->targets[i].program;
+			names[count++] = probes->probes[i].line;
 	/* Also without lines of our own: those of tracers that died are removed. */
 	if (probes->kind == AA_BACKEND_KPROBE) {
 		error = aa_kprobe_lines_create(&probes->lines);
@@ -1098,9 +1168,9 @@ volatile struct aa_control *aa_probes_control(struct aa_probes *probes)
 	return &probes->skeleton->bss->aa_control;
 }
 
-bool aa_probes_count_compat_calls(const struct aa_probes *probes)
+bool aa_probes_follow_compat(const struct aa_probes *probes)
 {
-	return probes->kind == AA_BACKEND_TRACEPOINT;
+	return !probes->compat_unseen;
 }
 
 int aa_probes_ring(const struct aa_probes *probes)

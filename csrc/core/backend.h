@@ -48,8 +48,8 @@ void aa_probes_destroy(struct aa_probes *probes);
 void aa_probes_abandon(struct aa_probes *probes);
 
 volatile struct aa_control *aa_probes_control(struct aa_probes *probes);
-/* 32-bit calls of watched processes are counted; otherwise a 32-bit program is, when it begins. */
-bool aa_probes_count_compat_calls(const struct aa_probes *probes);
+/* 32-bit calls of watched processes are traced; otherwise a 32-bit program is counted when it begins. */
+bool aa_probes_follow_compat(const struct aa_probes *probes);
 int aa_probes_ring(const struct aa_probes *probes);
 int aa_probes_totals(const struct aa_probes *probes);
 int aa_probes_names(const struct aa_probes *probes);

@@ -9,8 +9,8 @@
 
 /*
  * Of these processes, by their numbers in this pid namespace: descriptors of io_uring's rings and, unless their calls
- * are counted one by one, 32-bit programs. What may not be looked at counts as one; who is gone has none.
+ * are traced, 32-bit programs. What may not be looked at counts as one; who is gone has none.
  */
-uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool counts_compat_calls);
+uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool follows_compat);
 
 #endif

@@ -19,7 +19,7 @@
 
 /* kernel/trace/trace_kprobe.c: KRETPROBE_MAXACTIVE_MAX */
 #define AA_MAXACTIVE 4096
-#define AA_LINES_MAX 256
+#define AA_LINES_MAX 512
 
 struct aa_kprobe_lines;
 

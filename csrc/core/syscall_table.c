@@ -25,6 +25,23 @@ static const struct aa_call_info aa_call_infos[] = {
 #undef AA_X
 };
 
+static const struct aa_compat_function aa_compat_function_rows[] = {
+#define AA_X(number, call_, function_, shape) { .row = AA_CALL_##call_, .name = "__ia32_" #function_ },
+	AA_COMPAT_CALLS(AA_X)
+#undef AA_X
+#define AA_X(program, call_, function_, number, ...)                                                                   \
+	{ .row = AA_CALL_##call_, .name = (number) < AA_COMPAT_UNIFIED ? NULL : "__ia32_sys_" #function_ },
+		AA_CALLS(AA_X)
+#undef AA_X
+};
+
+const struct aa_compat_function *aa_compat_function(size_t index)
+{
+	return index < sizeof(aa_compat_function_rows) / sizeof(aa_compat_function_rows[0]) ?
+		       &aa_compat_function_rows[index] :
+		       NULL;
+}
+
 static const char *const aa_operation_names[] = {
 #define AA_X(symbol, name, groups) #name,
 	AA_OPERATIONS(AA_X)

@@ -3,8 +3,19 @@
 #ifndef AA_SYSCALL_TABLE_H
 #define AA_SYSCALL_TABLE_H
 
+#include <stddef.h>
+
+#include "../../bpf/compat.h"
 #include "../../bpf/syscalls.h"
 
 extern const struct aa_call_spec aa_call_specs[AA_CALL_COUNT];
+
+/* A kernel function that a 32-bit program's call of that row gets to. */
+struct aa_compat_function {
+	unsigned row;
+	const char *name; /* NULL: the row has its functions elsewhere in the list */
+};
+/* NULL: there is none behind that index. */
+const struct aa_compat_function *aa_compat_function(size_t index);
 
 #endif

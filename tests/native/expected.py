@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.native import compat
 from tests.native.ground import HERE
 from tests.native.script import AT_REMOVEDIR, NUMBERS, Address, Script, Step, Steps, Stored
 
@@ -342,7 +343,8 @@ def _asked(step: Step, seen: Seen) -> dict[str, Any]:
     if seen.count is not None:
         asked["count"] = seen.count
     if asked["count"] is not None:
-        asked["count"] &= (1 << 64) - 1
+        bits = compat.count_bits(step.name) if step.steps.script.by_compat else 64
+        asked["count"] &= (1 << bits) - 1
     # Those two take it for none: then the descriptor's own counts, if it has one.
     if seen.offset is not None or (step.name in ("preadv2", "pwritev2") and asked["offset"] == -1):
         asked["offset"] = seen.offset

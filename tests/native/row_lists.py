@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.native import compat
 from tests.native.expected import (
     CLONE_NEWNS,
     FICLONE,
@@ -198,10 +199,13 @@ class Lines:
 
     def parts(self, *lengths: int, base: Address | int | None = None) -> Address:
         """An array of struct iovec."""
-        array = self.script.buffer(b"".join(struct.pack("=QQ", 0, length) for length in lengths))
+        word, bits = ("I", 32) if self.script.by_compat else ("Q", 64)
+        most = (1 << bits) - 1
+        array = self.script.buffer(b"".join(struct.pack(f"={word}{word}", 0, length & most) for length in lengths))
         for index, length in enumerate(lengths):
             if length:
-                self.steps.poke(array + 16 * index, self.buffer if base is None else base)
+                where = self.buffer if base is None else base
+                self.steps.poke(array + bits // 4 * index, where, bits // 8)
         return array
 
 
@@ -420,7 +424,8 @@ def lengths(it: Lines) -> None:
     it.fails(errno.ELOOP, "truncate", ("loop",), 0)
     it.misses("truncate", NAME, 4)
 
-    fd, only_read = it.open(plain), it.open(plain, os.O_RDONLY)
+    large = 0o100000  # O_LARGEFILE, which open() does not add for a 32-bit program
+    fd, only_read = it.open(plain, os.O_RDWR | large), it.open(plain, os.O_RDONLY)
     reader, writer, sees_pipe = it.pipe()
     it.call("ftruncate", fd, 6 << 32, sees=file(plain))
     it.call("ftruncate", fd, 3, sees=file(plain))
@@ -1563,8 +1568,9 @@ def listings(it: Lines) -> None:
         (folder / name).write_bytes(b"")
     fd = it.open(plain)
     # struct linux_dirent: two numbers, a length, the name and NUL, the type; linux_dirent64: the type before the name.
-    for call, fixed in (("getdents", 8 + 8 + 2 + 1 + 1), ("getdents64", 8 + 8 + 2 + 1 + 1)):
-        size = sum((fixed + len(name) + 7) & ~7 for name in names)
+    word = 4 if it.script.by_compat else 8
+    for call, fixed, unit in (("getdents", 2 * word + 2 + 1 + 1, word), ("getdents64", 8 + 8 + 2 + 1 + 1, 8)):
+        size = sum((fixed + len(name) + unit - 1) & -unit for name in names)
         opened = it.folder(folder)
         it.call(call, opened, it.buffer, PAGE, sees=file(folder, kind="dir", offset=0, moved=size))
         end = it.steps.call("lseek", opened, 0, os.SEEK_CUR)
@@ -1601,7 +1607,10 @@ def blind_spots(it: Lines) -> None:
     it.call("userfaultfd", BAD_FLAG, sees=Filtered(errno.EINVAL))
 
     context = it.script.buffer(8)
-    it.steps.call("io_setup", 4, context)
+    if it.script.by_compat:
+        it.steps.compat(compat.NUMBERS["io_setup"], 4, context)
+    else:
+        it.steps.call("io_setup", 4, context)
     request = it.script.buffer(struct.pack("=QIIHhIQQqQII", 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0))  # IOCB_CMD_PREAD
     it.steps.poke(request + 20, fd)
     it.steps.poke(request + 24, buffer)

@@ -30,6 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.native import compat
 from tests.native.ground import HANG_SECONDS
 
 AT_FDCWD = -100
@@ -181,12 +182,13 @@ _PSEUDO = {
     "wait_children": -9,
     "wait_orphaned": -10,
     "exit": -11,
-    "compat": -12,
     "poke": -13,
     "sleep": -14,
     "repeat": -15,
     "exit_thread": -16,
 }
+
+_COMPAT = -1000  # less the number of a call of the 32-bit table
 
 _FILE = struct.Struct("=Q4I32I")
 _LIST = struct.Struct("=6I")
@@ -246,6 +248,7 @@ class Step:
         self.index = index
         self.name = name
         self.arguments = arguments
+        self.passed = arguments  # by the 32-bit table they are put otherwise
         self.repeat = repeat
         self.sees = sees
 
@@ -297,7 +300,12 @@ class Steps:
             raise ValueError(f"{name}: what must be seen of it?")
         if name not in self.script.traced and sees is not None:
             raise ValueError(f"{name} is not traced")
-        return self._add(name, NUMBERS[name], arguments, repeat, sees)
+        if not self.script.by_compat or sees is None or name in compat.ASKING:
+            return self._add(name, NUMBERS[name], arguments, repeat, sees)
+        number, passed = compat.fold(self, name, NUMBERS[name], arguments)
+        step = self._add(name, _COMPAT - number, arguments, repeat, sees)
+        step.passed = passed
+        return step
 
     def leave(self, name: str, *arguments: Any, sees: object, returns_to: Steps | None = None) -> Step:
         """An execve that must succeed: the list's last step. By another thread than the first it returns as that."""
@@ -305,9 +313,22 @@ class Steps:
         step.leaves, step.returns_to = True, returns_to
         return step
 
-    def compat(self, number: int, *arguments: Any, repeat: int = 1) -> Step:
-        """A call of the 32-bit table, by int $0x80."""
-        return self._pseudo("compat", number, *arguments, repeat=repeat)
+    def compat(
+        self,
+        number: int,
+        *arguments: Any,
+        name: str = "compat",
+        means: tuple[Any, ...] | None = None,
+        sees: object = None,
+        repeat: int = 1,
+    ) -> Step:
+        """A call of the 32-bit table, by int $0x80.
+
+        name, means: the 64-bit call that it is reported as, and that one's arguments where they are put otherwise.
+        """
+        step = self._add(name, _COMPAT - number, arguments if means is None else means, repeat, sees)
+        step.passed = arguments
+        return step
 
     def hold(self) -> None:
         """Waits for the test's go()."""
@@ -360,9 +381,9 @@ class Steps:
         """Only this thread, be it the first one."""
         self._pseudo("exit_thread")
 
-    def poke(self, place: Address, value: Address | Step | int) -> None:
-        """Stores eight bytes, such as a pointer inside a structure."""
-        self._pseudo("poke", place, value)
+    def poke(self, place: Address, value: Address | Step | int, size: int = 8) -> None:
+        """Stores eight bytes or four, such as a pointer inside a structure."""
+        self._pseudo("poke", place, value, size)
 
     def sleep(self, milliseconds: int) -> None:
         self._pseudo("sleep", milliseconds)
@@ -414,8 +435,9 @@ class Script:
 
     program: Path  # set once compiled, by conftest.py
 
-    def __init__(self, traced: Collection[str] = TRACED) -> None:
+    def __init__(self, traced: Collection[str] = TRACED, *, by_compat: bool = False) -> None:
         self.traced = traced
+        self.by_compat = by_compat  # traced calls are made by the 32-bit table, but for those whose answers are read
         self.lists: list[Steps] = []
         self.steps: list[Step] = []
         self.numbers: list[int] = []
@@ -469,7 +491,7 @@ class Script:
         program = self.buffer(os.fsencode(self.program) + b"\0")
         packed = bytearray()
         for step, number in zip(order, numbers, strict=True):
-            encoded = [self._encode(argument) for argument in step.arguments]
+            encoded = [self._encode(argument) for argument in step.passed]
             encoded += [(0, 0)] * (6 - len(encoded))
             kinds = [kind for kind, _ in encoded] + [0, 0]
             packed += _STEP.pack(number, step.repeat, *kinds, *(value for _, value in encoded), 0, 0, 0, 0)

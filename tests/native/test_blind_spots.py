@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -100,38 +97,3 @@ def test_a_ring_from_before_is_found_in_the_whole_system(backend: str, area: Pat
     with script.start(area):
         assert counted() == before + 1
     assert counted() == before
-
-
-def _program_of_32_bits(path: Path, code: str) -> Path:
-    """An i386 executable with nothing but that code."""
-    text = bytes.fromhex(code)
-    size, at = 52 + 32 + len(text), 0x08048000
-    numbers = (2, 3, 1, at + 84, 52, 0, 0, 52, 32, 1, 0, 0, 0)
-    head = struct.pack("=4s5B7xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 0, 0, *numbers)
-    path.write_bytes(head + struct.pack("=8I", 1, 0, at, at, size, size, 5, 4096) + text)
-    path.chmod(0o700)
-    return path
-
-
-def test_a_32_bit_program_is_announced(backend: str, area: Path) -> None:
-    """By tracepoint its calls are counted; by the others that it begins."""
-    program = _program_of_32_bits(area / "ends", "31dbb801000000cd80")  # exit(0)
-    with KprobeManager.spawn([program], backend=backend, ops=["rmdir"]) as manager:
-        assert manager.poll(HANG_SECONDS) is None
-        assert manager.process is not None and manager.process.wait(HANG_SECONDS) == 0
-    stats = manager.stats
-    expected = (1, 0) if backend == "tracepoint" else (0, 1)
-    assert (stats.compat_calls, stats.blind_spots, stats.complete) == (*expected, False)
-
-
-def test_a_32_bit_program_that_runs_already_is_announced(backend: str, area: Path) -> None:
-    program = _program_of_32_bits(area / "waits", "b81d000000cd80ebf7")  # pause(), again and again
-    with subprocess.Popen([program]) as process:
-        try:
-            while Path(f"/proc/{process.pid}/syscall").read_text().split()[0] != "29":
-                time.sleep(0.002)
-            with KprobeManager(process.pid, backend=backend, ops=["rmdir"]) as manager:
-                stats = manager.stats
-        finally:
-            process.kill()
-    assert (stats.compat_calls, stats.blind_spots) == (0, 0 if backend == "tracepoint" else 1)

@@ -10,8 +10,6 @@ import signal
 import struct
 from pathlib import Path
 
-import pytest
-
 from aa_fileio import KprobeManager
 from tests.native.expected import (
     FILTERED,
@@ -177,56 +175,6 @@ def test_killed_while_it_works(backend: str, area: Path) -> None:
         check_ledger(stats, backend, performed=stats.performed, delivered=len(events))
         # What the workload noted before it died it did perform.
         assert 0 <= stats.performed - performed(script) <= len(busy)
-
-
-@pytest.mark.parametrize("latency", [True, False], ids=["with-latency", "without-latency"])
-def test_calls_by_the_32_bit_table(backend: str, area: Path, latency: bool) -> None:
-    """int $0x80: other numbers for the same names. None becomes an event of another call; each is counted as unseen."""
-    path = area / "file"
-    path.write_bytes(b"0123456789")
-    script = Script()
-    steps = script.main
-    steps.hold()
-    buffer = script.buffer(16)
-    times = 20
-    # Their first call of all is one of these.
-    compat = [
-        steps.compat(295, AT_FDCWD & 0xFFFFFFFF, script.buffer(bytes(path) + b"\0"), os.O_RDONLY, 0, repeat=times),
-    ]
-    # read is 3 there, write 4, unlink 10, rename 38, unlinkat 301; 353 is renameat2.
-    compat += [
-        steps.compat(3, compat[0], buffer, 1, repeat=5),
-        steps.compat(10, script.buffer(bytes(area / "none") + b"\0")),
-        steps.compat(301, AT_FDCWD & 0xFFFFFFFF, script.buffer(b"none\0"), 0),
-    ]
-    # By their numbers the 64-bit table has read, write, openat, unlinkat, unlink, rename, renameat2.
-    compat += [steps.compat(number, 0xFFFFFF, buffer, 0, 0, 0) for number in (0, 257, 263, 87, 82, 316)]
-    fd = steps.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path))
-    seen_read = file(path, offset=0, moved=4)
-    steps.call("read", fd, buffer, 4, sees=seen_read)
-    compat.append(steps.compat(3, compat[0], buffer, 1))
-    steps.call("unlink", path, sees=as_passed(path))
-    count = sum(step.repeat for step in compat)
-    stat = path.stat()
-    result = trace(script, area, backend, latency=latency)
-    # They did work, as the workload's memory shows.
-    assert compat[0].failed == 0
-    assert compat[1].sum == 5
-    assert compat[2].result == compat[3].result == -errno.ENOENT
-    assert [(event.op, event.return_code) for event in result.events] == [
-        ("open", fd.result),
-        ("read", 4),
-        ("unlink", 0),
-    ]
-    assert {(event.device, event.inode) for event in result.events[:2]} == {(stat.st_dev, stat.st_ino)}
-    # Behind __x64_sys_* there is no 32-bit call to be seen.
-    check_ledger(
-        result.stats,
-        backend,
-        performed=3,
-        delivered=3,
-        compat_calls={"kprobe": 0, "fentry": 0, "tracepoint": count}[backend],
-    )
 
 
 def test_without_latency(backend: str, area: Path) -> None:

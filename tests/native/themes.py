@@ -80,10 +80,16 @@ class Performed:
 
 
 def perform(
-    themes: Mapping[str, Writer], traced: Collection[str], backend: str, folder: Path, **options: Any
+    themes: Mapping[str, Writer],
+    traced: Collection[str],
+    backend: str,
+    folder: Path,
+    *,
+    by_compat: bool = False,
+    **options: Any,
 ) -> Performed:
     """A theme has a folder of its own, and may have helpers."""
-    script = Script(traced=traced)
+    script = Script(traced=traced, by_compat=by_compat)
     script.main.hold()
     lists = {}
     for theme, write in themes.items():

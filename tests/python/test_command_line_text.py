@@ -113,7 +113,7 @@ def test_the_verdict_names_how_many_were_lost_and_why() -> None:
     ("changed", "words"),
     [
         ({"inexact_reason": "missed 4"}, "the count is not exact: missed 4"),
-        ({"compat_calls": 2}, "32-bit calls not traced: 2"),
+        ({"compat_calls": 2}, "32-bit calls not followed: 2"),
     ],
 )
 def test_the_verdict_never_says_complete_where_the_ledger_does_not(changed: dict[str, object], words: str) -> None:

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -44,11 +45,11 @@ enum pseudo {
 	STEP_WAIT_CHILDREN = -9, /* until there is no child */
 	STEP_WAIT_ORPHANED = -10, /* until the parent has exited */
 	STEP_EXIT = -11,          /* status: of the whole process */
-	STEP_COMPAT = -12,        /* number, five arguments: by int $0x80 */
-	STEP_POKE = -13,          /* address, value: eight bytes */
+	STEP_POKE = -13,          /* address, value, how many bytes of it */
 	STEP_SLEEP = -14,         /* milliseconds */
 	STEP_REPEAT = -15,        /* list, times, flag: performs it that often, or until the flag is not 0 */
 	STEP_EXIT_THREAD = -16,
+	STEP_COMPAT = -1000, /* less the number of a call of the 32-bit table */
 };
 
 struct step {
@@ -91,16 +92,24 @@ static inline long call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_
 	return result;
 }
 
-/* By the 32-bit table. */
-static inline int compat_call(uint32_t number, uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t e)
+/* By the 32-bit table. The sixth argument is in ebp, which is not ours to name; the red zone is left alone. */
+static inline long compat_call(uint32_t number, const uint64_t *args)
 {
-	int result;
+	register uint64_t sixth __asm__("r12") = args[5];
+	uint32_t result;
 
-	__asm__ volatile("int $0x80"
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\t"
+			 "push %%rbp\n\t"
+			 "mov %%r12d, %%ebp\n\t"
+			 "int $0x80\n\t"
+			 "pop %%rbp\n\t"
+			 "lea 128(%%rsp), %%rsp"
 			 : "=a"(result)
-			 : "a"(number), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e)
+			 : "a"(number), "b"((uint32_t)args[0]), "c"((uint32_t)args[1]), "d"((uint32_t)args[2]),
+			   "S"((uint32_t)args[3]), "D"((uint32_t)args[4]), "r"(sixth)
 			 : "r8", "r9", "r10", "r11", "memory");
-	return result;
+	/* An address may lie above 2 GiB. */
+	return result > -4096U ? (long)(int32_t)result : (long)result;
 }
 
 __attribute__((noreturn)) static void end(int status)
@@ -305,11 +314,8 @@ static int64_t perform_pseudo(struct step *step, const uint64_t *args, struct li
 	case STEP_EXIT_THREAD:
 		call(SYS_exit, 0, 0, 0, 0, 0, 0);
 		end(97);
-	case STEP_COMPAT:
-		return compat_call((uint32_t)args[0], (uint32_t)args[1], (uint32_t)args[2], (uint32_t)args[3],
-				   (uint32_t)args[4], (uint32_t)args[5]);
 	case STEP_POKE:
-		*(uint64_t *)args[0] = args[1];
+		memcpy((void *)args[0], &args[1], args[2]);
 		return 0;
 	case STEP_SLEEP:
 		sleep_ms(args[0]);
@@ -344,7 +350,9 @@ static void perform_step(struct step *step, struct list *list)
 			args[i] = *(uint64_t *)at(args[i]);
 	}
 	for (done = 0; done < step->repeat; done++) {
-		if (step->number < 0)
+		if (step->number <= STEP_COMPAT)
+			result = compat_call((uint32_t)(STEP_COMPAT - step->number), args);
+		else if (step->number < 0)
 			result = perform_pseudo(step, args, list);
 		else
 			result = call(step->number, args[0], args[1], args[2], args[3], args[4], args[5]);
