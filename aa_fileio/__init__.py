@@ -18,7 +18,7 @@ import logging as _logging
 from aa_fileio._native import EventBatch, FileEvent, backends
 from aa_fileio.errors import BackendUnavailable, FileIOError, PermissionDenied, ProbeAttachError
 from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource
-from aa_fileio.ledger import BackendReport, PassedOver, Stats, SyscallInfo, Target
+from aa_fileio.ledger import BackendReport, Health, PassedOver, Stats, SyscallInfo, Target
 from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager
 from aa_fileio.process import SpawnedProcess
 from aa_fileio.totals import Total, Totals
@@ -32,6 +32,7 @@ __all__ = [
     "EventBatch",
     "FileEvent",
     "FileIOError",
+    "Health",
     "Kind",
     "KprobeManager",
     "Op",

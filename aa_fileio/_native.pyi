@@ -285,6 +285,7 @@ class KprobeManager:
         """Waits for each event; ends as `until` says, or after detach, once everything captured was delivered."""
 
     def __next__(self) -> FileEvent: ...
+    def _health(self, timeout: float | None, /) -> tuple[int, int | None, tuple[str, ...]]: ...
     def _total_rows(
         self,
     ) -> list[tuple[FileEvent | None, Op | int, int, int, int, int, int, tuple[int, ...]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from aa_fileio.events import Op
 
-__all__ = ["BackendReport", "PassedOver", "Stats", "SyscallInfo", "Target"]
+__all__ = ["BackendReport", "Health", "PassedOver", "Stats", "SyscallInfo", "Target"]
 
 
 class Target(NamedTuple):
@@ -24,6 +24,20 @@ class Target(NamedTuple):
     present: bool
     """False: this kernel has no such call, so that nothing is missed."""
     verified: bool
+
+
+class Health(NamedTuple):
+    """What :meth:`KprobeManager.health` found. True in a condition if nothing is wrong."""
+
+    links: int
+    """Found as they were made."""
+    canaries: int | None
+    """Calls of our own that were tried; None: none could be."""
+    problems: tuple[str, ...]
+    """What is wrong, each in a sentence."""
+
+    def __bool__(self) -> bool:
+        return not self.problems
 
 
 class PassedOver(NamedTuple):
@@ -57,8 +71,9 @@ class SyscallInfo(NamedTuple):
 class Stats(NamedTuple):
     """The ledger, as it stood when it was asked for.
 
-    ``performed`` = ``delivered`` + ``queued`` + ``in_flight`` + ``filtered`` + ``counted`` + ``lost``; every counter is
-    counted where it happens and none is computed from the others, so the sum is a check, exact once detached.
+    ``performed`` = ``delivered`` + ``queued`` + ``in_flight`` + ``filtered`` + ``counted`` + ``canaries`` + ``lost``;
+    every counter is counted where it happens and none is computed from the others, so the sum is a check, exact once
+    detached.
     """
 
     performed: int
@@ -105,6 +120,8 @@ class Stats(NamedTuple):
     """CLOCK_REALTIME - CLOCK_BOOTTIME at attach."""
     counted: int = 0
     """With ``events=False``: counted in the totals, and no event made of it."""
+    canaries: int = 0
+    """Calls that ``health()`` made itself; they become no events."""
     blind_spots: int = 0
     """Calls after which something may happen that is not seen (events of ``Op.BLIND_SPOT``); rings of io_uring that
     were there when the trace began; 32-bit programs where their calls cannot be followed."""

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
 from aa_fileio import _native
-from aa_fileio.ledger import SyscallInfo, Target
+from aa_fileio.ledger import Health, SyscallInfo, Target
 from aa_fileio.totals import totals_of
 
 if TYPE_CHECKING:
@@ -160,6 +160,17 @@ class KprobeManager(_native.KprobeManager):
         attach().
         """
         return totals_of(self._total_rows(), self.stats)
+
+    def health(self, timeout: float = 2.0) -> Health:
+        """Looks whether the probes are still those that were attached, and still tell.
+
+        The kernel is asked, by our own descriptors, about each link and its program, and whether kprobes and ftrace are
+        switched on. Then a thread of our own makes one call of each asked operation's calls, which all fail at once
+        and change nothing, and whether each came back through the ring is seen within the timeout (seconds). These
+        are ``stats.canaries``, and no events. With ``totals=True`` no call is made: a row could not be told from the
+        program's own. RuntimeError when not attached, ValueError when closed.
+        """
+        return Health(*self._health(timeout))
 
     @property
     def process(self) -> SpawnedProcess:

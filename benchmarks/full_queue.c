@@ -16,6 +16,7 @@
 
 #include "backend.h"
 #include "drain.h"
+#include "health.h"
 #include "process_tree.h"
 
 #define FILES 4096u
@@ -175,6 +176,11 @@ uint64_t aa_drain_queue_full(const struct aa_drain *drain)
 	return 0;
 }
 
+uint64_t aa_drain_canaries(const struct aa_drain *drain)
+{
+	return 0;
+}
+
 uint64_t aa_drain_decode_error(const struct aa_drain *drain)
 {
 	return 0;
@@ -224,6 +230,15 @@ int aa_probes_names(const struct aa_probes *probes)
 void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counters)
 {
 	memset(ret_counters, 0, sizeof(*ret_counters));
+}
+
+void aa_probes_check(struct aa_probes *probes, struct aa_health *health)
+{
+}
+
+void aa_canaries_run(struct aa_probes *probes, struct aa_drain *drain, uint64_t operations, bool errors_only,
+		     int64_t deadline_ns, struct aa_health *health)
+{
 }
 
 bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_reason, size_t reason_bytes)

@@ -778,6 +778,15 @@ AA_DEFINE_PROCESS_EXEC(aa_process_exec_1)
 AA_DEFINE_PROCESS_EXEC(aa_process_exec_2)
 AA_DEFINE_PROCESS_EXEC(aa_process_exec_3)
 
+/* Run by the core (BPF_PROG_TEST_RUN) in the thread that is to be watched for a moment: only here its number is known
+ * whatever the pid namespace. */
+SEC("raw_tp")
+int aa_watch_me(void *ctx)
+{
+	aa_control.canary_tid = (__u32)bpf_get_current_pid_tgid();
+	return 0;
+}
+
 /* Read by the core to seed the tree: every task that the reader's pid namespace shows. */
 SEC("iter/task")
 int aa_list_tasks(struct bpf_iter__task *ctx)

@@ -363,7 +363,7 @@ struct aa_control {
 	/* This kernel adds page faults inside a kprobe's handler to the probe's misses: kprobe_fault_handler() until
 	 * 5.14 (ec6aba3d2be1). A name that is not resident is such a fault, and nothing is missed by it. */
 	__u32 faults_are_misses;
-	__u32 reserved;
+	__u32 canary_tid; /* a thread of the core that is watched for a moment, to see that calls are seen */
 	__u64 reader_root_dentry, reader_root_mount; /* addresses, to compare */
 };
 AA_ASSERT_SIZE(struct aa_control, 72);

@@ -87,12 +87,17 @@ static __always_inline bool aa_is_watched(__u64 pid_tgid)
 
 	if ((__u32)pid_tgid == aa_control.excluded_tid)
 		return false;
-	if (aa_config.scope == AA_SCOPE_TREE)
-		return aa_watch_has(tgid);
-	/* Once it has exited its number may be another's. */
-	if (aa_config.scope == AA_SCOPE_SINGLE)
-		return tgid == aa_control.root_tgid && !aa_control.root_exited;
-	return tgid != aa_control.excluded_tgid;
+	if (aa_config.scope == AA_SCOPE_TREE) {
+		if (aa_watch_has(tgid))
+			return true;
+	} else if (aa_config.scope == AA_SCOPE_SINGLE) {
+		/* Once it has exited its number may be another's. */
+		if (tgid == aa_control.root_tgid && !aa_control.root_exited)
+			return true;
+	} else if (tgid != aa_control.excluded_tgid) {
+		return true;
+	}
+	return (__u32)pid_tgid == aa_control.canary_tid;
 }
 
 /* The number of a struct pid in the reader's pid namespace; 0 where it is not visible there. */

@@ -1718,7 +1718,8 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
 		return result < 0;
 	if (aa_config.errors_only && result >= 0)
 		return true;
-	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns;
+	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns &&
+	       (__u32)bpf_get_current_pid_tgid() != aa_control.canary_tid;
 }
 
 /* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */

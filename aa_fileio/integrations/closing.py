@@ -162,6 +162,7 @@ def summary_object(
         "in_flight": stats.in_flight,
         "filtered": stats.filtered,
         "counted": stats.counted,
+        "canaries": stats.canaries,
         "lost": stats.lost,
         "pre_attach": stats.pre_attach,
         "denied": stats.denied,

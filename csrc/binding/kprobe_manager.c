@@ -733,6 +733,49 @@ static PyObject *manager_total_rows(struct py_manager *self, PyObject *Py_UNUSED
 	return list;
 }
 
+/* (links, canaries or None, problems) */
+static PyObject *manager_health(struct py_manager *self, PyObject *timeout)
+{
+	struct aa_health *health;
+	struct aa_error *error;
+	PyObject *problems, *canaries;
+	int64_t deadline_ns;
+	bool no_wait;
+	size_t index;
+
+	if (check_attached_once(self) < 0 || aa_options_parse_timeout(timeout, &deadline_ns, &no_wait) < 0)
+		return NULL;
+	health = malloc(sizeof(*health));
+	if (!health)
+		return PyErr_NoMemory();
+	Py_BEGIN_ALLOW_THREADS
+	error = aa_session_health(self->session, deadline_ns, health);
+	Py_END_ALLOW_THREADS
+	if (error) {
+		free(health);
+		return aa_raise(self->state, error);
+	}
+	problems = PyTuple_New((Py_ssize_t)health->problem_count);
+	for (index = 0; problems && index < health->problem_count; index++) {
+		PyObject *problem = PyUnicode_DecodeUTF8(
+			health->problems[index],
+			(Py_ssize_t)strnlen(health->problems[index], sizeof(health->problems[index])),
+			"backslashreplace");
+
+		if (!problem || PyTuple_SetItem(problems, (Py_ssize_t)index, problem) < 0)
+			Py_CLEAR(problems);
+	}
+	canaries = health->has_canaries ? PyLong_FromSize_t(health->canaries) : Py_NewRef(Py_None);
+	index = health->links;
+	free(health);
+	if (!problems || !canaries) {
+		Py_XDECREF(problems);
+		Py_XDECREF(canaries);
+		return NULL;
+	}
+	return Py_BuildValue("nNN", (Py_ssize_t)index, canaries, problems);
+}
+
 static const struct {
 	const char *name;
 	size_t offset;
@@ -741,17 +784,29 @@ static const struct {
 	{                                                                                                              \
 #name, offsetof(struct aa_stats, name)                                                                 \
 	}
-	COUNTER(performed),	 COUNTER(delivered),
-	COUNTER(queued),	 COUNTER(in_flight),
-	COUNTER(filtered),	 COUNTER(counted),
-	COUNTER(ring_full),	 COUNTER(state_full),
-	COUNTER(no_entry),	 COUNTER(no_exit),
-	COUNTER(probe_missed),	 COUNTER(fork_map_full),
-	COUNTER(queue_full),	 COUNTER(decode_error),
-	COUNTER(pre_attach),	 COUNTER(denied),
-	COUNTER(compat_calls),	 COUNTER(blind_spots),
-	COUNTER(path_truncated), COUNTER(path_unreadable),
-	COUNTER(watched),	 COUNTER(boottime_to_realtime_ns),
+	COUNTER(performed),
+	COUNTER(delivered),
+	COUNTER(queued),
+	COUNTER(in_flight),
+	COUNTER(filtered),
+	COUNTER(counted),
+	COUNTER(canaries),
+	COUNTER(ring_full),
+	COUNTER(state_full),
+	COUNTER(no_entry),
+	COUNTER(no_exit),
+	COUNTER(probe_missed),
+	COUNTER(fork_map_full),
+	COUNTER(queue_full),
+	COUNTER(decode_error),
+	COUNTER(pre_attach),
+	COUNTER(denied),
+	COUNTER(compat_calls),
+	COUNTER(blind_spots),
+	COUNTER(path_truncated),
+	COUNTER(path_unreadable),
+	COUNTER(watched),
+	COUNTER(boottime_to_realtime_ns),
 #undef COUNTER
 };
 
@@ -872,6 +927,7 @@ static PyMethodDef manager_methods[] = {
 	{ "fileno", AA_METHOD(manager_fileno), METH_NOARGS,
 	  PyDoc_STR("fileno($self, /)\n--\n\nA descriptor readable exactly when poll(0) would tell something.") },
 	{ "__reduce__", manager_reduce, METH_NOARGS, PyDoc_STR("__reduce__($self, /)\n--\n\n") },
+	{ "_health", (PyCFunction)manager_health, METH_O, PyDoc_STR("_health($self, timeout, /)\n--\n\n") },
 	{ "_total_rows", (PyCFunction)manager_total_rows, METH_NOARGS, PyDoc_STR("_total_rows($self, /)\n--\n\n") },
 	{ "__reduce_ex__", manager_reduce, METH_O, PyDoc_STR("__reduce_ex__($self, protocol, /)\n--\n\n") },
 	{ 0 },

@@ -27,6 +27,7 @@
 #include "fileio.skel.h"
 #include "probe_object.h"
 #include "kernel_functions.h"
+#include "health.h"
 #include "kprobe_line.h"
 #include "syscall_table.h"
 #include "tracefs.h"
@@ -431,6 +432,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	bpf_object__for_each_program (program, skeleton->obj)
 		bpf_program__set_autoload(program, false);
 	bpf_program__set_autoload(skeleton->progs.aa_list_tasks, true);
+	bpf_program__set_autoload(skeleton->progs.aa_watch_me, true);
 	aa_probes_add_row(probes, "aa_process_fork", "sched_process_fork");
 	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit");
 	aa_probes_add_row(probes, "aa_process_exec", "sched_process_exec");
@@ -1166,6 +1168,70 @@ void aa_probes_abandon(struct aa_probes *probes)
 volatile struct aa_control *aa_probes_control(struct aa_probes *probes)
 {
 	return &probes->skeleton->bss->aa_control;
+}
+
+int aa_probes_watch_thread(struct aa_probes *probes)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, options);
+	volatile struct aa_control *control = aa_probes_control(probes);
+
+	if (bpf_prog_test_run_opts(bpf_program__fd(probes->skeleton->progs.aa_watch_me), &options))
+		return errno;
+	return control->canary_tid ? 0 : EIO;
+}
+
+void aa_probes_unwatch_thread(struct aa_probes *probes)
+{
+	aa_probes_control(probes)->canary_tid = 0;
+}
+
+static void aa_switch_check(int directory, const char *path, const char *name, struct aa_health *health)
+{
+	unsigned long long value;
+
+	if (directory != -1 && aa_number_read(directory, path, &value) && !value)
+		aa_health_add_problem(health, "%s is 0: the kernel runs none of these probes", name);
+}
+
+void aa_probes_check(struct aa_probes *probes, struct aa_health *health)
+{
+	int debugfs;
+
+	for (size_t i = 0; i < probes->count; i++) {
+		const struct aa_probe *probe = &probes->probes[i];
+		const struct aa_target *target = &probes->targets[i];
+		struct aa_target now = *target;
+
+		if (!probe->link)
+			continue;
+		if (probe->way == AA_WAY_MULTI || probe->way == AA_WAY_MULTI_RETURN) {
+			struct bpf_link_info info = { 0 };
+			uint32_t length = sizeof(info);
+
+			if (bpf_obj_get_info_by_fd(bpf_link__fd(probe->link), &info, &length))
+				now.prog_id = 0;
+			else
+				now.prog_id = info.prog_id, now.link_id = info.id;
+		} else {
+			now.link_id = 0;
+			aa_target_read(probes, probe, &now);
+		}
+		if (now.prog_id != target->prog_id || now.link_id != target->link_id ||
+		    now.verified != target->verified)
+			aa_health_add_problem(health, "%s at %s is not what was attached any more", target->program,
+					      target->function);
+		else
+			health->links++;
+	}
+	if (probes->kind == AA_BACKEND_TRACEPOINT)
+		return;
+	aa_switch_check(AT_FDCWD, "/proc/sys/kernel/ftrace_enabled", "kernel.ftrace_enabled", health);
+	if (probes->kind != AA_BACKEND_KPROBE)
+		return;
+	debugfs = aa_debugfs_open();
+	aa_switch_check(debugfs, "kprobes/enabled", "debugfs' kprobes/enabled", health);
+	if (debugfs >= 0)
+		close(debugfs);
 }
 
 bool aa_probes_follow_compat(const struct aa_probes *probes)

@@ -48,6 +48,11 @@ void aa_probes_destroy(struct aa_probes *probes);
 void aa_probes_abandon(struct aa_probes *probes);
 
 volatile struct aa_control *aa_probes_control(struct aa_probes *probes);
+/* Watches the calling thread, until it says otherwise: errno, or 0. */
+int aa_probes_watch_thread(struct aa_probes *probes);
+void aa_probes_unwatch_thread(struct aa_probes *probes);
+/* Asks the kernel about each link by our own descriptor, and whether such probes are switched on. */
+void aa_probes_check(struct aa_probes *probes, struct aa_health *health);
 /* 32-bit calls of watched processes are traced; otherwise a 32-bit program is counted when it begins. */
 bool aa_probes_follow_compat(const struct aa_probes *probes);
 int aa_probes_ring(const struct aa_probes *probes);

@@ -2,6 +2,7 @@
 #include "drain.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/bpf.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,10 +12,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "event_decode.h"
 #include "kernel_ring.h"
+#include "syscall_table.h"
 
 /*
  * The reader of the ring naps between batches (measured: one that polls without pause costs the traced process 10 to
@@ -41,7 +44,18 @@ struct aa_drain {
 	struct aa_decoder *decoder;
 	struct aa_file_event *event;
 	bool has_event; /* decoded, and the queue had no room for it */
+	/* Canaries: records of this thread at these positions of the ring. */
+	_Atomic uint32_t canary_tid;
+	_Atomic unsigned long canaries_from, canaries_until;
+	_Atomic uint64_t canaries;
+	_Atomic bool has_arrived[AA_CALL_COUNT];
 };
+
+static bool aa_drain_is_canary(const struct aa_drain *drain, const struct aa_record *record, unsigned long position)
+{
+	return record->thread == atomic_load_explicit(&drain->canary_tid, memory_order_relaxed) && record->thread &&
+	       position >= atomic_load(&drain->canaries_from) && position < atomic_load(&drain->canaries_until);
+}
 
 /* Queues the decoded event; false while there is no room for it. */
 static bool aa_drain_push(struct aa_drain *drain)
@@ -61,7 +75,8 @@ enum aa_pass {
 };
 
 /* One record; false while the queue has no room for its event. */
-static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, size_t bytes, uint64_t *seq)
+static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, size_t bytes, unsigned long position,
+			  uint64_t *seq)
 {
 	if (!drain->has_event) {
 		switch (aa_decoder_take(drain->decoder, record, bytes, drain->event)) {
@@ -71,6 +86,11 @@ static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, s
 			return true;
 		default:
 			atomic_fetch_add(&drain->decode_error, 1);
+			return true;
+		}
+		if (aa_drain_is_canary(drain, (const struct aa_record *)record, position)) {
+			atomic_fetch_add(&drain->canaries, 1);
+			atomic_store(&drain->has_arrived[drain->event->call % AA_CALL_COUNT], true);
 			return true;
 		}
 		drain->event->seq = *seq;
@@ -95,7 +115,7 @@ static enum aa_pass aa_drain_pass(struct aa_drain *drain, uint64_t *seq, bool *r
 		if (!record)
 			break;
 		outcome = AA_PASS_SOME;
-		if (!(header & BPF_RINGBUF_DISCARD_BIT) && !aa_drain_take(drain, record, header, seq)) {
+		if (!(header & BPF_RINGBUF_DISCARD_BIT) && !aa_drain_take(drain, record, header, position, seq)) {
 			outcome = AA_PASS_FULL;
 			break;
 		}
@@ -314,6 +334,41 @@ void aa_drain_abandon(struct aa_drain *drain)
 	free(drain->event);
 	pthread_mutex_destroy(&drain->pass);
 	free(drain);
+}
+
+void aa_drain_canaries_begin(struct aa_drain *drain)
+{
+	for (unsigned row = 0; row < AA_CALL_COUNT; row++)
+		atomic_store(&drain->has_arrived[row], false);
+	atomic_store(&drain->canaries_from, atomic_load(drain->ring.producer));
+	atomic_store(&drain->canaries_until, ULONG_MAX);
+	atomic_store(&drain->canary_tid, aa_probes_control(drain->probes)->canary_tid);
+}
+
+void aa_drain_canaries_end(struct aa_drain *drain)
+{
+	atomic_store(&drain->canaries_until, atomic_load(drain->ring.producer));
+}
+
+bool aa_drain_canaries_wait(struct aa_drain *drain, int64_t deadline_ns, bool *ret_arrived)
+{
+	const struct timespec nap = { 0, 1000000 };
+	struct timespec now;
+
+	while (atomic_load(drain->ring.consumer) < atomic_load(&drain->canaries_until)) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if ((int64_t)now.tv_sec * 1000000000 + now.tv_nsec >= deadline_ns)
+			return false;
+		nanosleep(&nap, NULL);
+	}
+	for (unsigned row = 0; row < AA_CALL_COUNT; row++)
+		ret_arrived[row] = atomic_load(&drain->has_arrived[row]);
+	return true;
+}
+
+uint64_t aa_drain_canaries(const struct aa_drain *drain)
+{
+	return atomic_load(&drain->canaries);
 }
 
 uint64_t aa_drain_queue_full(const struct aa_drain *drain)

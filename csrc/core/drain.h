@@ -48,6 +48,16 @@ void aa_drain_destroy(struct aa_drain *drain);
 /* In a forked child, where the thread does not exist: closes and frees. */
 void aa_drain_abandon(struct aa_drain *drain);
 
+/*
+ * The calling thread's events are canaries from now on, and until the other is called: they are counted, and not
+ * queued. It must live, and be watched, meanwhile, so that nobody else has its number.
+ */
+void aa_drain_canaries_begin(struct aa_drain *drain);
+void aa_drain_canaries_end(struct aa_drain *drain);
+/* Until all of them were taken out of the ring; false: not by the deadline. ret_arrived: by row of the table. */
+bool aa_drain_canaries_wait(struct aa_drain *drain, int64_t deadline_ns, bool *ret_arrived);
+uint64_t aa_drain_canaries(const struct aa_drain *drain);
+
 /* Records in the ring that are not in the queue yet. */
 uint64_t aa_drain_waiting(struct aa_drain *drain);
 uint64_t aa_drain_queue_full(const struct aa_drain *drain);

@@ -16,6 +16,7 @@
 #include "backend.h"
 #include "drain.h"
 #include "event_queue.h"
+#include "health.h"
 #include "process_tree.h"
 #include "totals.h"
 
@@ -37,6 +38,7 @@ struct aa_session {
 	pthread_cond_t changed;
 	enum aa_state state;
 	bool closed, ended, has_ledger;
+	bool is_checking; /* health is being looked at: probes and drain stay */
 	const char *backend;
 	char reasons[AA_BACKENDS_MAX][512];
 	struct aa_passed_over passed_over[AA_BACKENDS_MAX];
@@ -451,7 +453,7 @@ struct aa_error *aa_session_detach(struct aa_session *session, bool wait)
 	if (aa_session_is_inert(session))
 		return NULL;
 	pthread_mutex_lock(&session->lock);
-	while (session->state == AA_STATE_ATTACHING)
+	while (session->state == AA_STATE_ATTACHING || session->is_checking)
 		pthread_cond_wait(&session->changed, &session->lock);
 	if (session->state == AA_STATE_ATTACHED) {
 		session->state = AA_STATE_DETACHING;
@@ -684,6 +686,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 		stats->path_truncated = counters.path_truncated;
 		stats->path_unreadable = counters.path_unreadable;
 		stats->queued += aa_drain_waiting(session->drain);
+		stats->canaries = aa_drain_canaries(session->drain);
 		stats->queue_full = aa_drain_queue_full(session->drain);
 		stats->decode_error = aa_drain_decode_error(session->drain);
 		if (session->state == AA_STATE_ATTACHED && session->options.has_pid) {
@@ -697,6 +700,37 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 							sizeof(stats->inexact_reason));
 	}
 	pthread_mutex_unlock(&session->lock);
+}
+
+struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health)
+{
+	const struct aa_session_options *options = &session->options;
+	struct aa_error *error = NULL;
+
+	memset(ret_health, 0, sizeof(*ret_health));
+	if (aa_session_is_inert(session))
+		return aa_error_create(AA_ERROR_STATE, 0, "%s", aa_text_forked);
+	pthread_mutex_lock(&session->lock);
+	while (session->is_checking)
+		pthread_cond_wait(&session->changed, &session->lock);
+	if (session->closed)
+		error = aa_error_create(AA_ERROR_CLOSED, 0, "this KprobeManager is closed");
+	else if (session->state != AA_STATE_ATTACHED)
+		error = aa_error_create(AA_ERROR_STATE, 0, "not attached: call attach() first");
+	session->is_checking = !error;
+	pthread_mutex_unlock(&session->lock);
+	if (error)
+		return error;
+	aa_probes_check(session->probes, ret_health);
+	/* A total's row has no way to be told from the program's own. */
+	if (!options->total_rows)
+		aa_canaries_run(session->probes, session->drain, options->operations, options->errors_only, deadline_ns,
+				ret_health);
+	pthread_mutex_lock(&session->lock);
+	session->is_checking = false;
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+	return NULL;
 }
 
 struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count)

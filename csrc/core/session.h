@@ -153,11 +153,12 @@ struct aa_total_row {
  * attached; AA_ERROR_CLOSED. */
 struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count);
 
-/* The ledger. performed = delivered + queued + in_flight + filtered + counted + lost, exact once detached and while
- * exact. */
+/* The ledger. performed = delivered + queued + in_flight + filtered + counted + canaries + lost, exact once detached
+ * and while exact. */
 struct aa_stats {
 	uint64_t performed, delivered, queued, in_flight, filtered;
-	uint64_t counted; /* with no_events: in the totals */
+	uint64_t counted;  /* with no_events: in the totals */
+	uint64_t canaries; /* calls that aa_session_health() made itself */
 	/* causes of loss */
 	uint64_t ring_full, state_full, no_entry, no_exit, probe_missed, fork_map_full, queue_full, decode_error;
 	/* beside it, not loss */
@@ -168,6 +169,19 @@ struct aa_stats {
 	uint64_t boottime_to_realtime_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME at attach */
 };
 void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats);
+
+/* Whether the trace is still what was attached. */
+#define AA_PROBLEMS_MAX 64
+#define AA_PROBLEM_BYTES 192
+struct aa_health {
+	size_t links;		  /* found as they were made */
+	bool has_canaries;	  /* calls of our own were tried */
+	size_t canaries, arrived; /* so many, of which so many came through the ring */
+	size_t problem_count;	  /* 0: all is well */
+	char problems[AA_PROBLEMS_MAX][AA_PROBLEM_BYTES];
+};
+/* Waits for the canaries until the deadline (CLOCK_MONOTONIC ns). AA_ERROR_STATE: not attached; AA_ERROR_CLOSED. */
+struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health);
 
 /* What a backend would need here, without attaching: for `doctor`. NULL reason = usable. */
 struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable);

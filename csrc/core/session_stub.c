@@ -192,6 +192,15 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 	*ret_stats = (struct aa_stats){ .exact = true };
 }
 
+struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health)
+{
+	struct aa_error *error = check_open(session);
+
+	(void)deadline_ns;
+	memset(ret_health, 0, sizeof(*ret_health));
+	return error ? error : aa_error_create(AA_ERROR_STATE, 0, "not attached: call attach() first");
+}
+
 struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count)
 {
 	struct aa_error *error = check_open(session);

@@ -5,17 +5,16 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/perf_event.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A tracefs of our own that no path leads to: nothing is mounted where others could see it. */
-static int aa_tracefs_mount(void)
+/* A file system of our own that no path leads to: nothing is mounted where others could see it. */
+static int aa_private_mount(const char *type)
 {
-	int context = (int)syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC), root = -1;
+	int context = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), root = -1;
 
 	if (context < 0)
 		return -1;
@@ -37,7 +36,18 @@ int aa_tracefs_open(void)
 		if (root >= 0)
 			close(root);
 	}
-	return aa_tracefs_mount();
+	return aa_private_mount("tracefs");
+}
+
+int aa_debugfs_open(void)
+{
+	int root = open("/sys/kernel/debug", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (root >= 0 && !faccessat(root, "kprobes", F_OK, 0))
+		return root;
+	if (root >= 0)
+		close(root);
+	return aa_private_mount("debugfs");
 }
 
 static int aa_perf_event_open(struct perf_event_attr *attribute)
@@ -46,7 +56,7 @@ static int aa_perf_event_open(struct perf_event_attr *attribute)
 	return (int)syscall(SYS_perf_event_open, attribute, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
-static bool aa_number_read(int directory, const char *path, unsigned long long *ret_number)
+bool aa_number_read(int directory, const char *path, unsigned long long *ret_number)
 {
 	int fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
 	char text[64];

@@ -44,6 +44,7 @@ _FAILED = pytest.StashKey[bool]()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "guest_only: touches the whole system, so not on a machine that others use")
     config.addinivalue_line("markers", "native_only: says nothing about a kernel")
+    config.addinivalue_line("markers", "follows_compat: by the backends that can follow 32-bit calls here")
     config.addinivalue_line("markers", "icount_only: counts instructions, in a guest made for that")
     config.addinivalue_line("markers", "any_backend: says nothing about a backend, so that a guest tries one")
 
@@ -51,7 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         any_one = GUEST and metafunc.definition.get_closest_marker("any_backend")
-        metafunc.parametrize("backend", HERE.backends[-1:] if any_one else HERE.backends)
+        backends = HERE.backends[-1:] if any_one else HERE.backends
+        if metafunc.definition.get_closest_marker("follows_compat"):
+            backends = tuple(backend for backend in backends if backend not in HERE.no_compat)
+        metafunc.parametrize("backend", backends)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

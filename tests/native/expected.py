@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.native import compat
-from tests.native.ground import HERE
+from tests.native.ground import HERE, kernel_symbols
 from tests.native.script import AT_REMOVEDIR, NUMBERS, Address, Script, Step, Steps, Stored
 
 # Which argument of a call is what: by the manual pages.
@@ -315,7 +315,7 @@ def _argument(step: Step, field: str) -> Any:
 def _tells(operation: str) -> bool:
     """Whether this kernel has the function that is told the entry; where it was inlined the name is as passed."""
     function = _TOLD_BY.get(operation, f"security_path_{operation}")
-    return f" {function}\n" in Path("/proc/kallsyms").read_text()
+    return function in kernel_symbols()
 
 
 def _clone_source(step: Step) -> int:
@@ -576,13 +576,13 @@ CAUSES = (
 
 def check_ledger(stats: Any, backend: str, **expected: int) -> None:
     """The books balance, and each account has the workload's own number; an account not named is empty."""
-    elsewhere = stats.queued + stats.in_flight + stats.filtered + stats.counted + stats.lost
+    elsewhere = stats.queued + stats.in_flight + stats.filtered + stats.counted + stats.canaries + stats.lost
     assert stats.performed == stats.delivered + elsewhere, stats
     assert stats.lost == sum(getattr(stats, cause) for cause in CAUSES), stats
     accounts = dict.fromkeys(
         (
             *("performed", "delivered", "queued", "in_flight", "filtered", "counted", "lost", "pre_attach", "denied"),
-            *("compat_calls", "blind_spots", "path_truncated", "path_unreadable"),
+            *("canaries", "compat_calls", "blind_spots", "path_truncated", "path_unreadable"),
         ),
         0,
     )

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import pytest
@@ -21,6 +23,7 @@ class Ground(NamedTuple):
     # Of a backend: operations by name whose entry it cannot be told, though the function is there.
     untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
+    no_compat: tuple[str, ...] = ()  # backends that cannot follow 32-bit calls here
     components: int = 2_048  # a name of so many comes whole
     file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
 
@@ -43,6 +46,8 @@ GROUNDS = (
         inexact=("kprobe",),
         unnamed=("fentry",),
         untold=(("fentry", "chown"),),
+        # A trampoline's program is of one function, and ia32_sys_call() came later.
+        no_compat=("fentry",),
         # bpf_loop() came with 5.17.
         components=256,
     ),
@@ -55,10 +60,10 @@ GROUNDS = (
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING) runs all of it. An emulated machine is ten to
 # twenty times slower, and four of them have half an hour on two cores.
 GUEST_TESTS = (
-    "test_blind_spots.py::test_a_32_bit_program_is_announced",
     "test_blind_spots.py::test_a_ring_from_before_is_found_in_the_whole_system[tracepoint]",
     "test_blind_spots.py::test_an_operation_that_nobody_asked_for_is_told",
     "test_calls.py",
+    "test_compat.py",
     "test_coverage.py::test_this_kernel_is_told_as_it_is",
     "test_coverage.py::test_every_row_is_there_or_not_as_the_document_says[tracepoint]",
     "test_command_line.py::test_the_whole_system_is_seen_but_not_the_tracer",
@@ -71,7 +76,6 @@ GUEST_TESTS = (
     "test_gone.py::test_after_a_kernel_thread",
     "test_gone.py::test_after_detach",
     "test_gone.py::test_after_the_tracer_is_killed",
-    "test_ledger.py::test_calls_by_the_32_bit_table",
     "test_load.py::test_a_million_reads_while_nobody_reads",
     "test_load.py::test_losses_are_counted[",
     "test_load.py::test_many_short_processes",
@@ -91,8 +95,8 @@ GUEST_TESTS = (
 
 # What a guest runs of it by fentry, in `make test`: all but the way of attaching is kprobe's too.
 GUEST_TESTS_BY_FENTRY = (
-    "test_blind_spots.py::test_a_32_bit_program_is_announced",
     "test_calls.py::test_four_threads_at_once",
+    "test_compat.py::test_a_32_bit_program",
     "test_cost.py::test_bytes_of_a_read_and_a_write",
     "test_gone.py::test_after_the_tracer_is_killed",
     "test_load.py::test_strangers_blocked_in_read",
@@ -116,6 +120,12 @@ HANG_SECONDS = 300.0 if GUEST else 60.0
 
 # Open at once by one process. Natively no more than the hard limit, which root may not raise on every machine.
 DESCRIPTORS = 60_000 if GUEST else min(60_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+@functools.cache
+def kernel_symbols() -> frozenset[str]:
+    """The names of this kernel's own list of its symbols."""
+    return frozenset(line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines())
 
 
 def scaled(native: int, guest: int) -> int:

