@@ -153,9 +153,7 @@ void aa_canaries_run(struct aa_probes *probes, struct aa_drain *drain, uint64_t 
 		if (!canaries.is_expected[row])
 			continue;
 		health->canaries++;
-		if (has_arrived[row])
-			health->arrived++;
-		else
+		if (!has_arrived[row])
 			aa_health_add_problem(health, "a call of %s was not seen", aa_call_name(row));
 	}
 }

@@ -174,10 +174,10 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats);
 #define AA_PROBLEMS_MAX 64
 #define AA_PROBLEM_BYTES 192
 struct aa_health {
-	size_t links;		  /* found as they were made */
-	bool has_canaries;	  /* calls of our own were tried */
-	size_t canaries, arrived; /* so many, of which so many came through the ring */
-	size_t problem_count;	  /* 0: all is well */
+	size_t links;	      /* found as they were made */
+	bool has_canaries;    /* calls of our own were tried … */
+	size_t canaries;      /* … so many */
+	size_t problem_count; /* 0: all is well */
 	char problems[AA_PROBLEMS_MAX][AA_PROBLEM_BYTES];
 };
 /* Waits for the canaries until the deadline (CLOCK_MONOTONIC ns). AA_ERROR_STATE: not attached; AA_ERROR_CLOSED. */
