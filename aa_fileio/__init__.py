@@ -17,7 +17,7 @@ import logging as _logging
 
 from aa_fileio._native import EventBatch, FileEvent, backends
 from aa_fileio.errors import BackendUnavailable, FileIOError, PermissionDenied, ProbeAttachError
-from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource
+from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource, Via
 from aa_fileio.ledger import BackendReport, PassedOver, Stats, SyscallInfo, Target
 from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager
 from aa_fileio.process import SpawnedProcess
@@ -46,6 +46,7 @@ __all__ = [
     "Target",
     "Total",
     "Totals",
+    "Via",
     "backends",
 ]
 

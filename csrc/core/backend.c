@@ -28,6 +28,7 @@
 #include "probe_object.h"
 #include "kernel_functions.h"
 #include "kprobe_line.h"
+#include "ring_tracepoints.h"
 #include "syscall_table.h"
 #include "tracefs.h"
 
@@ -124,6 +125,7 @@ struct aa_probes {
 	const char *fentry_likes[2];
 	bool loops;
 	bool direct; /* see AA_DIRECT */
+	struct aa_ring_tracepoints rings;
 	bool detached;
 	struct aa_cpu_counters *counts; /* the map, one for each possible CPU */
 	size_t counts_bytes;
@@ -254,6 +256,18 @@ static void aa_probes_add_row(struct aa_probes *probes, const char *program, con
 	}
 }
 
+/* The requests of io_uring, where the kernel shows them and one of their operations was asked for. */
+static void aa_probes_add_rings(struct aa_probes *probes)
+{
+	bool events = aa_tracepoints_are_preemptible();
+
+	aa_probes_add(probes, events ? "aa_event_ring_submit" : probes->rings.submit_program, probes->rings.submit,
+		      events ? AA_WAY_EVENT : AA_WAY_TRACING);
+	aa_probes_add_row(probes, "aa_ring_refused", "io_uring_req_failed");
+	aa_probes_add(probes, events ? "aa_event_ring_complete" : probes->rings.complete_program, "io_uring_complete",
+		      events ? AA_WAY_EVENT : AA_WAY_TRACING);
+}
+
 static bool aa_function_exists(struct aa_probes *probes, const char *name)
 {
 	const struct aa_kernel_function *function =
@@ -377,11 +391,19 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
 		if (!aa_is_row_asked(&aa_call_specs[row], options->operations))
 			continue;
+		if (aa_call_specs[row].when == AA_WHEN_RINGS_HIDE && probes->rings.submit)
+			continue;
 		if (!aa_call_specs[row].fd || aa_call_specs[row].path || aa_call_specs[row].closes)
 			needs_entry = true;
 		if (is_kprobe || is_fentry)
 			aa_probes_add_call(probes, row);
 	}
+	if (probes->rings.submit)
+		aa_probes_add_rings(probes);
+	bpf_map__set_autocreate(skeleton->maps.aa_requests, probes->rings.submit);
+	bpf_map__set_autocreate(skeleton->maps.aa_request_names, probes->rings.submit);
+	bpf_map__set_autocreate(skeleton->maps.aa_silent_requests, probes->rings.submit);
+	bpf_map__set_autocreate(skeleton->maps.aa_multishots, probes->rings.submit);
 	for (unsigned what = 0; (is_kprobe || is_fentry) && what < AA_BELOW_COUNT; what++)
 		if (options->operations & aa_belows[what].operations)
 			aa_probes_add_below(probes, what);
@@ -513,6 +535,8 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	struct aa_error *error = NULL;
 
 	probes->direct = aa_kernel_has_function(btf, "bpf_rdonly_cast");
+	if (!options->no_rings && probes->loops && aa_rings_do(options->operations))
+		aa_ring_tracepoints_find(btf, &probes->rings);
 	if (probes->kind == AA_BACKEND_TRACEPOINT)
 		return NULL;
 	/* Asked first: a kernel that refuses has the next backend tried, and the rest takes a tenth of a second. */
@@ -655,6 +679,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
 	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
+	probes->skeleton->rodata->aa_config.has_ring_requests = probes->rings.submit != NULL;
 	probes->skeleton->rodata->aa_config.xattr_has_mapping = probes->xattr_has_mapping;
 	probes->skeleton->rodata->aa_config.errors_only = options->errors_only;
 	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;
@@ -881,7 +906,8 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, size_t i, stru
 		aa_target_read(probes, probe, &probes->targets[i]);
 		return NULL;
 	} else if (probe->way == AA_WAY_EVENT) {
-		snprintf(name, sizeof(name), "raw_syscalls/%s", probe->function);
+		snprintf(name, sizeof(name), "%s/%s",
+			 !strncmp(probe->function, "io_uring_", 9) ? "io_uring" : "raw_syscalls", probe->function);
 		fd = aa_tracefs_event_open(probes->tracefs, name);
 		code = fd < 0 ? errno : 0;
 	} else if (probe->way == AA_WAY_RETURN) {
@@ -932,7 +958,7 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 			return error;
 	}
 	previous = aa_log_begin(&log);
-	if (probes->kind == AA_BACKEND_TRACEPOINT && aa_tracepoints_are_preemptible())
+	if ((probes->kind == AA_BACKEND_TRACEPOINT || probes->rings.submit) && aa_tracepoints_are_preemptible())
 		probes->tracefs = aa_tracefs_open();
 	for (size_t i = 0; i < probes->count && !error; i++)
 		error = aa_probe_attach(probes, i, &log);
@@ -1101,6 +1127,11 @@ volatile struct aa_control *aa_probes_control(struct aa_probes *probes)
 bool aa_probes_count_compat_calls(const struct aa_probes *probes)
 {
 	return probes->kind == AA_BACKEND_TRACEPOINT;
+}
+
+bool aa_probes_see_rings(const struct aa_probes *probes)
+{
+	return probes->rings.submit != NULL;
 }
 
 int aa_probes_ring(const struct aa_probes *probes)
