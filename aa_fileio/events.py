@@ -107,6 +107,7 @@ BLIND_SPOTS: Mapping[str, str] = MappingProxyType(
         "io_uring_setup": "what is submitted through this ring is not seen",
         "IORING_OP_URING_CMD": "what the file was told to do is not seen",
         "IORING_OP_URING_CMD128": "what the file was told to do is not seen",
+        "IORING_OP_BIND": "a socket was bound, which may have made a file",
         "IORING_OP_UNKNOWN": "an operation of io_uring that this version does not know was done",
         "io_submit": "the reads and writes that were submitted are not seen",
         "process_vm_writev": "another process's memory was written, which may do work for this one",

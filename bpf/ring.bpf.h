@@ -66,7 +66,6 @@ struct io_kiocb {
 	struct io_cqe cqe;
 	struct io_ring_ctx *ctx;
 	struct io_uring_task *tctx;
-	void *async_data;
 };
 
 struct io_kiocb___task {
@@ -204,16 +203,20 @@ struct io_fixed_install {
 	__u32 o_flags;
 };
 
-struct io_bind {
-	int addr_len;
+struct sock_common {
+	__u16 skc_family;
 };
 
-struct __kernel_sockaddr_storage {
-	__u16 ss_family;
+struct sock {
+	struct sock_common __sk_common;
 };
 
-struct io_async_msghdr {
-	struct __kernel_sockaddr_storage addr;
+struct socket {
+	struct sock *sk;
+};
+
+struct file___socket {
+	struct socket *private_data;
 };
 
 struct io_uring_cqe {
@@ -262,7 +265,6 @@ enum aa_ring_shape {
 	AA_RING_SHAPE_mkdir,
 	AA_RING_SHAPE_symlink,
 	AA_RING_SHAPE_link,
-	AA_RING_SHAPE_bind,
 	AA_RING_SHAPE_xattr,
 	AA_RING_SHAPE_splice,
 	AA_RING_SHAPE_sync,
@@ -312,8 +314,8 @@ struct aa_request {
 	__s32 file_fd; /* of the request itself */
 	__u8 operation;
 	__u8 by_fd[2];
-	__u8 is_fixed; /* the file is in the ring's own table */
-	__u8 is_slot;  /* what is opened or closed is there */
+	__u8 is_fixed;	    /* the file is in the ring's own table */
+	__u8 is_slot;	    /* what is opened or closed is there */
 	__u8 is_issued_now; /* by this very call, before anything else of this thread */
 	__u8 changes_fd;
 	__u8 closed_flags;
@@ -326,8 +328,8 @@ struct aa_request {
 };
 
 /*
- * Not allocated beforehand: a kernel that has what these programs need allocates in any context (fba1a1c6c912, 6.1), and
- * most of what is watched never makes a ring.
+ * Not allocated beforehand: a kernel that has what these programs need allocates in any context (fba1a1c6c912, 6.1),
+ * and most of what is watched never makes a ring.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -668,34 +670,6 @@ static __always_inline void aa_ring_take_install(struct aa_request *request, __u
 		request->flags = aa_read((struct io_fixed_install *)aa_ring_data(req), o_flags);
 }
 
-/* The kernel has copied the address: a family and a name, which need not end in NUL. Opcodes a kernel lacks have no
- * structures in its BTF, and what reads them is never looked at by the verifier. */
-#define AA_RING_HAS_BIND                                                                                               \
-	(bpf_core_type_exists(struct io_bind) && bpf_core_field_exists(struct io_async_msghdr, addr))
-
-static __always_inline void *aa_ring_address(struct io_kiocb *req)
-{
-	return aa_read(req, async_data) + bpf_core_field_offset(struct io_async_msghdr, addr);
-}
-
-static __always_inline __s32 aa_ring_address_bytes(struct io_kiocb *req)
-{
-	return aa_read((struct io_bind *)aa_ring_data(req), addr_len);
-}
-
-static __always_inline void aa_ring_take_bind(struct aa_request *request, __u64 key, struct io_kiocb *req)
-{
-	__s32 most;
-
-	request->fd[0] = AT_FDCWD;
-	if (!AA_RING_HAS_BIND)
-		return;
-	most = aa_ring_address_bytes(req) - 2;
-	aa_request_name(request, key, 0, aa_ring_address(req) + 2, false);
-	if (request->name_bytes[0] > most)
-		request->name_bytes[0] = most;
-}
-
 static __always_inline void aa_ring_take(struct aa_request *request, __u64 key, struct io_kiocb *req, __u32 shape)
 {
 	switch (shape) {
@@ -716,7 +690,6 @@ static __always_inline void aa_ring_take(struct aa_request *request, __u64 key, 
 		AA_SHAPE(mkdir)
 		AA_SHAPE(symlink)
 		AA_SHAPE(link)
-		AA_SHAPE(bind)
 		AA_SHAPE(xattr)
 		AA_SHAPE(splice)
 		AA_SHAPE(sync)
@@ -758,9 +731,6 @@ static __always_inline void aa_ring_take_entry(struct aa_request *request, __u64
 	case AA_RING_SHAPE_unlink:
 	case AA_RING_SHAPE_statx:
 		aa_ring_user_name(request, key, sqe->addr, 0);
-		break;
-	case AA_RING_SHAPE_bind:
-		request->fd[0] = AT_FDCWD;
 		break;
 	case AA_RING_SHAPE_xattr:
 		if (request->by_fd[0])
@@ -821,24 +791,6 @@ static __always_inline __u8 aa_ring_operation(const volatile struct aa_ring_row 
 	if (row->shape == AA_RING_SHAPE_advise &&
 	    (sqe ? aa_of_entry(sqe, op_flags) : aa_read((struct io_madvise *)data, advice)) != MADV_REMOVE)
 		return AA_NO_OPERATION;
-	if (row->shape == AA_RING_SHAPE_bind) {
-		struct {
-			__u16 family;
-			char first;
-		} address = {};
-
-		__u64 bytes = 0;
-
-		if (sqe) {
-			bytes = sqe->off;
-			bpf_probe_read_user(&address, 3, (void *)sqe->addr);
-		} else if (AA_RING_HAS_BIND) {
-			bytes = (__u32)aa_ring_address_bytes(req);
-			bpf_probe_read_kernel(&address, 3, aa_ring_address(req));
-		}
-		if (address.family != AF_UNIX || !address.first || bytes <= 2)
-			return AA_NO_OPERATION;
-	}
 	return aa_is_asked(operation) ? operation : AA_NO_OPERATION;
 }
 
@@ -939,8 +891,7 @@ static __always_inline void aa_ring_resolve_file(struct aa_request *request, str
 	}
 	aa_start_from(scratch, i, task, request->fd[i], true);
 	aa_identify_start(task, request->fd[i], &now);
-	if (!aa_identity_equal(&now, &request->object[i]) ||
-	    !aa_is_settled(request->changes[i], scratch->changes[i])) {
+	if (!aa_identity_equal(&now, &request->object[i]) || !aa_is_settled(request->changes[i], scratch->changes[i])) {
 		scratch->source[i] = AA_PATH_SOURCE_FD_CHANGED;
 		return;
 	}
@@ -1256,6 +1207,19 @@ static __always_inline bool aa_ring_is_left_out(const struct aa_request *request
 	       bpf_ktime_get_boot_ns() - request->submitted_ns < aa_config.min_duration_ns;
 }
 
+/*
+ * A command of a socket works on no file; nor does the binding of one, unless its address may be a path. Where the
+ * kernel's copy of that lies was changed without a trace in the BTF, so its name is not told.
+ */
+static __always_inline bool aa_ring_is_of_no_file(const struct aa_request *request, const struct aa_scratch *scratch,
+						  struct file *file)
+{
+	if ((scratch->kind[0] & ~AA_KIND_PLACELESS) != AA_KIND_SOCKET)
+		return false;
+	return request->row != AA_RING_BIND_ROW ||
+	       aa_read((struct file___socket *)file, private_data, sk, __sk_common.skc_family) != AF_UNIX;
+}
+
 /* Tells an event of the request; `is_early`: it was submitted, and its result will not be known. */
 static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, __s64 result, bool is_early)
 {
@@ -1296,9 +1260,8 @@ static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, 
 	scratch->kind[0] = scratch->kind[1] = 0;
 	scratch->name_key = 0;
 	aa_ring_step_objects(request, scratch, (__u64)(long)file);
-	if (request->operation == AA_OPERATION_BLIND_SPOT ?
-		    (scratch->kind[0] & ~AA_KIND_PLACELESS) == AA_KIND_SOCKET :
-		    aa_is_filtered(scratch, task)) {
+	if (request->operation == AA_OPERATION_BLIND_SPOT ? aa_ring_is_of_no_file(request, scratch, file) :
+							    aa_is_filtered(scratch, task)) {
 		aa_count(filtered, 1);
 	} else {
 		if (request->operation == AA_OPERATION_BLIND_SPOT)
@@ -1430,7 +1393,8 @@ static __always_inline void aa_ring_from_before(struct io_kiocb *req)
 	const volatile struct aa_ring_row *row = aa_ring_row_of(aa_ring_row_by(aa_read(req, opcode)));
 	struct task_struct *task;
 
-	if (!aa_control.gate || !row || !aa_ring_is_asked(&row->spec))
+	if (!aa_control.gate || !row || !aa_ring_is_asked(&row->spec) ||
+	    aa_ring_operation(row, req, NULL) == AA_NO_OPERATION)
 		return;
 	if (bpf_core_field_exists(struct io_kiocb, tctx))
 		task = aa_read(req, tctx, task);
@@ -1483,7 +1447,8 @@ static __always_inline int aa_ring_completed(__u64 ring, __u64 key, __u64 user_d
 	return 0;
 }
 
-/* An argument of a tracepoint, as a plain number: some are pointers to the verifier, which it does not let reckon with. */
+/* An argument of a tracepoint, as a plain number: some are pointers to the verifier, which it does not let reckon with.
+ */
 static __always_inline __u64 aa_argument_of(const __u64 *ctx, __u32 i)
 {
 	__u64 value = 0;
@@ -1533,7 +1498,8 @@ int aa_event_ring_complete(__u64 *ctx) /* common fields, ring, request, user dat
 	return aa_ring_completed(ctx[1], ctx[2], ctx[3], (__s32)ctx[4]);
 }
 
-/* Perf's event of this one has no pointer to the entry, but it can have spares, of which one at least is not skipped. */
+/* Perf's event of this one has no pointer to the entry, but it can have spares, of which one at least is not skipped.
+ */
 #define AA_DEFINE_RING_REFUSED(name)                                                                                   \
 	SEC("tp_btf/io_uring_req_failed") int name(__u64 *ctx) /* entry, request, error */                             \
 	{                                                                                                              \

@@ -43,7 +43,6 @@
 	AA_RING(SYMLINKAT, 38, SYMLINK, symlink, .dirfd = 1, .path = 1) \
 	AA_RING(LINKAT, 39, LINK, link, \
 		.dirfd = 1, .path = 1, .dirfd2 = 1, .path2 = 1, .flags = 1, .empty = AA_EMPTY_BY_FLAG) \
-	AA_RING(BIND, 56, MKNOD, bind, .fd = 1, .path = 1) /* of an AF_UNIX address that is a path */ \
 	AA_RING(FSETXATTR, 41, XATTR, xattr, .fd = 1, .count = 1, .flags = 1) \
 	AA_RING(SETXATTR, 42, XATTR, xattr, .path = 1, .count = 1, .flags = 1) \
 	AA_RING(SPLICE, 30, COPY, splice, .fd = 1, .fd2 = 1, .offset = 1, .count = 1, .flags = 1, .moves = 1) \
@@ -58,6 +57,7 @@
 	/* what they do is decided by the file, and not seen; told if they succeed, whatever was asked for */ \
 	AA_RING(URING_CMD, 46, BLIND_SPOT, none, .fd = 1) \
 	AA_RING(URING_CMD128, 64, BLIND_SPOT, none, .fd = 1) \
+	AA_RING(BIND, 56, BLIND_SPOT, none, .fd = 1) /* of a socket whose address may be a path */ \
 	/* an opcode that is not listed here: `flags` is its number */ \
 	AA_RING(UNKNOWN, AA_RING_UNKNOWN, BLIND_SPOT, unknown, .flags = 1)
 

@@ -71,7 +71,11 @@ def argument_words(event: FileEvent) -> list[str]:
         words += _mode_words(op, event.mode)
     if event.flags is not None:
         words += _flag_words(op, event.syscall, event.flags)
-    if event.count is not None and event.bytes is None and not (op == "sync" and event.via != "syscall" and not event.count):
+    if (
+        event.count is not None
+        and event.bytes is None
+        and not (op == "sync" and event.via != "syscall" and not event.count)
+    ):
         # Of a call that moves bytes the result tells them.
         words.append(f"to {_bytes(event.count)}" if op == "truncate" else _bytes(event.count))
         if event.offset is not None:

@@ -109,7 +109,8 @@ static PyMethodDef module_methods[] = {
 	  PyDoc_STR(
 		  "calls($module, /)\n--\n\nThe table: (name, number, op, program, function, origin) for each call.") },
 	{ "ring_operations", native_ring_operations, METH_NOARGS,
-	  PyDoc_STR("ring_operations($module, /)\n--\n\nThe table: (name, number, op) for each operation of io_uring.") },
+	  PyDoc_STR(
+		  "ring_operations($module, /)\n--\n\nThe table: (name, number, op) for each operation of io_uring.") },
 	{ "backends", native_backends, METH_NOARGS,
 	  PyDoc_STR("backends($module, /)\n--\n\nWhat each backend would need here; attaches nothing.") },
 	{ "_after_fork_in_child", native_after_fork_in_child, METH_NOARGS,

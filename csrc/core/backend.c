@@ -608,8 +608,10 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 				  struct aa_probes **ret_probes)
 {
 	struct aa_probes *probes = calloc(1, sizeof(*probes));
+	struct aa_probe_options without_rings = *options;
 	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
+	bool has_refused_rings = false;
 	struct aa_log log;
 	struct stat status;
 	int result, cpus;
@@ -703,6 +705,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	result = fileio_bpf__load(probes->skeleton);
 	if (result) {
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
+		has_refused_rings = probes->rings.submit && strstr(log.text, "prog 'aa_") && strstr(log.text, "_ring_");
 		goto out;
 	}
 	result = aa_jumps_set(probes);
@@ -723,10 +726,17 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	madvise(probes->counts, probes->counts_bytes, MADV_DONTFORK);
 out:
 	aa_log_end(previous);
-	if (error) {
+	if (error)
 		aa_probes_destroy(probes);
-		return error;
+	/* The kernel shows io_uring's requests, but in a way that these programs do not know: a ring is a blind spot.
+	 */
+	if (error && has_refused_rings) {
+		aa_error_destroy(error);
+		without_rings.no_rings = true;
+		return aa_probes_create(backend, &without_rings, btf, ret_probes);
 	}
+	if (error)
+		return error;
 	*ret_probes = probes;
 	return NULL;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of bpf/syscalls.h and bpf/ring_operations.h for the core's own use; what callers of the core may ask stands in session.h. */
+/* The rows of bpf/syscalls.h and bpf/ring_operations.h for the core's own use; what callers of the core may ask stands
+ * in session.h. */
 #ifndef AA_SYSCALL_TABLE_H
 #define AA_SYSCALL_TABLE_H
 

@@ -21,6 +21,7 @@ class Ground(NamedTuple):
     # Of a backend: operations by name whose entry it cannot be told, though the function is there.
     untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
+    ring_opcodes: int = 0  # IORING_OP_LAST; 0: what is done by rings is not shown by this kernel's tracepoints
     components: int = 2_048  # a name of so many comes whole
     file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
 
@@ -33,7 +34,7 @@ EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING", "")
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.
 GROUNDS = (
-    Ground("native", "this machine's", ("tracepoint",), file_systems=("tmpfs", "overlay")),
+    Ground("native", "this machine's", ("tracepoint",), ring_opcodes=63, file_systems=("tmpfs", "overlay")),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
     # Its trampolines do not pass structures on, and security_path_chown() takes two.
     Ground(
@@ -46,10 +47,10 @@ GROUNDS = (
         # bpf_loop() came with 5.17.
         components=256,
     ),
-    Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
-    Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),
+    Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",), ring_opcodes=49),
+    Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",), ring_opcodes=58),
     # Trampolines are preempted there, and skip calls meanwhile: refused.
-    Ground("sid", "7.2", ("kprobe", "tracepoint"), multi=("entry", "return")),
+    Ground("sid", "7.2", ("kprobe", "tracepoint"), multi=("entry", "return"), ring_opcodes=65),
 )
 
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING) runs all of it. An emulated machine is ten to

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Plans for workloads/ring.c: what it submits to io_uring, and what must be told of each request, written beforehand.
 
-    plan = Plan()
-    plan.setup()
-    plan.hold()
-    plan.entry(READ, fd=fd, addr=plan.room(8), length=8, sees=Told(...))
-    plan.submit()
+plan = Plan()
+plan.setup()
+plan.hold()
+plan.entry(READ, fd=fd, addr=plan.room(8), length=8, sees=Told(...))
+plan.submit()
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.native.ground import HANG_SECONDS
 
 # include/uapi/linux/io_uring.h
 (READV, WRITEV, FSYNC, READ_FIXED, WRITE_FIXED) = (1, 2, 3, 4, 5)
+PROVIDE_BUFFERS = 31
 (NOP, SYNC_FILE_RANGE, TIMEOUT, FALLOCATE, OPENAT, CLOSE, STATX, READ, WRITE) = (0, 8, 11, 17, 18, 19, 21, 22, 23)
 (FADVISE, MADVISE, SEND, RECV, OPENAT2, SPLICE, TEE) = (24, 25, 26, 27, 28, 30, 33)
 (RENAMEAT, UNLINKAT, MKDIRAT, SYMLINKAT, LINKAT) = (35, 36, 37, 38, 39)
@@ -41,6 +42,7 @@ AT_FDCWD = -100
 IO_URING_REGISTER = 427
 REGISTER_BUFFERS, REGISTER_FILES = 0, 2
 
+RING_FD = 0x7FD00000  # of a call's argument: the descriptor of ring 0
 _BASE = 0x10000000000
 _STEP = struct.Struct("=8Q64sqII")
 _ENTRY = struct.Struct("=BBHiQQIIQHHiQQ")

@@ -19,6 +19,7 @@
 
 #define BASE ((void *)0x10000000000)
 #define RINGS 4
+#define RING_FD 0x7fd00000 /* of an argument: the descriptor of that ring */
 
 enum step_kind {
 	STEP_END,
@@ -70,7 +71,8 @@ static void setup(struct ring *ring, struct step *step)
 	bytes = parameters->cq_off.cqes + parameters->cq_entries * sizeof(struct io_uring_cqe);
 	if (bytes < parameters->sq_off.array + parameters->sq_entries * sizeof(uint32_t))
 		bytes = parameters->sq_off.array + parameters->sq_entries * sizeof(uint32_t);
-	ring->queue = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
+	ring->queue =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQ_RING);
 	ring->entries = mmap(NULL, parameters->sq_entries * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_POPULATE, ring->fd, IORING_OFF_SQES);
 	if (ring->queue == MAP_FAILED || ring->entries == MAP_FAILED)
@@ -130,6 +132,11 @@ static void submit(struct ring *ring, struct step *step)
 	}
 }
 
+static uint64_t with_ring(uint64_t argument)
+{
+	return argument >> 8 == RING_FD >> 8 ? (uint64_t)rings[argument % RINGS].fd : argument;
+}
+
 int main(int count, char **arguments)
 {
 	int fd = count == 2 ? open(arguments[1], O_RDWR) : -1;
@@ -158,7 +165,8 @@ int main(int count, char **arguments)
 			submit(ring, step);
 			break;
 		case STEP_CALL:
-			step->result = syscall((long)with[0], with[1], with[2], with[3], with[4], with[5], with[6]);
+			step->result =
+				syscall((long)with[0], with_ring(with[1]), with[2], with[3], with[4], with[5], with[6]);
 			if (step->result == -1)
 				step->result = -errno;
 			break;
