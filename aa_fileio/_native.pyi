@@ -49,9 +49,10 @@ class FileEvent:
     """One finished call. Immutable, hashable, equal when every field is, picklable; `match` takes (op, path).
 
     A field that does not apply is None. Made by the manager, or for tests and exporters from keyword arguments. `op` is
-    required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation, by that `via`;
-    return_code from errno or bytes; device and inode together 0 if one of them is given; time as if the machine had
-    been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values ValueError.
+    required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation (by
+    io_uring, the first opcode); return_code from errno or bytes; device and inode together 0 if one of them is given;
+    time as if the machine had been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values
+    ValueError.
     """
 
     __match_args__: ClassVar[tuple[Literal["op"], Literal["path"]]]
@@ -201,8 +202,8 @@ class EventBatch:
     - `comm`, `path`, `new_path`, `raw_path`: dictionary<int32, utf8>; bytes that are not UTF-8 are shown as \\xNN
     - `comm_bytes`, `path_bytes`, `new_path_bytes`, `raw_path_bytes`: binary, the exact bytes of a name that is not
       UTF-8, and null for one that is
-    - `op`, `syscall`, `via`, `path_source`, `kind`: dictionary<int16, utf8>; an operation this version does not know is its
-      number
+    - `op`, `syscall`, `via`, `path_source`, `kind`: dictionary<int16, utf8>; an operation this version does not know is
+      its number
     - the others: integers; `path_flags` is PathFlag's value
 
     The dictionaries belong to the batch: an index means something in it only.
@@ -352,6 +353,9 @@ class HeldProcess:
 
 def calls() -> tuple[tuple[str, int, Op, str, str, bool], ...]:
     """The table of system calls: (name, number, op, program, function, origin)."""
+
+def ring_operations() -> tuple[tuple[str, int, Op], ...]:
+    """The table of io_uring's operations: (name, number, op)."""
 
 def backends() -> tuple[BackendReport, ...]:
     """Which ways in this kernel and these privileges allow, in the order in which they would be taken."""

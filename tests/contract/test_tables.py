@@ -23,8 +23,10 @@ from aa_fileio import (
     PathSource,
     Stats,
     Target,
+    Via,
     _native,
 )
+from aa_fileio._native import ring_operations
 from aa_fileio.integrations.command_line import KINDS_NOT_BY_DEFAULT, OPS_ALWAYS, OPS_NOT_BY_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +63,27 @@ def test_operations() -> None:
 
 
 def test_each_blind_spot_says_what_it_means() -> None:
-    assert BLIND_SPOTS.keys() == {row.name for row in SYSCALLS if row.op is Op.BLIND_SPOT}
+    calls = {row.name for row in SYSCALLS if row.op is Op.BLIND_SPOT}
+    assert BLIND_SPOTS.keys() == calls | {name for name, _, op in ring_operations() if op is Op.BLIND_SPOT}
+
+
+def test_ways_in() -> None:
+    assert re.search(r"aa_via_names\[\] = { (.*?) }", (ROOT / "csrc/core/syscall_table.c").read_text())
+    for via in Via:
+        assert FileEvent(op="open", via=via).via is via
+    assert FileEvent(op="read").syscall == "read"
+    assert FileEvent(op="read", via="io_uring").syscall == "IORING_OP_READ"
+    with pytest.raises(ValueError, match="contradicts"):
+        FileEvent(op="read", via="io_uring", syscall="read")
+
+
+def test_each_operation_of_io_uring_has_a_number_of_its_own() -> None:
+    numbers = [number for _, number, _ in ring_operations()]
+    others = re.findall(r"X\((\w+), (\d+)\)", (ROOT / "bpf/ring_operations.h").read_text())
+    numbers += [int(number) for _, number in others]
+    assert len(set(numbers)) == len(numbers)
+    # All that Linux 7.2 has, and one for what is not known.
+    assert sorted(numbers) == [*range(65), 255]
 
 
 def test_kinds() -> None:

@@ -72,6 +72,8 @@ GUEST_TESTS = (
     "test_gone.py::test_after_a_kernel_thread",
     "test_gone.py::test_after_detach",
     "test_gone.py::test_after_the_tracer_is_killed",
+    "test_io_uring.py::test_every_operation[tracepoint-inline",
+    "test_io_uring.py::test_a_chain_whose_head_fails[kprobe",
     "test_ledger.py::test_calls_by_the_32_bit_table",
     "test_load.py::test_a_million_reads_while_nobody_reads",
     "test_load.py::test_losses_are_counted[",

@@ -6,11 +6,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import struct
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from errno import EBADF, ECANCELED, EEXIST, EFAULT, EINVAL, ENOENT, ENOTDIR
@@ -21,7 +18,7 @@ import pytest
 
 from aa_fileio import KprobeManager, Op
 from tests.native.expected import check_ledger
-from tests.native.ground import HANG_SECONDS, HERE, scaled, unable
+from tests.native.ground import HERE, scaled, unable
 from tests.native.rings import (
     ASYNC,
     AT_FDCWD,
@@ -62,12 +59,10 @@ from tests.native.rings import (
     SETXATTR,
     SKIP,
     SPLICE,
-    SPLICE_FD_IN_FIXED,
     SQPOLL,
     STATX,
     SYMLINKAT,
     SYNC_FILE_RANGE,
-    TEE,
     UNLINKAT,
     URING_CMD,
     WRITE,
@@ -911,12 +906,14 @@ def test_nothing_is_attached_where_no_ring_could_do_it(backend: str, area: Path,
     plan.setup()
     plan.entry(READ, fd=place.fd, addr=plan.room(8), length=8)
     plan.submit()
-    with plan.start(program, area, place.fds) as running:
-        with KprobeManager(running.process.pid, backend=backend, ops=["chmod"]) as manager:
-            assert not [target for target in manager.targets if target.function.startswith("io_uring_")]
-            running.go()
-            events = read_to_end(manager)
-            running.finish()
+    with (
+        plan.start(program, area, place.fds) as running,
+        KprobeManager(running.process.pid, backend=backend, ops=["chmod"]) as manager,
+    ):
+        assert not [target for target in manager.targets if target.function.startswith("io_uring_")]
+        running.go()
+        events = read_to_end(manager)
+        running.finish()
     assert [(str(event.op), event.syscall, str(event.via)) for event in events] == [
         ("blind_spot", "io_uring_setup", "syscall")
     ]
@@ -1061,11 +1058,11 @@ def test_fio(backend: str, area: Path) -> None:
         ),
     ]
     report = area / "report"
-    with report.open("wb") as output:
-        with KprobeManager.spawn(
-            command, backend=backend, ops=["read", "write"], kinds=["file"], stdout=output
-        ) as manager:
-            events = list(manager)
+    with (
+        report.open("wb") as output,
+        KprobeManager.spawn(command, backend=backend, ops=["read", "write"], kinds=["file"], stdout=output) as manager,
+    ):
+        events = list(manager)
     [job] = json.loads(report.read_bytes().partition(b"{")[1] + report.read_bytes().partition(b"{")[2])["jobs"]
     rings = [event for event in events if event.via == "io_uring"]
     for op in ("read", "write"):
