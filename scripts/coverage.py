@@ -212,8 +212,8 @@ _HEAD = """\
 
 Made by `python -m scripts.coverage --write` from `bpf/syscalls.h` and `bpf/ring_operations.h`; do not edit.
 
-{calls} system calls of 64-bit programs on x86_64 do {operations} operations, and so do {rings} requests of io_uring. What
-is not in these tables is not seen; the README tells what that means.
+{calls} system calls of 64-bit programs on x86_64 do {operations} operations, and so do {rings} requests of io_uring.
+What is not in these tables is not seen; the README tells what that means.
 
 ## Operations
 

@@ -68,7 +68,8 @@ def test_each_blind_spot_says_what_it_means() -> None:
 
 
 def test_ways_in() -> None:
-    assert re.search(r"aa_via_names\[\] = { (.*?) }", (ROOT / "csrc/core/syscall_table.c").read_text())
+    names = re.search(r"aa_via_names\[\] = { (.*?) }", (ROOT / "csrc/core/syscall_table.c").read_text())
+    assert names and re.findall(r'"(\w+)"', names[1]) == [str(via) for via in Via]
     for via in Via:
         assert FileEvent(op="open", via=via).via is via
     assert FileEvent(op="read").syscall == "read"
@@ -134,7 +135,7 @@ def test_events_have_every_field_of_the_core() -> None:
     carried = set(members("file_event.h", "aa_file_event"))
     shape = {"size", "present", "path_length", "new_path_length", "raw_path_length", "reserved", "strings"}
     renamed = {"result": "return_code", "call": "syscall", "operation": "op"}
-    derived = {"time", "errno", "bytes", "path", "new_path", "raw_path"}
+    derived = {"via", "time", "errno", "bytes", "path", "new_path", "raw_path"}
     assert {renamed.get(name, name) for name in carried - shape} | derived == set(FileEvent(op="open")._asdict())
 
 
@@ -168,7 +169,7 @@ def test_the_extension_needs_the_stable_abi_only() -> None:
 
 
 @pytest.mark.parametrize("compiler", [["gcc", "-std=c11"], ["clang", "-target", "bpf"]], ids=["gcc", "bpf"])
-@pytest.mark.parametrize("header", ["fileio_abi.h", "syscalls.h"])
+@pytest.mark.parametrize("header", ["fileio_abi.h", "syscalls.h", "ring_operations.h"])
 def test_the_wire_compiles_alone_on_both_sides(header: str, compiler: list[str]) -> None:
     assert shutil.which(compiler[0]), f"{compiler[0]} is needed"
     subprocess.run(

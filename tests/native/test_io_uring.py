@@ -81,7 +81,7 @@ FIELDS = (
 ALL = [op for op in Op if op is not Op.BLIND_SPOT]
 NOWHERE = 99  # no descriptor
 AT_REMOVEDIR, AT_EMPTY_PATH, MADV_REMOVE, MADV_DONTNEED = 0x200, 0x1000, 9, 4
-pytestmark = pytest.mark.skipif(not HERE.ring_opcodes, reason="test_blind_spots.py: here a ring is announced, no more")
+pytestmark = pytest.mark.rings_only
 
 Sees = dict[str, Any]
 
@@ -989,10 +989,9 @@ def test_commands_of_a_file_are_announced(backend: str, area: Path, program: Pat
     check_ledger(stats, backend, performed=2, delivered=1, filtered=1, blind_spots=1)
 
 
+@pytest.mark.rings_only(BIND)
 def test_a_socket_that_is_bound_is_announced(backend: str, area: Path, program: Path) -> None:
     """Its address may be a path; one of the internet is none."""
-    if not has(BIND):
-        return
     one, two = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_INET)
     plan = Plan()
     plan.setup()
@@ -1010,10 +1009,9 @@ def test_a_socket_that_is_bound_is_announced(backend: str, area: Path, program: 
     check_ledger(stats, backend, performed=2, delivered=1, filtered=1, blind_spots=1)
 
 
+@pytest.mark.rings_only(READ_MULTISHOT)
 def test_reads_that_go_on(backend: str, area: Path, program: Path) -> None:
     """A request that completes again and again: each completion is an event."""
-    if not has(READ_MULTISHOT):
-        return
     ours, theirs = os.pipe()
     plan, name = Plan(), f"pipe:[{os.fstat(ours).st_ino}]"
     plan.setup()
