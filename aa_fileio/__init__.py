@@ -17,7 +17,7 @@ import logging as _logging
 
 from aa_fileio._native import EventBatch, FileEvent, backends
 from aa_fileio.errors import BackendUnavailable, FileIOError, PermissionDenied, ProbeAttachError
-from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource
+from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource, Via
 from aa_fileio.ledger import BackendReport, Health, PassedOver, Stats, SyscallInfo, Target
 from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager
 from aa_fileio.process import SpawnedProcess
@@ -47,6 +47,7 @@ __all__ = [
     "Target",
     "Total",
     "Totals",
+    "Via",
     "backends",
 ]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, TypedDict, Unpack, fi
 
 from typing_extensions import disjoint_base
 
-from aa_fileio.events import Kind, Op, PathFlag, PathSource
+from aa_fileio.events import Kind, Op, PathFlag, PathSource, Via
 from aa_fileio.ledger import BackendReport, PassedOver, Stats, Target
 
 class _EventFields(TypedDict, total=False):
@@ -24,6 +24,7 @@ class _EventFields(TypedDict, total=False):
     uid: int
     cgroup_id: int
     syscall: str
+    via: str
     path: str | None
     new_path: str | None
     raw_path: str | None
@@ -36,8 +37,8 @@ class _EventFields(TypedDict, total=False):
     count: int | None
     offset: int | None
     bytes: int | None
-    return_code: int
-    errno: int
+    return_code: int | None
+    errno: int | None
     device: int | None
     inode: int | None
     kind: str | None
@@ -48,9 +49,10 @@ class FileEvent:
     """One finished call. Immutable, hashable, equal when every field is, picklable; `match` takes (op, path).
 
     A field that does not apply is None. Made by the manager, or for tests and exporters from keyword arguments. `op` is
-    required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation;
-    return_code from errno or bytes; device and inode together 0 if one of them is given; time as if the machine had
-    been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values ValueError.
+    required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation (by
+    io_uring, the first opcode); return_code from errno or bytes; device and inode together 0 if one of them is given;
+    time as if the machine had been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values
+    ValueError.
     """
 
     __match_args__: ClassVar[tuple[Literal["op"], Literal["path"]]]
@@ -95,7 +97,12 @@ class FileEvent:
 
     @property
     def syscall(self) -> str:
-        """The exact call's name, as "openat"."""
+        """The exact call's name, as "openat"; of a request of io_uring its opcode's, as "IORING_OP_OPENAT"."""
+
+    @property
+    def via(self) -> Via:
+        """By a call of its own, or by a request of io_uring: the event is then of the thread that submitted it, and the
+        time of its completion counts."""
 
     @property
     def path(self) -> str | None:
@@ -119,7 +126,7 @@ class FileEvent:
 
     @property
     def fd(self) -> int | None:
-        """The descriptor used, or the one an open returned."""
+        """The descriptor used, or the one an open returned; a place in the table of a ring of io_uring is none."""
 
     @property
     def dirfd(self) -> int | None:
@@ -146,12 +153,14 @@ class FileEvent:
         """Bytes moved, 0 on failure; None for a call that moves none."""
 
     @property
-    def return_code(self) -> int:
-        """As the kernel returned it: -errno on failure; also -512 and such, which the caller never sees."""
+    def return_code(self) -> int | None:
+        """As the kernel returned it: -errno on failure; also -512 and such, which the caller never sees. None for a
+        request of io_uring that asked for no completion (IOSQE_CQE_SKIP_SUCCESS): it is told when it is submitted, for
+        its success is not told by anything. If it fails, a second event of it says so."""
 
     @property
-    def errno(self) -> int:
-        """0 on success."""
+    def errno(self) -> int | None:
+        """0 on success; None where return_code is."""
 
     @property
     def device(self) -> int | None:
@@ -193,8 +202,8 @@ class EventBatch:
     - `comm`, `path`, `new_path`, `raw_path`: dictionary<int32, utf8>; bytes that are not UTF-8 are shown as \\xNN
     - `comm_bytes`, `path_bytes`, `new_path_bytes`, `raw_path_bytes`: binary, the exact bytes of a name that is not
       UTF-8, and null for one that is
-    - `op`, `syscall`, `path_source`, `kind`: dictionary<int16, utf8>; an operation this version does not know is its
-      number
+    - `op`, `syscall`, `via`, `path_source`, `kind`: dictionary<int16, utf8>; an operation this version does not know is
+      its number
     - the others: integers; `path_flags` is PathFlag's value
 
     The dictionaries belong to the batch: an index means something in it only.
@@ -345,6 +354,9 @@ class HeldProcess:
 
 def calls() -> tuple[tuple[str, int, Op, str, str, bool], ...]:
     """The table of system calls: (name, number, op, program, function, origin)."""
+
+def ring_operations() -> tuple[tuple[str, int, Op], ...]:
+    """The table of io_uring's operations: (name, number, op)."""
 
 def backends() -> tuple[BackendReport, ...]:
     """Which ways in this kernel and these privileges allow, in the order in which they would be taken."""

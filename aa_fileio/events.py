@@ -8,7 +8,7 @@ import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["BLIND_SPOTS", "Kind", "Op", "PathFlag", "PathSource"]
+__all__ = ["BLIND_SPOTS", "Kind", "Op", "PathFlag", "PathSource", "Via"]
 
 
 class Op(enum.StrEnum):
@@ -80,6 +80,15 @@ class PathSource(enum.StrEnum):
     """The descriptor named another file at the return than at the entry; ``path`` is None."""
 
 
+class Via(enum.StrEnum):
+    """The way in by which a program asked the kernel to do it."""
+
+    SYSCALL = "syscall"
+    """A system call of its own."""
+    IO_URING = "io_uring"
+    """A request of a ring of io_uring; ``syscall`` is its opcode's name."""
+
+
 class PathFlag(enum.Flag, boundary=enum.KEEP):
     """What is wrong with a path. False when nothing is; iterating gives the flags that are set."""
 
@@ -96,10 +105,14 @@ class PathFlag(enum.Flag, boundary=enum.KEEP):
 BLIND_SPOTS: Mapping[str, str] = MappingProxyType(
     {
         "io_uring_setup": "what is submitted through this ring is not seen",
+        "IORING_OP_URING_CMD": "what the file was told to do is not seen",
+        "IORING_OP_URING_CMD128": "what the file was told to do is not seen",
+        "IORING_OP_BIND": "a socket was bound, which may have made a file",
+        "IORING_OP_UNKNOWN": "an operation of io_uring that this version does not know was done",
         "io_submit": "the reads and writes that were submitted are not seen",
         "process_vm_writev": "another process's memory was written, which may do work for this one",
         "ptrace": "another process was seized, which may be made to do work for this one",
         "userfaultfd": "page faults are held by the program: what a call reads from its memory may change meanwhile",
     }
 )
-"""Of each system call of ``Op.BLIND_SPOT``: what it means that it succeeded."""
+"""Of each system call and each operation of io_uring of ``Op.BLIND_SPOT``: what it means that it succeeded."""

@@ -4,6 +4,7 @@
  * autoload and autocreate), never skipped behind an `if`.
  */
 #include "below.bpf.h"
+#include "ring.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 

@@ -141,6 +141,8 @@ enum aa_block {
 	AA_BLOCK_NAMES = 1u << 1,
 	AA_BLOCK_OTHER_FILE = 1u << 2, /* struct aa_file_facts of the second descriptor: after the names, unaligned */
 	/* What a field would say is not known. */
+	AA_MARK_NO_RESULT = 1u << 12, /* of a request whose end nothing tells */
+	AA_MARK_NO_FD = 1u << 13,     /* a place in the table of a ring is no descriptor */
 	AA_MARK_NO_COUNT = 1u << 14,
 	AA_MARK_NO_FLAGS = 1u << 15,
 };
@@ -157,7 +159,7 @@ enum aa_record_type {
 	AA_RECORD_AGAIN,      /* struct aa_again: an event too */
 	AA_RECORD_THREAD,     /* struct aa_thread */
 	AA_RECORD_THREAD_END, /* struct aa_record and the thread: nothing more will come of it */
-	AA_RECORD_TOLD	      /* struct aa_told, and an event as above: in the ring of names only */
+	AA_RECORD_TOLD	      /* struct aa_told, and an event as above: of a request, and in the ring of names */
 };
 
 /* How every record begins. */
@@ -181,7 +183,7 @@ struct aa_event {
 	__s32 dirfd;  /* of the first name */
 	__u32 file;   /* this file's number from here on, or 0: a place below AA_THREAD_FILES, and a count of uses of it
 		       */
-	__u16 call;   /* row of syscalls.h */
+	__u16 call;   /* row of syscalls.h, or behind them of ring_operations.h */
 	__u16 blocks; /* enum aa_block */
 	__u32 reserved;
 };
@@ -221,8 +223,9 @@ struct aa_thread {
 };
 
 /*
- * What a row of the totals is about: the first event that was counted in it, whole, so that it can be read without
- * anything else. The ring of names has nothing but these.
+ * An event whole, so that it can be read without anything else. What a row of the totals is about is the first event
+ * that was counted in it: the ring of names has nothing but these. A request of io_uring may end in another thread than
+ * the one that it is told of, and so it is told like this; `row` means nothing then.
  */
 struct aa_told {
 	struct aa_thread thread;
@@ -343,7 +346,7 @@ struct aa_config {
 	__u32 total_rows;	    /* a power of two; 0: nothing is totalled */
 	__u32 no_events;	    /* nothing but totals */
 	__u32 compat_unseen;	    /* 32-bit calls are not followed */
-	__u32 reserved;
+	__u32 has_ring_requests;    /* what is done by io_uring is seen */
 };
 AA_ASSERT_SIZE(struct aa_config, 72);
 

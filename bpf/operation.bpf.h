@@ -499,6 +499,18 @@ struct {
 } aa_foreign_changes SEC(".maps");
 __u32 aa_foreign_count = 0; /* of them; a thread sees its own */
 
+/* A change that a request makes, whose end is aa_change_settle(). */
+static __always_inline void aa_change_raise(__u32 slot)
+{
+	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
+
+	if (!changed)
+		return;
+	changed->last_ns = bpf_ktime_get_boot_ns();
+	aa_ticket_take(changed, false);
+	__sync_fetch_and_add(&changed->under_way, 1);
+}
+
 static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __u32 slot)
 {
 	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
@@ -718,6 +730,8 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 		return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
 	case AA_WHEN_SEIZES:
 		return args[0] == PTRACE_ATTACH || args[0] == PTRACE_SEIZE;
+	case AA_WHEN_RINGS_HIDE:
+		return !aa_config.has_ring_requests;
 	default:
 		return true;
 	}

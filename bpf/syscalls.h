@@ -48,6 +48,7 @@ enum aa_when {
 	AA_WHEN_OF_FILE,    /* mmap() without MAP_ANONYMOUS */
 	AA_WHEN_DUPLICATES, /* fcntl(F_DUPFD, F_DUPFD_CLOEXEC) */
 	AA_WHEN_SEIZES,	    /* ptrace(PTRACE_ATTACH, PTRACE_SEIZE) */
+	AA_WHEN_RINGS_HIDE, /* io_uring_setup() where the ring's requests are not seen */
 };
 
 enum aa_empty {
@@ -190,7 +191,8 @@ enum aa_empty {
 	AA_CALL(aa_sys_getdents, getdents, getdents, 78, LIST, 0, .fd = 1, .count = 3, .moves = 1) \
 	AA_CALL(aa_sys_getdents64, getdents64, getdents64, 217, LIST, 0, .fd = 1, .count = 3, .moves = 1) \
 	/* after which something may happen that is not seen; told if they succeed, whatever was asked for */ \
-	AA_CALL(aa_sys_io_uring_setup, io_uring_setup, io_uring_setup, 425, BLIND_SPOT, 0, .count = 1, .returns_fd = 1) \
+	AA_CALL(aa_sys_io_uring_setup, io_uring_setup, io_uring_setup, 425, BLIND_SPOT, 0, \
+		.count = 1, .returns_fd = 1, .when = AA_WHEN_RINGS_HIDE) \
 	AA_CALL(aa_sys_io_submit, io_submit, io_submit, 209, BLIND_SPOT, 0, .count = 2) \
 	AA_CALL(aa_sys_process_vm_writev, process_vm_writev, process_vm_writev, 311, BLIND_SPOT, 0, .flags = 6) \
 	AA_CALL(aa_sys_ptrace, ptrace, ptrace, 101, BLIND_SPOT, 0, .flags = 1, .when = AA_WHEN_SEIZES) \

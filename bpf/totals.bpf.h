@@ -36,15 +36,14 @@ static __always_inline struct aa_total *aa_total_at(__u32 row)
 #define aa_mix_into(hash, value) (hash = (hash ^ (__u64)(value)) * 0x9e3779b97f4a7c15ULL, hash ^= hash >> 29)
 
 /*
- * The row of the current process for this operation on what is called so; where there is none it is made, if `makes`.
- * -1: none, and no place for one. A row is claimed as a scratch record is: see aa_scratch_claim().
+ * The row of a process for this operation on what is called so; where there is none it is made, if `makes`. -1: none,
+ * and no place for one. A row is claimed as a scratch record is: see aa_scratch_claim().
  */
-__noinline int aa_total_find(__u64 name, __u32 operation, __u32 makes)
+__noinline int aa_total_find_of(__u64 name, __u32 operation, __u32 makes, __u32 tgid, __u64 started_ns)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32, row, i;
-	__u64 started_ns = aa_read(task, group_leader, start_boottime), hash = name;
+	__u64 hash = name;
 	struct aa_total *total;
+	__u32 row, i;
 
 	/* Up to 6.7 every global function is verified, also one that nobody calls. */
 	if (!aa_config.total_rows)
@@ -78,6 +77,14 @@ __noinline int aa_total_find(__u64 name, __u32 operation, __u32 makes)
 		__sync_fetch_and_add(&total->claims, -1);
 	}
 	return -1;
+}
+
+static __always_inline int aa_total_find(__u64 name, __u32 operation, __u32 makes)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return aa_total_find_of(name, operation, makes, bpf_get_current_pid_tgid() >> 32,
+				aa_read(task, group_leader, start_boottime));
 }
 
 /* floor(log2(duration)), the last one where it is greater. */

@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = Path("docs/coverage.md")
 KERNELS = Path("docs/kernels.json")
 _COMPAT = re.compile(r"X\((\d+), (\w+), \w+, (\w+)\)")
+_RING = re.compile(r"AA_RING\((\w+),\s*(\w+),\s*(\w+),\s*(\w+),\s*([^()]*)\)")
+# IORING_OP_LAST: the kernel has the opcodes below.
+_OPCODES = {"6.1": 49, "6.12": 58, "6.18": 63, "7.2": 65}
 _CALL = re.compile(r"AA_CALL\((\w+),\s*(\w+),\s*(\w+),\s*(\d+),\s*(\w+),\s*([01]),\s*([^()]*)\)")
 
 FILE = "file"
@@ -62,6 +65,8 @@ class Row:
 class Table:
     operations: list[Operation]
     rows: list[Row]
+    rings: list[Row]
+    """Operations of io_uring: bpf/ring_operations.h."""
     told_below: frozenset[str]
     """Operations whose entry of a directory is told below the call, to those that can probe functions."""
 
@@ -71,6 +76,7 @@ def read_table(root: Path = ROOT) -> Table:
     calls = (root / "bpf/syscalls.h").read_text()
     abi = (root / "bpf/fileio_abi.h").read_text()
     below = (root / "bpf/below.h").read_text()
+    rings = (root / "bpf/ring_operations.h").read_text().partition("#define AA_RINGS")[2]
     conditions = dict(re.findall(r"(AA_WHEN_\w+),\s*/\* (.*?) \*/", calls))
     compat = (root / "bpf/compat.h").read_text()
     unified = re.search(r"#define AA_COMPAT_UNIFIED (\d+)", compat)
@@ -89,6 +95,7 @@ def read_table(root: Path = ROOT) -> Table:
             _row(match, conditions, numbers, int(unified[1]))
             for match in _CALL.findall(calls.partition("#define AA_CALLS")[2].replace("\\\n", " "))
         ],
+        [_ring_row(match) for match in _RING.findall(rings.replace("\\\n", " "))],
         frozenset(
             operation.lower()
             for operations in re.findall(r"X\(\w+, (?:security_\w+|vfs_utimes), \d,(.*?), 0\)", below)
@@ -110,6 +117,20 @@ def _row(fields: tuple[str, ...], conditions: dict[str, str], compat: dict[str, 
     condition = conditions[arguments["when"]] if "when" in arguments else ""
     numbers = [int(number)] if int(number) >= unified else compat.get(name, [])
     return Row(name, function, int(number), operation.lower(), arguments, condition, tuple(numbers))
+
+
+def _ring_row(fields: tuple[str, ...]) -> Row:
+    opcode, number, operation, _shape, rest = fields
+    numbers = {"AA_RING_UNKNOWN": "255"}
+    return Row(
+        f"IORING_OP_{opcode}",
+        "",
+        int(numbers.get(number, number)),
+        operation.lower(),
+        dict(re.findall(r"\.(\w+)\s*=\s*(\w+)", rest)),
+        "",
+        (),
+    )
 
 
 # --- what a row means, in words
@@ -202,10 +223,11 @@ def _record(kernel: str, kallsyms: str) -> None:
 _HEAD = """\
 # What is traced
 
-Made by `python -m scripts.coverage --write` from `bpf/syscalls.h`; do not edit.
+Made by `python -m scripts.coverage --write` from `bpf/syscalls.h` and `bpf/ring_operations.h`; do not edit.
 
 {calls} system calls on x86_64 do {operations} operations, by the table of 64-bit calls and by that of 32-bit ones
-(`int 0x80`, 32-bit programs). What is not in this table is not seen; the README tells what that means.
+(`int 0x80`, 32-bit programs), and so do {rings} requests of io_uring. What is not in these tables is not seen;
+the README tells what that means.
 
 ## Operations
 
@@ -234,16 +256,24 @@ A call by name that fails is told as passed by both. Of two names the less certa
 Kernels: Debian's 5.10, 6.1, 6.12 and 7.2, and a 6.18 without kprobes. ✓: the kernel has the call; –: it has not, so
 that nothing is missed.
 
-{call_table}"""
+{call_table}
+## io_uring
+
+Requests of a ring, which `via` tells from calls, where the kernel's tracepoints show them: from Linux 6.1 on, by every
+backend alike. What is only announced is a `blind_spot` when it succeeds.
+
+{ring_table}"""
 
 
 def document(table: Table, kernels: dict[str, list[str]]) -> str:
     """The whole page."""
     return _HEAD.format(
         calls=len(table.rows),
+        rings=sum(row.operation != "blind_spot" for row in table.rings),
         operations=len(table.operations),
         operation_table=_operation_table(table),
         call_table=_call_table(table, kernels),
+        ring_table=_ring_table(table, kernels[""]),
     )
 
 
@@ -288,6 +318,31 @@ def _call_table(table: Table, kernels: dict[str, list[str]]) -> str:
             names_told(row, below=table.told_below),
             names_told(row),
             *("✓" if name in has else "–" for name in names),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ring_table(table: Table, kernels: Sequence[str]) -> str:
+    order = [operation.name for operation in table.operations]
+    lines = [
+        f"| opcode | number | operation | path_source | {' | '.join(kernels)} |",
+        "|---|---|---|---|" + "---|" * len(kernels),
+    ]
+    for row in sorted(table.rings, key=lambda row: order.index(row.operation)):
+        operation = row.operation
+        if "then_operation" in row.arguments:
+            operation += f"; with {row.arguments['if_flag'].removeprefix('AA_')} {_operation(row)}"
+        if "when" in row.arguments:
+            operation += "; only MADV_REMOVE"
+        is_known = row.number != 255
+        marks = ("✓" if not is_known or row.number < _OPCODES.get(name, 0) else "–" for name in kernels)
+        cells = (
+            f"`{row.name}`" if is_known else "any other",
+            str(row.number) if is_known else "",
+            operation,
+            names_told(row),
+            *(mark if name in _OPCODES else "–" for name, mark in zip(kernels, marks, strict=True)),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

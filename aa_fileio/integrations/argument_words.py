@@ -52,6 +52,12 @@ _FLAGS: dict[str, _Bits] = {
     "splice": _SPLICE,
     "tee": _SPLICE,
     "vmsplice": _SPLICE,
+    **dict.fromkeys((f"IORING_OP_{read}" for read in ("READ", "READV", "READ_FIXED", "READV_FIXED")), _ONE_WRITE),
+    **dict.fromkeys((f"IORING_OP_{write}" for write in ("WRITE", "WRITEV", "WRITE_FIXED", "WRITEV_FIXED")), _ONE_WRITE),
+    "IORING_OP_SETXATTR": _XATTR,
+    "IORING_OP_FSETXATTR": _XATTR,
+    "IORING_OP_SPLICE": _SPLICE,
+    "IORING_OP_TEE": _SPLICE,
 }
 
 
@@ -65,7 +71,11 @@ def argument_words(event: FileEvent) -> list[str]:
         words += _mode_words(op, event.mode)
     if event.flags is not None:
         words += _flag_words(op, event.syscall, event.flags)
-    if event.count is not None and event.bytes is None:
+    if (
+        event.count is not None
+        and event.bytes is None
+        and not (op == "sync" and event.via != "syscall" and not event.count)
+    ):
         # Of a call that moves bytes the result tells them.
         words.append(f"to {_bytes(event.count)}" if op == "truncate" else _bytes(event.count))
         if event.offset is not None:
@@ -99,7 +109,7 @@ def _flag_words(op: str, syscall: str, flags: int) -> tuple[str, ...]:
         if kind is not None:
             rest = _joined(_MAP, flags & ~_MAP_TYPE)
             return (f"{kind}|{rest}" if rest else kind,)
-    if syscall == "madvise" and flags in _ADVICE:
+    if syscall in ("madvise", "IORING_OP_MADVISE") and flags in _ADVICE:
         return (_ADVICE[flags],)
     known = _FLAGS.get(syscall, ())
     if any(flags & bit for _, bit in known):

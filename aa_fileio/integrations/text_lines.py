@@ -67,9 +67,11 @@ def _escaped(character: str) -> str:
 
 
 def _result(event: FileEvent) -> str:
+    if event.return_code is None:
+        return "not told"
     if event.return_code < 0:
         # The kernel's own restart codes (-512 …) have no name outside it.
-        return errno.errorcode.get(event.errno, str(event.return_code))
+        return errno.errorcode.get(event.errno or 0, str(event.return_code))
     if event.bytes is not None:
         if event.count is None:
             return str(event.bytes)
@@ -80,10 +82,10 @@ def _result(event: FileEvent) -> str:
         return f"{event.bytes} of {event.count}"
     match str(event.op):
         case "open" | "memfd":
-            return f"fd {event.return_code}"
+            return "ok" if event.fd is None else f"fd {event.return_code}"
         case "dup":
-            return f"fd {event.fd} -> {event.return_code}"
-        case "close" if event.syscall != "close_range":
+            return f"fd {event.return_code}" if event.fd is None else f"fd {event.fd} -> {event.return_code}"
+        case "close" if event.syscall != "close_range" and event.fd is not None:
             return f"fd {event.fd}"
     return "ok"
 
@@ -110,6 +112,8 @@ def _names(event: FileEvent) -> str:
     source = str(event.path_source)
     if source not in ("file", "dentry", "none"):
         remarks.insert(0, source.replace("_", " "))
+    if event.via != "syscall":
+        remarks.insert(0, str(event.via))
     if remarks:
         parts.append(f"[{', '.join(remarks)}]")
     return " ".join(parts)

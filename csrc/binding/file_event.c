@@ -28,6 +28,8 @@ struct draft {
 	PyObject *strings[STRING_COUNT]; /* bytes */
 	uint64_t given;			 /* bit per field of the table */
 	int64_t time_us, bytes, error;
+	bool has_no_result; /* said by None */
+	size_t via;
 	struct aa_file_event event; /* without its strings */
 };
 
@@ -171,6 +173,10 @@ static int settle_result(struct draft *draft)
 		draft->event.result = GIVEN(draft, errno) && draft->error ? -draft->error :
 				      GIVEN(draft, bytes)		  ? draft->bytes :
 									    0;
+	if (draft->has_no_result && (GIVEN(draft, return_code) || GIVEN(draft, errno) || GIVEN(draft, bytes))) {
+		PyErr_SetString(PyExc_ValueError, "return_code, errno and bytes are None together");
+		return -1;
+	}
 	if ((GIVEN(draft, errno) && draft->error != aa_file_event_errno(&draft->event)) ||
 	    (GIVEN(draft, bytes) && draft->bytes != aa_file_event_bytes(&draft->event))) {
 		PyErr_Format(PyExc_ValueError, "return_code %lld contradicts errno or bytes",
@@ -287,6 +293,11 @@ static PyObject *get_CALL(struct py_event *self, struct module_state *state, con
 	return Py_NewRef(call < state->call_count ? state->calls[call] : state->unknown_call);
 }
 
+static PyObject *get_VIA(struct py_event *self, struct module_state *state, const struct field *Py_UNUSED(field))
+{
+	return Py_NewRef(state->vias[aa_call_via(self->event.call)]);
+}
+
 /* The number whose member equals the given str. */
 static int find_member(PyObject *const *members, size_t count, PyObject *value, const struct field *field,
 		       size_t *ret_number)
@@ -372,15 +383,37 @@ static int set_CALL(struct draft *draft, PyObject *value, const struct field *fi
 	return 0;
 }
 
-/* Unless told: the first call of the operation. */
+static int set_VIA(struct draft *draft, PyObject *value, const struct field *field)
+{
+	return find_member(draft->state->vias, AA_VIA_LIMIT, value, field, &draft->via);
+}
+
+/* Unless told: the first call of the operation, or the first operation of io_uring. */
 static uint16_t default_call(const struct draft *draft)
 {
-	size_t index;
+	const struct aa_call_info *call;
+	const struct aa_ring_info *ring;
+	size_t index, calls;
 
-	for (index = 0; index < draft->state->call_count; index++)
-		if (aa_call_info(index)->operation == draft->event.operation)
-			return (uint16_t)index;
+	for (calls = 0; (call = aa_call_info(calls)); calls++)
+		if (!draft->via && call->operation == draft->event.operation)
+			return (uint16_t)calls;
+	for (index = 0; draft->via && (ring = aa_ring_info(index)); index++)
+		if (ring->operation == draft->event.operation)
+			return (uint16_t)(calls + index);
 	return CALL_UNKNOWN;
+}
+
+/* The way in is the call's own. */
+static int settle_via(struct draft *draft)
+{
+	if (!GIVEN(draft, syscall))
+		draft->event.call = default_call(draft);
+	if (GIVEN(draft, via) && draft->via != aa_call_via(draft->event.call)) {
+		PyErr_Format(PyExc_ValueError, "via %S contradicts syscall", draft->state->vias[draft->via]);
+		return -1;
+	}
+	return 0;
 }
 
 /* ---- strings ---- */
@@ -625,8 +658,10 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 			PyErr_Format(PyExc_TypeError, "FileEvent() got an unexpected keyword argument %R", name);
 			return -1;
 		}
-		if (value == Py_None && field->present)
+		if (value == Py_None && field->present) {
+			draft->has_no_result |= field->present == AA_FIELD_RESULT;
 			continue;
+		}
 		if (field->set(draft, value, field) < 0)
 			return -1;
 		draft->given |= UINT64_C(1) << (field - fields);
@@ -636,8 +671,10 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 		PyErr_SetString(PyExc_TypeError, "FileEvent() missing required keyword argument 'op'");
 		return -1;
 	}
-	if (!GIVEN(draft, syscall))
-		draft->event.call = default_call(draft);
+	if (settle_via(draft) < 0)
+		return -1;
+	if (!draft->has_no_result)
+		draft->event.present |= AA_FIELD_RESULT;
 	if (!GIVEN(draft, tid))
 		draft->event.tid = draft->event.pid;
 	if (!GIVEN(draft, path_source) && draft->event.present & AA_FIELD_PATH) {
@@ -805,12 +842,14 @@ static PyObject *event_copy(PyObject *self, PyObject *Py_UNUSED(ignored))
 	return Py_NewRef(self);
 }
 
-/* "3", "ENOENT" or "-512" */
+/* "3", "ENOENT" or "-512", and "?" where it was not told */
 static PyObject *result_text(struct py_event *self)
 {
 	int64_t number = aa_file_event_errno(&self->event);
 	PyObject *module, *names, *key, *name;
 
+	if (!(self->event.present & AA_FIELD_RESULT))
+		return PyUnicode_FromString("?");
 	if (number) {
 		module = PyImport_ImportModule("errno");
 		names = module ? PyObject_GetAttrString(module, "errorcode") : NULL;

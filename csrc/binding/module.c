@@ -23,10 +23,13 @@ PyObject *aa_module_of_type(PyTypeObject *type)
 static PyObject *native_calls(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
 	struct module_state *state = PyModule_GetState(module);
-	PyObject *rows = PyTuple_New((Py_ssize_t)state->call_count);
-	size_t index;
+	PyObject *rows;
+	size_t index, count = 0;
 
-	for (index = 0; rows && index < state->call_count; index++) {
+	while (aa_call_info(count))
+		count++;
+	rows = PyTuple_New((Py_ssize_t)count);
+	for (index = 0; rows && index < count; index++) {
 		const struct aa_call_info *call = aa_call_info(index);
 		PyObject *row =
 			Py_BuildValue("OiOssO", state->calls[index], call->number, state->operations[call->operation],
@@ -36,6 +39,24 @@ static PyObject *native_calls(PyObject *module, PyObject *Py_UNUSED(ignored))
 			Py_CLEAR(rows);
 	}
 	return rows;
+}
+
+static PyObject *native_ring_operations(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+	struct module_state *state = PyModule_GetState(module);
+	const struct aa_ring_info *ring;
+	PyObject *rows = PyList_New(0), *row, *tuple;
+	size_t index;
+
+	for (index = 0; rows && (ring = aa_ring_info(index)); index++) {
+		row = Py_BuildValue("siO", ring->name, ring->number, state->operations[ring->operation]);
+		if (!row || PyList_Append(rows, row) < 0)
+			Py_CLEAR(rows);
+		Py_XDECREF(row);
+	}
+	tuple = rows ? PyList_AsTuple(rows) : NULL;
+	Py_XDECREF(rows);
+	return tuple;
 }
 
 static PyObject *probe_backend(struct module_state *state, const char *name)
@@ -87,6 +108,9 @@ static PyMethodDef module_methods[] = {
 	{ "calls", native_calls, METH_NOARGS,
 	  PyDoc_STR(
 		  "calls($module, /)\n--\n\nThe table: (name, number, op, program, function, origin) for each call.") },
+	{ "ring_operations", native_ring_operations, METH_NOARGS,
+	  PyDoc_STR(
+		  "ring_operations($module, /)\n--\n\nThe table: (name, number, op) for each operation of io_uring.") },
 	{ "backends", native_backends, METH_NOARGS,
 	  PyDoc_STR("backends($module, /)\n--\n\nWhat each backend would need here; attaches nothing.") },
 	{ "_after_fork_in_child", native_after_fork_in_child, METH_NOARGS,
@@ -134,9 +158,13 @@ static int fill_members(PyObject *class, const char *(*name_of)(unsigned), PyObj
 
 static int fill_tables(struct module_state *state)
 {
-	PyObject *operation = NULL, *kind = NULL, *source = NULL;
+	PyObject *operation = NULL, *kind = NULL, *source = NULL, *via = NULL;
 	const struct import events[] = {
-		{ "Op", &operation }, { "Kind", &kind }, { "PathSource", &source }, { "PathFlag", &state->flag_class },
+		{ "Op", &operation },
+		{ "Kind", &kind },
+		{ "PathSource", &source },
+		{ "Via", &via },
+		{ "PathFlag", &state->flag_class },
 		{ NULL, NULL },
 	};
 	int status = -1;
@@ -145,10 +173,11 @@ static int fill_tables(struct module_state *state)
 	if (import_names("aa_fileio.events", events) < 0 ||
 	    fill_members(operation, aa_operation_name, state->operations, AA_OPERATION_LIMIT) < 0 ||
 	    fill_members(kind, aa_kind_name, state->kinds, AA_KIND_LIMIT) < 0 ||
-	    fill_members(source, aa_path_source_name, state->sources, AA_SOURCE_LIMIT) < 0)
+	    fill_members(source, aa_path_source_name, state->sources, AA_SOURCE_LIMIT) < 0 ||
+	    fill_members(via, aa_via_name, state->vias, AA_VIA_LIMIT) < 0)
 		goto out;
 
-	while (aa_call_info(state->call_count))
+	while (aa_call_name((unsigned)state->call_count))
 		state->call_count++;
 	state->calls = PyMem_Calloc(state->call_count + 1, sizeof(PyObject *));
 	if (!state->calls) {
@@ -156,7 +185,7 @@ static int fill_tables(struct module_state *state)
 		goto out;
 	}
 	for (index = 0; index < state->call_count; index++) {
-		state->calls[index] = PyUnicode_InternFromString(aa_call_info(index)->name);
+		state->calls[index] = PyUnicode_InternFromString(aa_call_name((unsigned)index));
 		if (!state->calls[index])
 			goto out;
 	}
@@ -167,6 +196,7 @@ out:
 	Py_XDECREF(operation);
 	Py_XDECREF(kind);
 	Py_XDECREF(source);
+	Py_XDECREF(via);
 	return status;
 }
 
@@ -282,6 +312,7 @@ static int module_clear(PyObject *module)
 	clear_members(state->operations, AA_OPERATION_LIMIT);
 	clear_members(state->kinds, AA_KIND_LIMIT);
 	clear_members(state->sources, AA_SOURCE_LIMIT);
+	clear_members(state->vias, AA_VIA_LIMIT);
 	clear_members(state->flags, AA_FLAG_LIMIT);
 	if (state->calls)
 		clear_members(state->calls, state->call_count);

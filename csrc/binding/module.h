@@ -19,6 +19,7 @@
 #define AA_OPERATION_LIMIT 64 /* bits of aa_session_options.operations */
 #define AA_KIND_LIMIT 32      /* bits of aa_session_options.kinds */
 #define AA_SOURCE_LIMIT 32
+#define AA_VIA_LIMIT 2
 #define AA_FLAG_LIMIT 256 /* values of aa_file_event.path_flags */
 
 /* The str of a name that was asked for lately: programs touch the same files over and over. */
@@ -40,8 +41,9 @@ struct module_state {
 	PyObject *operations[AA_OPERATION_LIMIT]; /* Op */
 	PyObject *kinds[AA_KIND_LIMIT];		  /* Kind */
 	PyObject *sources[AA_SOURCE_LIMIT];	  /* PathSource */
+	PyObject *vias[AA_VIA_LIMIT];		  /* Via */
 	PyObject *flags[AA_FLAG_LIMIT];		  /* PathFlag, made at first use */
-	PyObject **calls;			  /* str, by row of the table */
+	PyObject **calls;			  /* str, by row: calls, then operations of io_uring */
 	size_t call_count;
 	PyObject *unknown_call; /* 'unknown' */
 

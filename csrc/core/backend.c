@@ -29,6 +29,7 @@
 #include "kernel_functions.h"
 #include "health.h"
 #include "kprobe_line.h"
+#include "ring_tracepoints.h"
 #include "syscall_table.h"
 #include "tracefs.h"
 
@@ -128,6 +129,7 @@ struct aa_probes {
 	const char *fentry_likes[2];
 	bool loops;
 	bool direct; /* see AA_DIRECT */
+	struct aa_ring_tracepoints rings;
 	bool detached;
 	struct aa_cpu_counters *counts; /* the map, one for each possible CPU */
 	size_t counts_bytes;
@@ -260,6 +262,18 @@ static void aa_probes_add_row(struct aa_probes *probes, const char *program, con
 		snprintf(name, sizeof(name), "%s_%d", program, place);
 		aa_probes_add(probes, name, tracepoint, AA_WAY_TRACING)->first = first;
 	}
+}
+
+/* The requests of io_uring, where the kernel shows them and one of their operations was asked for. */
+static void aa_probes_add_rings(struct aa_probes *probes)
+{
+	bool events = aa_tracepoints_are_preemptible();
+
+	aa_probes_add(probes, events ? "aa_event_ring_submit" : probes->rings.submit_program, probes->rings.submit,
+		      events ? AA_WAY_EVENT : AA_WAY_TRACING);
+	aa_probes_add_row(probes, "aa_ring_refused", "io_uring_req_failed");
+	aa_probes_add(probes, events ? "aa_event_ring_complete" : probes->rings.complete_program, "io_uring_complete",
+		      events ? AA_WAY_EVENT : AA_WAY_TRACING);
 }
 
 static bool aa_function_exists(struct aa_probes *probes, const char *name)
@@ -439,6 +453,8 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
 		if (!aa_is_row_asked(&aa_call_specs[row], options->operations))
 			continue;
+		if (aa_call_specs[row].when == AA_WHEN_RINGS_HIDE && probes->rings.submit)
+			continue;
 		if (!aa_call_specs[row].fd || aa_call_specs[row].path || aa_call_specs[row].closes)
 			needs_entry = true;
 		if (is_kprobe || is_fentry)
@@ -446,6 +462,12 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	}
 	if (is_kprobe || is_fentry)
 		aa_probes_add_compat(probes, options->operations);
+	if (probes->rings.submit)
+		aa_probes_add_rings(probes);
+	bpf_map__set_autocreate(skeleton->maps.aa_requests, probes->rings.submit);
+	bpf_map__set_autocreate(skeleton->maps.aa_request_names, probes->rings.submit);
+	bpf_map__set_autocreate(skeleton->maps.aa_silent_requests, probes->rings.submit);
+	bpf_map__set_autocreate(skeleton->maps.aa_multishots, probes->rings.submit);
 	for (unsigned what = 0; (is_kprobe || is_fentry) && what < AA_BELOW_COUNT; what++)
 		if (options->operations & aa_belows[what].operations)
 			aa_probes_add_below(probes, what);
@@ -571,6 +593,26 @@ static struct aa_error *aa_fentry_ask(const struct btf *btf)
 				    "a kernel with BPF trampolines (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), as root");
 }
 
+/*
+ * Whether all 32-bit calls can be seen at one function. Where that is built without tracing (7.2: no
+ * CONFIG_KPROBE_EVENTS_ON_NOTRACE) only a trial tells. Its return reads the registers by bpf_task_pt_regs(), of 5.15.
+ */
+static bool aa_compat_at_once(struct aa_probes *probes)
+{
+	const struct aa_kernel_function *function =
+		aa_kernel_function_of(probes->functions, probes->function_count, AA_COMPAT_CALL);
+	int fd;
+
+	if (!probes->loops || !aa_function_exists(probes, AA_COMPAT_CALL))
+		return false;
+	if (probes->kind == AA_BACKEND_FENTRY)
+		return !aa_fentry_try(function->btf_id);
+	fd = aa_kprobe_entry_open(AA_COMPAT_CALL);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options,
 					 const struct btf *btf)
 {
@@ -578,6 +620,8 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	struct aa_error *error = NULL;
 
 	probes->direct = aa_kernel_has_function(btf, "bpf_rdonly_cast");
+	if (!options->no_rings && probes->loops && aa_rings_do(options->operations))
+		aa_ring_tracepoints_find(btf, &probes->rings);
 	if (probes->kind == AA_BACKEND_TRACEPOINT)
 		return NULL;
 	/* Asked first: a kernel that refuses has the next backend tried, and the rest takes a tenth of a second. */
@@ -603,8 +647,7 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	aa_kernel_functions_find(btf, probes->functions, probes->function_count);
 	aa_kernel_functions_locate(probes->functions, probes->function_count);
 	probes->xattr_has_mapping = aa_xattr_has_mapping(probes);
-	/* Its return reads the registers by bpf_task_pt_regs(), of 5.15. */
-	probes->compat_at_once = probes->loops && aa_function_exists(probes, AA_COMPAT_CALL);
+	probes->compat_at_once = aa_compat_at_once(probes);
 	for (unsigned row = 0; probes->kind == AA_BACKEND_FENTRY && !error && row < AA_CALL_COUNT; row++) {
 		const char *name = aa_call_info(row)->function;
 		const struct aa_kernel_function *each =
@@ -655,8 +698,10 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 				  struct aa_probes **ret_probes)
 {
 	struct aa_probes *probes = calloc(1, sizeof(*probes));
+	struct aa_probe_options without_rings = *options;
 	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
+	bool has_refused_rings = false;
 	struct aa_log log;
 	struct stat status;
 	int result, cpus;
@@ -726,6 +771,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
 	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
+	probes->skeleton->rodata->aa_config.has_ring_requests = probes->rings.submit != NULL;
 	probes->skeleton->rodata->aa_config.xattr_has_mapping = probes->xattr_has_mapping;
 	probes->skeleton->rodata->aa_config.errors_only = options->errors_only;
 	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;
@@ -750,6 +796,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	result = fileio_bpf__load(probes->skeleton);
 	if (result) {
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
+		has_refused_rings = probes->rings.submit && strstr(log.text, "prog 'aa_") && strstr(log.text, "_ring_");
 		goto out;
 	}
 	result = aa_jumps_set(probes);
@@ -770,10 +817,17 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	madvise(probes->counts, probes->counts_bytes, MADV_DONTFORK);
 out:
 	aa_log_end(previous);
-	if (error) {
+	if (error)
 		aa_probes_destroy(probes);
-		return error;
+	/* The kernel shows io_uring's requests, but in a way that these programs do not know: a ring is a blind spot.
+	 */
+	if (error && has_refused_rings) {
+		aa_error_destroy(error);
+		without_rings.no_rings = true;
+		return aa_probes_create(backend, &without_rings, btf, ret_probes);
 	}
+	if (error)
+		return error;
 	*ret_probes = probes;
 	return NULL;
 }
@@ -953,7 +1007,8 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, size_t i, stru
 		aa_target_read(probes, probe, &probes->targets[i]);
 		return NULL;
 	} else if (probe->way == AA_WAY_EVENT) {
-		snprintf(name, sizeof(name), "raw_syscalls/%s", probe->function);
+		snprintf(name, sizeof(name), "%s/%s",
+			 !strncmp(probe->function, "io_uring_", 9) ? "io_uring" : "raw_syscalls", probe->function);
 		fd = aa_tracefs_event_open(probes->tracefs, name);
 		code = fd < 0 ? errno : 0;
 	} else if (probe->way == AA_WAY_RETURN) {
@@ -1004,7 +1059,7 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 			return error;
 	}
 	previous = aa_log_begin(&log);
-	if (probes->kind == AA_BACKEND_TRACEPOINT && aa_tracepoints_are_preemptible())
+	if ((probes->kind == AA_BACKEND_TRACEPOINT || probes->rings.submit) && aa_tracepoints_are_preemptible())
 		probes->tracefs = aa_tracefs_open();
 	for (size_t i = 0; i < probes->count && !error; i++)
 		error = aa_probe_attach(probes, i, &log);
@@ -1237,6 +1292,11 @@ void aa_probes_check(struct aa_probes *probes, struct aa_health *health)
 bool aa_probes_follow_compat(const struct aa_probes *probes)
 {
 	return !probes->compat_unseen;
+}
+
+bool aa_probes_see_rings(const struct aa_probes *probes)
+{
+	return probes->rings.submit != NULL;
 }
 
 int aa_probes_ring(const struct aa_probes *probes)

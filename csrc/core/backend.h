@@ -27,6 +27,7 @@ struct aa_probe_options {
 	uint32_t total_rows; /* 0: no totals */
 	bool no_events;
 	uint64_t ring_bytes;
+	bool no_rings; /* requests of io_uring are not followed: what the kernel refused once */
 };
 
 /*
@@ -55,6 +56,8 @@ void aa_probes_unwatch_thread(struct aa_probes *probes);
 void aa_probes_check(struct aa_probes *probes, struct aa_health *health);
 /* 32-bit calls of watched processes are traced; otherwise a 32-bit program is counted when it begins. */
 bool aa_probes_follow_compat(const struct aa_probes *probes);
+/* Requests of io_uring are followed, whenever their ring was made. */
+bool aa_probes_see_rings(const struct aa_probes *probes);
 int aa_probes_ring(const struct aa_probes *probes);
 int aa_probes_totals(const struct aa_probes *probes);
 int aa_probes_names(const struct aa_probes *probes);

@@ -55,11 +55,11 @@ static bool aa_is_32_bit_program(uint32_t tgid)
 	return is_32_bit;
 }
 
-uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool follows_compat)
+uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool sees_rings, bool follows_compat)
 {
 	uint64_t found = 0;
 
 	for (size_t i = 0; i < count; i++)
-		found += aa_rings_of(tgids[i]) + (!follows_compat && aa_is_32_bit_program(tgids[i]));
+		found += (sees_rings ? 0 : aa_rings_of(tgids[i])) + (!follows_compat && aa_is_32_bit_program(tgids[i]));
 	return found;
 }

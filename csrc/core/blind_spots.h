@@ -8,9 +8,10 @@
 #include <stdint.h>
 
 /*
- * Of these processes, by their numbers in this pid namespace: descriptors of io_uring's rings and, unless their calls
- * are traced, 32-bit programs. What may not be looked at counts as one; who is gone has none.
+ * Of these processes, by their numbers in this pid namespace: descriptors of io_uring's rings, unless their requests
+ * are seen, and 32-bit programs, unless their calls are traced. What may not be looked at counts as one; who is gone
+ * has none.
  */
-uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool follows_compat);
+uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool sees_rings, bool follows_compat);
 
 #endif

@@ -40,6 +40,7 @@
 /* Signed indices: pyarrow makes categories of pandas of these only. */
 #define AA_ELEMENT_OPERATION(width) int16_t
 #define AA_ELEMENT_CALL(width) int16_t
+#define AA_ELEMENT_VIA(width) int16_t
 #define AA_ELEMENT_KIND(width) int16_t
 #define AA_ELEMENT_SOURCE(width) int16_t
 #define AA_ELEMENT_PATH_FLAGS(width) AA_TYPE_##width
@@ -59,6 +60,7 @@
 #define AA_FORMAT_BYTES(width) "l"
 #define AA_FORMAT_OPERATION(width) "s"
 #define AA_FORMAT_CALL(width) "s"
+#define AA_FORMAT_VIA(width) "s"
 #define AA_FORMAT_KIND(width) "s"
 #define AA_FORMAT_SOURCE(width) "s"
 #define AA_FORMAT_PATH_FLAGS(width) AA_FORMAT_OF_##width
@@ -79,6 +81,7 @@ enum aa_column {
 #define AA_IF_STRING_BYTES(...)
 #define AA_IF_STRING_OPERATION(...)
 #define AA_IF_STRING_CALL(...)
+#define AA_IF_STRING_VIA(...)
 #define AA_IF_STRING_KIND(...)
 #define AA_IF_STRING_SOURCE(...)
 #define AA_IF_STRING_PATH_FLAGS(...)
@@ -101,6 +104,7 @@ enum aa_dictionary_kind {
 	AA_DICTIONARY_KINDS,
 	AA_DICTIONARY_SOURCES,
 	AA_DICTIONARY_CALLS,
+	AA_DICTIONARY_VIAS,
 	AA_DICTIONARY_NAMES, /* + enum aa_name */
 	AA_DICTIONARIES = AA_DICTIONARY_NAMES + AA_NAMES,
 };
@@ -112,6 +116,7 @@ enum aa_dictionary_kind {
 #define AA_DICTIONARY_OF_BYTES(name) AA_DICTIONARY_NONE
 #define AA_DICTIONARY_OF_OPERATION(name) AA_DICTIONARY_OPERATIONS
 #define AA_DICTIONARY_OF_CALL(name) AA_DICTIONARY_CALLS
+#define AA_DICTIONARY_OF_VIA(name) AA_DICTIONARY_VIAS
 #define AA_DICTIONARY_OF_KIND(name) AA_DICTIONARY_KINDS
 #define AA_DICTIONARY_OF_SOURCE(name) AA_DICTIONARY_SOURCES
 #define AA_DICTIONARY_OF_PATH_FLAGS(name) AA_DICTIONARY_NONE
@@ -430,6 +435,7 @@ static bool aa_lists_fill(struct aa_columns *columns)
 		[AA_DICTIONARY_SOURCES] = aa_path_source_name,
 	};
 	struct aa_dictionary *calls = &columns->dictionaries[AA_DICTIONARY_CALLS];
+	struct aa_dictionary *vias = &columns->dictionaries[AA_DICTIONARY_VIAS];
 	const char *name;
 
 	memset(columns->list_index, -1, sizeof(columns->list_index));
@@ -441,6 +447,11 @@ static bool aa_lists_fill(struct aa_columns *columns)
 		if (aa_dictionary_reserve(calls, strlen(name)) != AA_APPEND_DONE)
 			return false;
 		aa_dictionary_push(calls, name, strlen(name));
+	}
+	for (unsigned via = 0; (name = aa_via_name(via)); via++) {
+		if (aa_dictionary_reserve(vias, strlen(name)) != AA_APPEND_DONE)
+			return false;
+		aa_dictionary_push(vias, name, strlen(name));
 	}
 	/* The last one stands for every number that is none of them, as FileEvent shows it. */
 	if (aa_dictionary_reserve(calls, strlen("unknown")) != AA_APPEND_DONE)
@@ -683,6 +694,7 @@ enum aa_append aa_columns_append(struct aa_columns *columns, const struct aa_fil
 #define AA_FIND_ERRNO(...)
 #define AA_FIND_BYTES(...)
 #define AA_FIND_CALL(...)
+#define AA_FIND_VIA(...)
 #define AA_FIND_PATH_FLAGS(...)
 #define AA_FIND_LIST(list, member)                                                                                     \
 	if (columns->list_index[list][event->member] < 0) {                                                            \
@@ -721,6 +733,7 @@ enum aa_append aa_columns_append(struct aa_columns *columns, const struct aa_fil
 #define AA_PUT_SOURCE(name, member) columns->list_index[AA_DICTIONARY_SOURCES][event->member]
 #define AA_PUT_CALL(name, member)                                                                                      \
 	(int16_t)(event->member < calls ? event->member : calls) /* the last entry of the list */
+#define AA_PUT_VIA(name, member) (int16_t) aa_call_via(event->member)
 #define AA_PUT_PATH_FLAGS(name, member) event->member
 #define AA_PUT_STRING(name, member) names.names[AA_NAME_##name]
 #define AA_PUT_COMM(name, member) names.names[AA_NAME_##name]
@@ -826,6 +839,7 @@ void aa_columns_get(const struct aa_columns *columns, size_t row, struct aa_file
 #define AA_GET_CALL(name, member, width)                                                                               \
 	event->member = aa_call_name((unsigned)AA_VALUE(name, CALL, width)) ? (uint16_t)AA_VALUE(name, CALL, width) :  \
 									      UINT16_MAX;
+#define AA_GET_VIA(name, member, width) /* from the call */
 #define AA_GET_PATH_FLAGS(name, member, width) event->member = AA_VALUE(name, PATH_FLAGS, width);
 #define AA_GET_STRING(name, member, width)                                                                             \
 	ret_strings->name = aa_row_text(columns, row, AA_NAME_##name, AA_VALUE(name, STRING, width), &bytes);          \

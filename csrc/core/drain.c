@@ -17,7 +17,7 @@
 
 #include "event_decode.h"
 #include "kernel_ring.h"
-#include "syscall_table.h"
+#include "../../bpf/syscalls.h"
 
 /*
  * The reader of the ring naps between batches (measured: one that polls without pause costs the traced process 10 to
@@ -90,7 +90,8 @@ static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, s
 		}
 		if (aa_drain_is_canary(drain, (const struct aa_record *)record, position)) {
 			atomic_fetch_add(&drain->canaries, 1);
-			atomic_store(&drain->has_arrived[drain->event->call % AA_CALL_COUNT], true);
+			if (drain->event->call < AA_CALL_COUNT)
+				atomic_store(&drain->has_arrived[drain->event->call], true);
 			return true;
 		}
 		drain->event->seq = *seq;

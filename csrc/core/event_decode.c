@@ -289,7 +289,10 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_known_thre
 		ret_event->present |= AA_FIELD_DURATION;
 		ret_event->duration_ns = wire->duration_ns;
 	}
-	if (spec->fd || (spec->returns_fd && wire->result >= 0)) {
+	if (!(wire->blocks & AA_MARK_NO_RESULT))
+		ret_event->present |= AA_FIELD_RESULT;
+	if (!(wire->blocks & (AA_MARK_NO_FD | (spec->fd ? 0 : AA_MARK_NO_RESULT))) &&
+	    (spec->fd || (spec->returns_fd && wire->result >= 0))) {
 		ret_event->present |= AA_FIELD_FD;
 		ret_event->fd = spec->fd ? wire->fd : (int32_t)wire->result;
 	}
@@ -314,7 +317,7 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_known_thre
 		ret_event->present |= AA_FIELD_OFFSET;
 		ret_event->offset = wire->offset;
 	}
-	if (spec->moves)
+	if (spec->moves && !(wire->blocks & AA_MARK_NO_RESULT))
 		ret_event->present |= AA_FIELD_BYTES;
 }
 
@@ -342,7 +345,7 @@ static bool aa_take_event(struct aa_cursor *cursor, struct aa_known_thread *thre
 	struct aa_file_facts other = { 0 };
 	struct aa_writer writer;
 
-	if (!wire || wire->call >= AA_CALL_COUNT)
+	if (!wire || wire->call >= AA_CALL_LIMIT)
 		return false;
 	if (wire->blocks & AA_BLOCK_FILE && !(file = aa_take(cursor, sizeof(*file))))
 		return false;
@@ -418,7 +421,7 @@ static bool aa_take_again(struct aa_cursor *cursor, const struct aa_known_thread
 	const struct aa_known_file *file;
 	struct aa_writer writer;
 
-	if (!wire || wire->call >= AA_CALL_COUNT || wire->source >= AA_PATH_SOURCE_COUNT)
+	if (!wire || wire->call >= AA_CALL_LIMIT || wire->source >= AA_PATH_SOURCE_COUNT)
 		return false;
 	file = thread->files[wire->file % AA_THREAD_FILES];
 	if (!file || file->number != wire->file)
@@ -460,6 +463,7 @@ enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, 
 	const struct aa_record *head = aa_record_at(record, bytes);
 	struct aa_cursor cursor = { record, bytes };
 	struct aa_known_thread *thread;
+	uint32_t ignored;
 	bool is_taken;
 
 	if (!head)
@@ -472,6 +476,8 @@ enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, 
 	case AA_RECORD_THREAD_END:
 		aa_decoder_part(decoder, head->thread);
 		return AA_DECODED_FACT;
+	case AA_RECORD_TOLD:
+		return aa_decode_told(record, bytes, &ignored, ret_event) ? AA_DECODED_EVENT : AA_DECODED_ERROR;
 	case AA_RECORD_EVENT:
 	case AA_RECORD_AGAIN:
 		thread = aa_decoder_thread(decoder, head->thread);

@@ -35,8 +35,8 @@ enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, 
 				struct aa_file_event *ret_event);
 
 /*
- * Takes a record of the ring of names, which needs no other: the row that it is about, and its first event, in
- * AA_EVENT_BYTES_MAX bytes. False: not one of ours.
+ * Takes a record that needs no other, as those of the ring of names are: the row that it is about, and its first event,
+ * in AA_EVENT_BYTES_MAX bytes. False: not one of ours.
  */
 bool aa_decode_told(const void *record, size_t bytes, uint32_t *ret_row, struct aa_file_event *ret_event);
 

@@ -12,9 +12,9 @@
  * X(name, as, member, width, present), in the order in which fields are shown.
  *
  *   as       NUMBER: the member as it is. TIME, ERRNO, BYTES: made of the member. OPERATION, CALL, KIND, SOURCE: the
- *            member's name. PATH_FLAGS: a set of bits. STRING: one of the strings, the member is its length. COMM.
- *   width    of the member: U64 I64 U32 I32 U16 U8, or NONE when it is no number
- *   present  the AA_FIELD_* without which the field is missing; 0: it is always there
+ *            member's name. VIA: what kind of call it is. PATH_FLAGS: a set of bits. STRING: one of the strings, the
+ * member is its length. COMM. width    of the member: U64 I64 U32 I32 U16 U8, or NONE when it is no number present  the
+ * AA_FIELD_* without which the field is missing; 0: it is always there
  */
 #define AA_EVENT_FIELDS(X)                                                                                             \
 	X(timestamp_ns, NUMBER, timestamp_ns, U64, 0)                                                                  \
@@ -28,6 +28,7 @@
 	X(cgroup_id, NUMBER, cgroup_id, U64, 0)                                                                        \
 	X(op, OPERATION, operation, U8, 0)                                                                             \
 	X(syscall, CALL, call, U16, 0)                                                                                 \
+	X(via, VIA, call, U16, 0)                                                                                      \
 	X(path, STRING, path_length, U16, AA_FIELD_PATH)                                                               \
 	X(new_path, STRING, new_path_length, U16, AA_FIELD_NEW_PATH)                                                   \
 	X(raw_path, STRING, raw_path_length, U16, AA_FIELD_RAW_PATH)                                                   \
@@ -40,8 +41,8 @@
 	X(count, NUMBER, count, U64, AA_FIELD_COUNT)                                                                   \
 	X(offset, NUMBER, offset, I64, AA_FIELD_OFFSET)                                                                \
 	X(bytes, BYTES, result, I64, AA_FIELD_BYTES)                                                                   \
-	X(return_code, NUMBER, result, I64, 0)                                                                         \
-	X(errno, ERRNO, result, I64, 0)                                                                                \
+	X(return_code, NUMBER, result, I64, AA_FIELD_RESULT)                                                           \
+	X(errno, ERRNO, result, I64, AA_FIELD_RESULT)                                                                  \
 	X(device, NUMBER, device, U64, AA_FIELD_FILE)                                                                  \
 	X(inode, NUMBER, inode, U64, AA_FIELD_FILE)                                                                    \
 	X(kind, KIND, kind, U8, AA_FIELD_KIND)                                                                         \

@@ -250,7 +250,7 @@ static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
 
 /* Those of the family, or all but ours where that is empty, that this process can see. */
 static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_set *family, uint32_t own,
-				bool follows_compat, uint64_t *ret_count)
+				const struct aa_probes *probes, uint64_t *ret_count)
 {
 	struct aa_set seen = { 0 };
 	bool has_memory = true;
@@ -262,7 +262,8 @@ static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_se
 		    (family->count ? aa_set_has(family, task->tgid) : task->tgid != own))
 			has_memory = aa_set_add(&seen, task->reader_tgid);
 	}
-	*ret_count = aa_blind_spots_count(seen.items, seen.count, follows_compat);
+	*ret_count = aa_blind_spots_count(seen.items, seen.count, aa_probes_see_rings(probes),
+					  aa_probes_follow_compat(probes));
 	free(seen.items);
 	return has_memory;
 }
@@ -347,8 +348,7 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 out:
 	control->seeding = 0;
 	if (!error && !no_memory)
-		no_memory = !aa_blind_spots_find(&tasks, &family, control->own_tgid, aa_probes_follow_compat(probes),
-						 ret_blind_spots);
+		no_memory = !aa_blind_spots_find(&tasks, &family, control->own_tgid, probes, ret_blind_spots);
 	if (no_memory && !error)
 		error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	free(tasks.items);

@@ -278,8 +278,8 @@ static uint64_t aa_clock_ns(clockid_t clock)
 }
 
 /* One backend, all of it: load, hooks, probes, the tree, and the gate last. */
-static struct aa_error *aa_session_attach_backend(struct aa_session *session, const char *backend, int pidfd,
-						  struct btf **btf)
+static struct aa_error *aa_session_attach_with(struct aa_session *session, const char *backend, int pidfd,
+					       struct btf **btf, bool no_rings)
 {
 	const struct aa_session_options *options = &session->options;
 	struct aa_probe_options probe_options = {
@@ -295,6 +295,7 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 		.total_rows = options->total_rows,
 		.no_events = options->no_events,
 		.ring_bytes = options->ring_bytes,
+		.no_rings = no_rings,
 	};
 	struct aa_drain_options drain_options = {
 		.ring_bytes = options->ring_bytes,
@@ -332,6 +333,18 @@ static struct aa_error *aa_session_attach_backend(struct aa_session *session, co
 	aa_drain_watch(session->drain);
 	__atomic_store_n(&control->gate, 1, __ATOMIC_SEQ_CST);
 	return NULL;
+}
+
+/* Where the requests of io_uring cannot be followed although the kernel shows them, a ring is a blind spot. */
+static struct aa_error *aa_session_attach_backend(struct aa_session *session, const char *backend, int pidfd,
+						  struct btf **btf)
+{
+	struct aa_error *error = aa_session_attach_with(session, backend, pidfd, btf, false);
+
+	if (!error || !error->program || !strstr(error->program, "_ring_"))
+		return error;
+	aa_error_destroy(error);
+	return aa_session_attach_with(session, backend, pidfd, btf, true);
 }
 
 /* How bad an error is for "which one shall the user see when no backend worked". */

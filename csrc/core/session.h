@@ -197,7 +197,16 @@ struct aa_call_info {
 	bool origin;	      /* one of the fourteen programs of KPROBE_TARGETS */
 };
 const struct aa_call_info *aa_call_info(size_t index);
-const char *aa_call_name(unsigned call);
+/* An operation of io_uring: in an event's `call` behind the calls. */
+struct aa_ring_info {
+	const char *name; /* "IORING_OP_READ" */
+	int number;	  /* the opcode; 255: any that is not known */
+	uint8_t operation;
+};
+const struct aa_ring_info *aa_ring_info(size_t index);
+const char *aa_call_name(unsigned call); /* of a call or an operation of io_uring */
+unsigned aa_call_via(unsigned call);	 /* the way in: aa_via_name() */
+const char *aa_via_name(unsigned via);	 /* "syscall", "io_uring" */
 const char *aa_operation_name(unsigned operation);
 bool aa_operation_in_group(unsigned operation, const char *group); /* "default", "modify", "access", "always" */
 const char *aa_kind_name(unsigned kind);

@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: MIT
-/* The names behind the numbers: read from the one table and the one ABI header, on every platform. */
+/* The names behind the numbers: read from the two tables and the one ABI header, on every platform. */
 #include "syscall_table.h"
 
 #include <string.h>
 
 #include "session.h"
 
-const struct aa_call_spec aa_call_specs[AA_CALL_COUNT] = {
+const struct aa_call_spec aa_call_specs[AA_CALL_LIMIT] = {
 #define AA_X(program, call, function, number_, operation_, origin, ...)                                                \
 	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
 	AA_CALLS(AA_X)
+#undef AA_X
+#define AA_X(opcode, number_, operation_, shape, ...)                                                                  \
+	[AA_CALL_COUNT + AA_RING_##opcode##_ROW] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
+		AA_RINGS(AA_X)
+#undef AA_X
+};
+
+static const struct aa_ring_info aa_ring_infos[] = {
+#define AA_X(opcode, number_, operation_, ...)                                                                         \
+	{ .name = "IORING_OP_" #opcode, .number = number_, .operation = AA_OPERATION_##operation_ },
+	AA_RINGS(AA_X)
 #undef AA_X
 };
 
@@ -79,7 +90,26 @@ const struct aa_call_info *aa_call_info(size_t index)
 
 const char *aa_call_name(unsigned call)
 {
+	if (aa_call_is_ring(call))
+		return aa_ring_infos[call - AA_CALL_COUNT].name;
 	return call < AA_CALL_COUNT ? aa_call_infos[call].name : NULL;
+}
+
+const struct aa_ring_info *aa_ring_info(size_t index)
+{
+	return index < AA_RING_COUNT ? &aa_ring_infos[index] : NULL;
+}
+
+static const char *const aa_via_names[] = { "syscall", "io_uring" };
+
+unsigned aa_call_via(unsigned call)
+{
+	return aa_call_is_ring(call);
+}
+
+const char *aa_via_name(unsigned via)
+{
+	return via < sizeof(aa_via_names) / sizeof(aa_via_names[0]) ? aa_via_names[via] : NULL;
 }
 
 const char *aa_operation_name(unsigned operation)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of bpf/syscalls.h for the core's own use; what callers of the core may ask stands in session.h. */
+/* The rows of bpf/syscalls.h and bpf/ring_operations.h for the core's own use; what callers of the core may ask stands
+ * in session.h. */
 #ifndef AA_SYSCALL_TABLE_H
 #define AA_SYSCALL_TABLE_H
 
 #include <stddef.h>
 
 #include "../../bpf/compat.h"
-#include "../../bpf/syscalls.h"
+#include "../../bpf/ring_operations.h"
 
-extern const struct aa_call_spec aa_call_specs[AA_CALL_COUNT];
+extern const struct aa_call_spec aa_call_specs[AA_CALL_LIMIT];
 
 /* A kernel function that a 32-bit program's call of that row gets to. */
 struct aa_compat_function {

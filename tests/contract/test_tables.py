@@ -23,8 +23,10 @@ from aa_fileio import (
     PathSource,
     Stats,
     Target,
+    Via,
     _native,
 )
+from aa_fileio._native import ring_operations
 from aa_fileio.integrations.command_line import KINDS_NOT_BY_DEFAULT, OPS_ALWAYS, OPS_NOT_BY_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +63,28 @@ def test_operations() -> None:
 
 
 def test_each_blind_spot_says_what_it_means() -> None:
-    assert BLIND_SPOTS.keys() == {row.name for row in SYSCALLS if row.op is Op.BLIND_SPOT}
+    calls = {row.name for row in SYSCALLS if row.op is Op.BLIND_SPOT}
+    assert BLIND_SPOTS.keys() == calls | {name for name, _, op in ring_operations() if op is Op.BLIND_SPOT}
+
+
+def test_ways_in() -> None:
+    names = re.search(r"aa_via_names\[\] = { (.*?) }", (ROOT / "csrc/core/syscall_table.c").read_text())
+    assert names and re.findall(r'"(\w+)"', names[1]) == [str(via) for via in Via]
+    for via in Via:
+        assert FileEvent(op="open", via=via).via is via
+    assert FileEvent(op="read").syscall == "read"
+    assert FileEvent(op="read", via="io_uring").syscall == "IORING_OP_READ"
+    with pytest.raises(ValueError, match="contradicts"):
+        FileEvent(op="read", via="io_uring", syscall="read")
+
+
+def test_each_operation_of_io_uring_has_a_number_of_its_own() -> None:
+    numbers = [number for _, number, _ in ring_operations()]
+    others = re.findall(r"X\((\w+), (\d+)\)", (ROOT / "bpf/ring_operations.h").read_text())
+    numbers += [int(number) for _, number in others]
+    assert len(set(numbers)) == len(numbers)
+    # All that Linux 7.2 has, and one for what is not known.
+    assert sorted(numbers) == [*range(65), 255]
 
 
 def test_kinds() -> None:
@@ -112,7 +135,7 @@ def test_events_have_every_field_of_the_core() -> None:
     carried = set(members("file_event.h", "aa_file_event"))
     shape = {"size", "present", "path_length", "new_path_length", "raw_path_length", "reserved", "strings"}
     renamed = {"result": "return_code", "call": "syscall", "operation": "op"}
-    derived = {"time", "errno", "bytes", "path", "new_path", "raw_path"}
+    derived = {"via", "time", "errno", "bytes", "path", "new_path", "raw_path"}
     assert {renamed.get(name, name) for name in carried - shape} | derived == set(FileEvent(op="open")._asdict())
 
 
@@ -146,7 +169,7 @@ def test_the_extension_needs_the_stable_abi_only() -> None:
 
 
 @pytest.mark.parametrize("compiler", [["gcc", "-std=c11"], ["clang", "-target", "bpf"]], ids=["gcc", "bpf"])
-@pytest.mark.parametrize("header", ["fileio_abi.h", "syscalls.h"])
+@pytest.mark.parametrize("header", ["fileio_abi.h", "syscalls.h", "ring_operations.h"])
 def test_the_wire_compiles_alone_on_both_sides(header: str, compiler: list[str]) -> None:
     assert shutil.which(compiler[0]), f"{compiler[0]} is needed"
     subprocess.run(

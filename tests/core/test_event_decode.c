@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "../../bpf/syscalls.h"
+#include "../../bpf/ring_operations.h"
 #include "check.h"
 #include "session.h"
 
@@ -80,7 +80,7 @@ static void test_read_of_a_file(void)
 	CHECK(decode(&record, HEAD + end));
 	CHECK(!strcmp(aa_file_event_path(room), "/a/bb/c"));
 	CHECK(!aa_file_event_new_path(room) && !aa_file_event_raw_path(room));
-	CHECK(room->present == (AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_OFFSET | AA_FIELD_BYTES |
+	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_OFFSET | AA_FIELD_BYTES |
 				AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH));
 	CHECK(room->device == makedev(8, 1) && room->inode == 99 && room->kind == AA_KIND_FILE);
 	CHECK(room->fd == 4 && room->count == 100 && room->result == 42 && room->offset == 7);
@@ -163,7 +163,7 @@ static void test_names_as_passed(void)
 	CHECK(!strcmp(aa_file_event_raw_path(room), "../x"));
 	/* Of two names the less certain source, and the flags of both. */
 	CHECK(room->path_source == AA_PATH_SOURCE_AS_PASSED && room->path_flags == AA_PATH_TRUNCATED);
-	CHECK(room->present == (AA_FIELD_DURATION | AA_FIELD_DIRFD | AA_FIELD_FLAGS | AA_FIELD_PATH |
+	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_DURATION | AA_FIELD_DIRFD | AA_FIELD_FLAGS | AA_FIELD_PATH |
 				AA_FIELD_NEW_PATH | AA_FIELD_RAW_PATH));
 
 	/* What is known of the directory says nothing about the kind of the object. */
@@ -207,7 +207,7 @@ static void test_refusals(void)
 	begin(&record, AA_CALL_openat);
 	record.event.record.type = 77;
 	CHECK(!decode(&record, HEAD));
-	begin(&record, AA_CALL_COUNT);
+	begin(&record, AA_CALL_LIMIT);
 	CHECK(!decode(&record, HEAD));
 	begin(&record, AA_CALL_openat);
 	record.names.source[1] = 200;
@@ -276,7 +276,7 @@ static void test_files_by_number(void)
 	CHECK(!decode_again(5, one) && !decode_again(77, one));
 	tell(5, one, "one");
 	CHECK(decode_again(5, one) && !strcmp(aa_file_event_path(room), "/one"));
-	CHECK(room->present == (AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES | AA_FIELD_FILE |
+	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES | AA_FIELD_FILE |
 				AA_FIELD_KIND | AA_FIELD_PATH));
 	CHECK(room->device == makedev(8, 1) && room->inode == one && room->kind == AA_KIND_FILE && room->fd == 6);
 	CHECK(room->result == -9 && room->count == 4 && room->duration_ns == 3 && room->timestamp_ns == 8);
@@ -312,7 +312,7 @@ static void test_files_by_number(void)
 	again.source = AA_PATH_SOURCE_COUNT;
 	CHECK(!decode(&again, sizeof(again)));
 	again = again_of(5, one);
-	again.call = AA_CALL_COUNT;
+	again.call = AA_CALL_LIMIT;
 	CHECK(!decode(&again, sizeof(again)));
 }
 
@@ -343,7 +343,14 @@ static void test_told(void)
 	CHECK(!strcmp(room->comm, "teller") && room->result == 3 && room->operation == AA_OPERATION_READ);
 	/* Neither the thread nor the number is known to others by that. */
 	CHECK(!decode_again(900, AA_THREAD_FILES | 5));
-	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_ERROR);
+	/* A request of io_uring is told so among the events. */
+	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_EVENT);
+	CHECK(!strcmp(aa_file_event_path(room), "/dir/file") && room->pid == 70 && room->present & AA_FIELD_RESULT);
+	wire.record.event.call = AA_CALL_COUNT + AA_RING_READ_ROW;
+	wire.record.event.blocks |= AA_MARK_NO_RESULT | AA_MARK_NO_FD;
+	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_EVENT);
+	CHECK(!(room->present & (AA_FIELD_RESULT | AA_FIELD_BYTES | AA_FIELD_FD)) && aa_call_via(room->call));
+	CHECK(!strcmp(aa_call_name(room->call), "IORING_OP_READ"));
 	for (size_t less = 0; less < bytes; less++)
 		CHECK(!aa_decode_told(&wire, less, &row, room));
 	wire.told.thread.record.type = AA_RECORD_THREAD;

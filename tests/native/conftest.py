@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "guest_only: touches the whole system, so not on a machine that others use")
     config.addinivalue_line("markers", "native_only: says nothing about a kernel")
     config.addinivalue_line("markers", "follows_compat: by the backends that can follow 32-bit calls here")
+    config.addinivalue_line("markers", "rings_only(opcode): needs io_uring's requests to be shown, and that opcode")
     config.addinivalue_line("markers", "icount_only: counts instructions, in a guest made for that")
     config.addinivalue_line("markers", "any_backend: says nothing about a backend, so that a guest tries one")
 
@@ -64,7 +65,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     dropped = [
         item
         for item in items
-        if item.get_closest_marker(other) or bool(item.get_closest_marker("icount_only")) != ICOUNT
+        if item.get_closest_marker(other)
+        or bool(item.get_closest_marker("icount_only")) != ICOUNT
+        or any(HERE.ring_opcodes <= (marker.args or (0,))[0] for marker in item.iter_markers("rings_only"))
     ]
     if GUEST and not ICOUNT and EVERYTHING != "1":
         for item in items:

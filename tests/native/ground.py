@@ -24,6 +24,8 @@ class Ground(NamedTuple):
     untold: tuple[tuple[str, str], ...] = ()
     unnamed: tuple[str, ...] = ()  # backends whose links do not tell their function here
     no_compat: tuple[str, ...] = ()  # backends that cannot follow 32-bit calls here
+    compat_at_once: bool = True  # all go through one function that can be probed
+    ring_opcodes: int = 0  # IORING_OP_LAST; 0: what is done by rings is not shown by this kernel's tracepoints
     components: int = 2_048  # a name of so many comes whole
     file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
 
@@ -36,7 +38,7 @@ EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING", "")
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.
 GROUNDS = (
-    Ground("native", "this machine's", ("tracepoint",), file_systems=("tmpfs", "overlay")),
+    Ground("native", "this machine's", ("tracepoint",), ring_opcodes=63, file_systems=("tmpfs", "overlay")),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
     # Its trampolines do not pass structures on, and security_path_chown() takes two.
     Ground(
@@ -48,13 +50,22 @@ GROUNDS = (
         untold=(("fentry", "chown"),),
         # A trampoline's program is of one function, and ia32_sys_call() came later.
         no_compat=("fentry",),
+        compat_at_once=False,
         # bpf_loop() came with 5.17.
         components=256,
     ),
-    Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",)),
-    Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",)),
+    Ground("bookworm", "6.1", ("kprobe", "fentry", "tracepoint"), inexact=("kprobe",), ring_opcodes=49),
+    Ground("trixie", "6.12", ("kprobe", "fentry", "tracepoint"), multi=("entry",), ring_opcodes=58),
     # Trampolines are preempted there, and skip calls meanwhile: refused.
-    Ground("sid", "7.2", ("kprobe", "tracepoint"), multi=("entry", "return")),
+    # ia32_sys_call() is built without tracing there.
+    Ground(
+        "sid",
+        "7.2",
+        ("kprobe", "tracepoint"),
+        multi=("entry", "return"),
+        compat_at_once=False,
+        ring_opcodes=65,
+    ),
 )
 
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING) runs all of it. An emulated machine is ten to
@@ -81,6 +92,8 @@ GUEST_TESTS = (
     "test_health.py::test_all_is_well[kprobe-default]",
     "test_health.py::test_all_is_well[tracepoint-default]",
     "test_health.py::test_kprobes_that_are_switched_off",
+    "test_io_uring.py::test_every_operation[tracepoint-inline",
+    "test_io_uring.py::test_a_chain_whose_head_fails[kprobe",
     "test_load.py::test_a_million_reads_while_nobody_reads",
     "test_load.py::test_losses_are_counted[",
     "test_load.py::test_many_short_processes",

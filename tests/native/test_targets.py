@@ -117,7 +117,7 @@ def _compat_pairs(shared: tuple[str, ...]) -> set[tuple[str, str]]:
         ):
             if half in shared:
                 pairs.add((multi, function))
-            elif "ia32_sys_call" in kernel_symbols():
+            elif HERE.compat_at_once:
                 pairs.add((at_once, "ia32_sys_call"))
             else:
                 pairs.add((program + suffix, function))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aa_fileio import FileEvent, Kind, Op, PathFlag, PathSource
+from aa_fileio import FileEvent, Kind, Op, PathFlag, PathSource, Via
 
 FULL: dict[str, Any] = {
     "timestamp_ns": 123_456_789_012,
@@ -28,6 +28,7 @@ FULL: dict[str, Any] = {
     "cgroup_id": 2**63,
     "op": Op.RENAME,
     "syscall": "renameat2",
+    "via": Via.SYSCALL,
     "path": "/etc/passwd",
     "new_path": "/tmp/x",
     "raw_path": "../passwd",
@@ -184,7 +185,7 @@ def test_it_is_immutable() -> None:
         type("Sub", (FileEvent,), {})
 
 
-@pytest.mark.parametrize("name", [name for name in FULL if name not in ("time", "errno", "bytes")])
+@pytest.mark.parametrize("name", [name for name in FULL if name not in ("time", "errno", "bytes", "via")])
 def test_events_that_differ_in_one_field_differ(name: str) -> None:
     full = {key: value for key, value in FULL.items() if key not in ("errno", "bytes")}
     other = {
@@ -275,3 +276,14 @@ def test_names_of_any_bytes_come_back_exactly(path: bytes, new_path: bytes, raw_
         raw_path,
     )
     assert pickle.loads(pickle.dumps(event)) == event
+
+
+def test_a_result_that_is_not_told() -> None:
+    """Of a request of io_uring that asked for no completion."""
+    event = FileEvent(op="read", via="io_uring", return_code=None)
+    assert (event.syscall, event.via, event.return_code, event.errno) == ("IORING_OP_READ", Via.IO_URING, None, None)
+    assert FileEvent(**event._asdict()) == pickle.loads(pickle.dumps(event)) == event
+    assert event != FileEvent(op="read", via="io_uring")
+    assert " = ?, " in repr(event)
+    with pytest.raises(ValueError, match="None together"):
+        FileEvent(op="read", return_code=None, errno=2)
