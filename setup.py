@@ -145,7 +145,9 @@ class BuildExtension(build_ext):
 
 
 # What the core without a backend shares with the other one.
-COMMON_CORE = [f"csrc/core/{name}.c" for name in ("fileio_error", "syscall_table", "columns", "arrow_export")]
+COMMON_CORE = [
+    f"csrc/core/{name}.c" for name in ("fileio_error", "syscall_table", "columns", "arrow_export", "path_rules")
+]
 STUB_CORE = "csrc/core/session_stub.c"
 
 if IS_STUB:

@@ -21,10 +21,12 @@ from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource, Via
 from aa_fileio.ledger import BackendReport, Health, PassedOver, Stats, SyscallInfo, Target
 from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager
 from aa_fileio.process import SpawnedProcess
+from aa_fileio.rules import DEFAULT_SENSITIVE
 from aa_fileio.totals import Total, Totals
 
 __all__ = [
     "BLIND_SPOTS",
+    "DEFAULT_SENSITIVE",
     "KPROBE_TARGETS",
     "SYSCALLS",
     "BackendReport",

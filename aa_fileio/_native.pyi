@@ -12,6 +12,7 @@ from typing_extensions import disjoint_base
 
 from aa_fileio.events import Kind, Op, PathFlag, PathSource, Via
 from aa_fileio.ledger import BackendReport, PassedOver, Stats, Target
+from aa_fileio.process import StrOrBytesPath
 
 class _EventFields(TypedDict, total=False):
     timestamp_ns: int
@@ -42,6 +43,7 @@ class _EventFields(TypedDict, total=False):
     device: int | None
     inode: int | None
     kind: str | None
+    sensitive: bool
     seq: int
 
 @final
@@ -176,6 +178,10 @@ class FileEvent:
         """What kind of object it is, if the object itself is known."""
 
     @property
+    def sensitive(self) -> bool:
+        """A rule of `sensitive` matched."""
+
+    @property
     def seq(self) -> int:
         """Order of emission, from 0 in each ledger."""
 
@@ -204,7 +210,7 @@ class EventBatch:
       UTF-8, and null for one that is
     - `op`, `syscall`, `via`, `path_source`, `kind`: dictionary<int16, utf8>; an operation this version does not know is
       its number
-    - the others: integers; `path_flags` is PathFlag's value
+    - the others: integers; `path_flags` is PathFlag's value, `sensitive` 1 or 0
 
     The dictionaries belong to the batch: an index means something in it only.
     """
@@ -257,6 +263,9 @@ class KprobeManager:
         max_delay_ms: int = 5,
         ring_bytes: int = 16777216,
         queue_bytes: int = 8388608,
+        watch: Iterable[StrOrBytesPath] | None = None,
+        sensitive: Iterable[StrOrBytesPath] | None = None,
+        ignore: Iterable[StrOrBytesPath] | None = None,
     ) -> None: ...
     def attach(self, pid: int | None = ...) -> None: ...
     def detach(self, *, wait: bool = True) -> None: ...
@@ -354,6 +363,15 @@ class HeldProcess:
 
 def calls() -> tuple[tuple[str, int, Op, str, str, bool], ...]:
     """The table of system calls: (name, number, op, program, function, origin)."""
+
+def decide(
+    event: FileEvent,
+    *,
+    watch: Iterable[StrOrBytesPath] | None = None,
+    sensitive: Iterable[StrOrBytesPath] | None = None,
+    ignore: Iterable[StrOrBytesPath] | None = None,
+) -> Literal["keep", "sensitive", "leave out"]:
+    """What these path rules make of an event."""
 
 def ring_operations() -> tuple[tuple[str, int, Op], ...]:
     """The table of io_uring's operations: (name, number, op)."""

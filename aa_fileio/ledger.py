@@ -85,7 +85,7 @@ class Stats(NamedTuple):
     in_flight: int
     """Entered, not returned."""
     filtered: int
-    """Left out by ``kinds``, ``errors_only`` or ``min_duration_ns``."""
+    """Left out by ``kinds``, ``errors_only``, ``min_duration_ns``, ``watch`` or ``ignore``."""
 
     ring_full: int
     """Lost: the kernel's ring had no room."""

@@ -71,6 +71,9 @@ class ManagerOptions(TypedDict, total=False):
     max_delay_ms: int
     ring_bytes: int
     queue_bytes: int
+    watch: Iterable[StrOrBytesPath] | None
+    sensitive: Iterable[StrOrBytesPath] | None
+    ignore: Iterable[StrOrBytesPath] | None
 
 
 class KprobeManager(_native.KprobeManager):
@@ -93,6 +96,10 @@ class KprobeManager(_native.KprobeManager):
     max_delay_ms how long an event may wait in the kernel before it is taken out with all others, from 1 to 20
     ring_bytes   room between kernel and core, a power of two
     queue_bytes  room between core and Python
+    watch        only events about these paths; others are filtered. What a rule means: README, "Path rules"
+    sensitive    events about these are kept whatever the other two say, and `event.sensitive` is True:
+                 DEFAULT_SENSITIVE offers some
+    ignore       events about nothing but these are filtered
 
     Wrong types are TypeError and wrong values ValueError, before anything is attached.
     """

@@ -48,6 +48,7 @@ CORE = [
     "fileio_error",
     "held_process",
     "syscall_table",
+    "path_rules",
 ]
 QUEUE_BYTES = 1 << 30
 

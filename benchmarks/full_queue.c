@@ -176,6 +176,11 @@ uint64_t aa_drain_queue_full(const struct aa_drain *drain)
 	return 0;
 }
 
+uint64_t aa_drain_filtered(const struct aa_drain *drain)
+{
+	return 0;
+}
+
 uint64_t aa_drain_canaries(const struct aa_drain *drain)
 {
 	return 0;

@@ -403,7 +403,7 @@ def _manager_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for; the rest is left to the manager's own defaults."""
     names = (
         *("ops", "kinds", "errors_only", "min_duration_ns", "backend", "latency"),
-        *("totals_rows", "ring_bytes", "queue_bytes"),
+        *("totals_rows", "ring_bytes", "queue_bytes", "watch", "sensitive", "ignore"),
     )
     return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
@@ -451,6 +451,7 @@ _WITH_VALUE = frozenset(
     (
         *("-o", "--output", "--ops", "--kinds", "--min-duration", "--backend", "--ring-bytes", "--queue-bytes"),
         *("-p", "--pid", "--by", "--sort", "--rows", "--interval", "--totals-rows"),
+        *("--path", "--sensitive", "--ignore"),
     )
 )
 
@@ -557,6 +558,15 @@ def _add_filter_options(parser: _Parser) -> None:
         metavar="MS",
         help="only calls that take so many milliseconds or longer",
     )
+    rule = "may be given again"
+    add("--path", dest="watch", action="append", metavar="RULE", help=f"only events about this path; {rule}")
+    add(
+        "--sensitive",
+        action=_Sensitive,
+        metavar="RULE",
+        help=f"mark events about this path, and keep them in any case; `default`: a list of secrets; {rule}",
+    )
+    add("--ignore", action="append", metavar="RULE", help=f"no events about nothing but this path; {rule}")
     add("--backend", metavar="NAME", help="this backend or none (`aa-fileio doctor` lists them)")
     add(
         "--no-latency",
@@ -565,6 +575,22 @@ def _add_filter_options(parser: _Parser) -> None:
         const=False,
         help="no durations; costs the traced process less",
     )
+
+
+class _Sensitive(argparse.Action):
+    """`default` stands for a whole list; no rule is called so, for rules begin with a slash."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        from aa_fileio import DEFAULT_SENSITIVE
+
+        rules = [*(getattr(namespace, self.dest) or []), *(DEFAULT_SENSITIVE if values == "default" else [values])]
+        setattr(namespace, self.dest, rules)
 
 
 # What is left out when nothing is asked for; a contract test holds them equal to the tables of the C core.

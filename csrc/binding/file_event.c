@@ -298,6 +298,11 @@ static PyObject *get_VIA(struct py_event *self, struct module_state *state, cons
 	return Py_NewRef(state->vias[aa_call_via(self->event.call)]);
 }
 
+static PyObject *get_TRUTH(struct py_event *self, struct module_state *Py_UNUSED(state), const struct field *field)
+{
+	return PyBool_FromLong(*((const unsigned char *)&self->event + field->offset));
+}
+
 /* The number whose member equals the given str. */
 static int find_member(PyObject *const *members, size_t count, PyObject *value, const struct field *field,
 		       size_t *ret_number)
@@ -369,6 +374,16 @@ static int set_PATH_FLAGS(struct draft *draft, PyObject *value, const struct fie
 	status = set_NUMBER(draft, number, field);
 	Py_DECREF(number);
 	return status;
+}
+
+static int set_TRUTH(struct draft *draft, PyObject *value, const struct field *field)
+{
+	if (!PyBool_Check(value)) {
+		PyErr_Format(PyExc_TypeError, "%s must be a bool, not %R", field->name, value);
+		return -1;
+	}
+	*((unsigned char *)&draft->event + field->offset) = value == Py_True;
+	return 0;
 }
 
 static int set_CALL(struct draft *draft, PyObject *value, const struct field *field)

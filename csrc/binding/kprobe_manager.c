@@ -69,6 +69,7 @@ static PyObject *manager_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyOb
 static int manager_init(struct py_manager *self, PyObject *args, PyObject *kwargs)
 {
 	struct aa_session_options options;
+	struct aa_options_rules rules;
 	struct aa_session *session = NULL;
 	struct aa_error *error;
 	PyObject *added;
@@ -77,14 +78,18 @@ static int manager_init(struct py_manager *self, PyObject *args, PyObject *kwarg
 		PyErr_SetString(PyExc_RuntimeError, "a KprobeManager is initialised once");
 		return -1;
 	}
-	if (aa_options_parse(args, kwargs, &options) < 0)
+	if (aa_options_parse(args, kwargs, &options, &rules) < 0) {
+		aa_options_rules_release(&rules);
 		return -1;
+	}
 	self->shared = malloc(sizeof(*self->shared));
 	if (!self->shared) {
+		aa_options_rules_release(&rules);
 		PyErr_NoMemory();
 		return -1;
 	}
 	error = aa_session_create(&options, &session);
+	aa_options_rules_release(&rules);
 	if (error) {
 		free(self->shared);
 		self->shared = NULL;
@@ -953,7 +958,7 @@ static PyType_Slot manager_slots[] = {
 	  (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, "
 			    "errors_only=False, min_duration_ns=0, backend=None, "
 			    "latency=True, multi=True, totals=False, totals_rows=16384, events=True, max_delay_ms=5, "
-			    "ring_bytes=16777216, queue_bytes=8388608)\n--\n\n"
+			    "ring_bytes=16777216, queue_bytes=8388608, watch=None, sensitive=None, ignore=None)\n--\n\n"
 			    "Watches the files a process tree touches.") },
 	{ Py_tp_new, manager_new },
 	{ Py_tp_init, manager_init },

@@ -2,6 +2,8 @@
 /* The module aa_fileio._native: its state, its tables, the fork hook. */
 #include "module.h"
 
+#include "options.h"
+
 #include <string.h>
 
 static struct PyModuleDef module_def;
@@ -39,6 +41,43 @@ static PyObject *native_calls(PyObject *module, PyObject *Py_UNUSED(ignored))
 			Py_CLEAR(rows);
 	}
 	return rows;
+}
+
+/* "keep", "sensitive" or "leave out" */
+static PyObject *native_decide(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+	static const char *const keywords[] = { "event", "watch", "sensitive", "ignore", NULL };
+	static const char *const words[] = { "keep", "sensitive", "leave out" };
+	PyObject *event, *given[AA_RULE_LISTS] = { NULL };
+	struct module_state *state = PyModule_GetState(module);
+	struct aa_rule_texts texts[AA_RULE_LISTS] = { 0 };
+	struct aa_options_rules rules = { 0 };
+	struct aa_path_rules *compiled = NULL;
+	struct aa_error *error;
+	PyObject *word = NULL;
+	int64_t ignored;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$OOO:decide", (char **)keywords, state->event_type, &event,
+					 &given[AA_RULES_WATCH], &given[AA_RULES_SENSITIVE], &given[AA_RULES_IGNORE]))
+		return NULL;
+	if (aa_options_parse_rules("watch", given[AA_RULES_WATCH], AA_RULES_WATCH, &texts[AA_RULES_WATCH], &rules) ==
+		    0 &&
+	    aa_options_parse_rules("sensitive", given[AA_RULES_SENSITIVE], AA_RULES_SENSITIVE,
+				   &texts[AA_RULES_SENSITIVE], &rules) == 0 &&
+	    aa_options_parse_rules("ignore", given[AA_RULES_IGNORE], AA_RULES_IGNORE, &texts[AA_RULES_IGNORE],
+				   &rules) == 0) {
+		error = aa_path_rules_create(texts, &compiled);
+		if (error) {
+			aa_raise(state, error);
+		} else {
+			aa_path_rules_look(compiled);
+			word = PyUnicode_FromString(
+				words[aa_path_rules_decide(compiled, aa_event_of(state, event, &ignored))]);
+		}
+	}
+	aa_path_rules_destroy(compiled);
+	aa_options_rules_release(&rules);
+	return word;
 }
 
 static PyObject *native_ring_operations(PyObject *module, PyObject *Py_UNUSED(ignored))
@@ -108,6 +147,9 @@ static PyMethodDef module_methods[] = {
 	{ "calls", native_calls, METH_NOARGS,
 	  PyDoc_STR(
 		  "calls($module, /)\n--\n\nThe table: (name, number, op, program, function, origin) for each call.") },
+	{ "decide", AA_METHOD(native_decide), METH_VARARGS | METH_KEYWORDS,
+	  PyDoc_STR("decide($module, /, event, *, watch=None, sensitive=None, ignore=None)\n--\n\n"
+		    "What these path rules make of an event.") },
 	{ "ring_operations", native_ring_operations, METH_NOARGS,
 	  PyDoc_STR(
 		  "ring_operations($module, /)\n--\n\nThe table: (name, number, op) for each operation of io_uring.") },

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -253,26 +254,119 @@ static int parse_number(const char *name, PyObject *value, struct range range, i
 	return 0;
 }
 
-int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options)
+/* ---- path rules ---- */
+
+void aa_options_rules_release(struct aa_options_rules *rules)
+{
+	size_t list;
+
+	for (list = 0; list < AA_RULE_LISTS; list++)
+		free(rules->texts[list]);
+	Py_CLEAR(rules->paths);
+}
+
+/* A str, bytes or path, as the bytes that the kernel would have; a new reference. */
+static PyObject *rule_bytes(const char *name, PyObject *value)
+{
+	PyObject *path = PyOS_FSPath(value), *bytes;
+	char *text;
+	Py_ssize_t length;
+
+	if (!path) {
+		if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+			PyErr_Clear();
+			PyErr_Format(PyExc_TypeError, "%s must hold paths, not %R", name, value);
+		}
+		return NULL;
+	}
+	bytes = PyUnicode_Check(path) ? PyUnicode_EncodeFSDefault(path) : Py_NewRef(path);
+	Py_DECREF(path);
+	if (bytes && (PyBytes_AsStringAndSize(bytes, &text, &length) < 0 || strlen(text) != (size_t)length)) {
+		Py_CLEAR(bytes);
+		if (!PyErr_Occurred())
+			PyErr_Format(PyExc_ValueError, "%s: rule %R has a NUL: it can never match", name, value);
+	}
+	return bytes;
+}
+
+int aa_options_parse_rules(const char *name, PyObject *value, enum aa_rule_list list, struct aa_rule_texts *ret_texts,
+			   struct aa_options_rules *rules)
+{
+	PyObject *iterator, *item;
+	size_t count = 0, room = 0;
+
+	if (!value || value == Py_None)
+		return 0;
+	if (PyUnicode_Check(value) || PyBytes_Check(value) || PyObject_HasAttrString(value, "__fspath__"))
+		return wrong_type(name, "an iterable of paths or None: one rule is [rule]", value);
+	if (!rules->paths && !(rules->paths = PyList_New(0)))
+		return -1;
+	iterator = PyObject_GetIter(value);
+	if (!iterator) {
+		if (!PyErr_ExceptionMatches(PyExc_TypeError))
+			return -1;
+		PyErr_Clear();
+		return wrong_type(name, "an iterable of paths or None", value);
+	}
+	while ((item = PyIter_Next(iterator))) {
+		PyObject *bytes = rule_bytes(name, item);
+
+		Py_DECREF(item);
+		if (!bytes)
+			break;
+		if (count == room) {
+			const char **texts = realloc(rules->texts[list], (room += 64) * sizeof(*texts));
+
+			if (!texts) {
+				Py_DECREF(bytes);
+				PyErr_NoMemory();
+				break;
+			}
+			rules->texts[list] = texts;
+		}
+		rules->texts[list][count++] = PyBytes_AsString(bytes);
+		if (PyList_Append(rules->paths, bytes) < 0) {
+			Py_DECREF(bytes);
+			break;
+		}
+		Py_DECREF(bytes);
+		if (count > AA_RULES_MAX)
+			break; /* the core says it */
+	}
+	Py_DECREF(iterator);
+	if (PyErr_Occurred())
+		return -1;
+	if (!count) {
+		PyErr_Format(PyExc_ValueError, "%s is empty: None means no rule", name);
+		return -1;
+	}
+	*ret_texts = (struct aa_rule_texts){ rules->texts[list], count };
+	return 0;
+}
+
+int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options,
+		     struct aa_options_rules *ret_rules)
 {
 	static const char *const keywords[] = { "pid",	   "follow",	   "until",	      "ops",
 						"kinds",   "errors_only",  "min_duration_ns", "backend",
 						"latency", "multi",	   "totals",	      "totals_rows",
 						"events",  "max_delay_ms", "ring_bytes",      "queue_bytes",
-						NULL };
+						"watch",   "sensitive",	   "ignore",	      NULL };
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
 		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL, *errors_only = NULL,
-		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL, *max_delay = NULL;
+		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL, *max_delay = NULL,
+		 *watch = NULL, *sensitive = NULL, *ignore = NULL;
 	bool has_latency = true, has_multi = true, has_totals = false, has_events = true;
 	int64_t duration_ns = 0, rows = AA_TOTAL_ROWS_DEFAULT, delay_ms = 0, ring = AA_RING_BYTES_DEFAULT,
 		queue = AA_QUEUE_BYTES_DEFAULT;
 	uint64_t kind_mask;
 
 	*options = (struct aa_session_options){ .follow = true };
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid,
+	*ret_rules = (struct aa_options_rules){ 0 };
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid,
 					 &follow, &until, &ops, &kind_names, &errors_only, &min_duration, &backend,
 					 &latency, &multi, &totals, &totals_rows, &events, &max_delay, &ring_bytes,
-					 &queue_bytes))
+					 &queue_bytes, &watch, &sensitive, &ignore))
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
@@ -290,7 +384,11 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	    parse_number("ring_bytes", ring_bytes, (struct range){ AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, true },
 			 &ring) < 0 ||
 	    parse_number("queue_bytes", queue_bytes, (struct range){ AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, false },
-			 &queue) < 0)
+			 &queue) < 0 ||
+	    aa_options_parse_rules("watch", watch, AA_RULES_WATCH, &options->rules[AA_RULES_WATCH], ret_rules) < 0 ||
+	    aa_options_parse_rules("sensitive", sensitive, AA_RULES_SENSITIVE, &options->rules[AA_RULES_SENSITIVE],
+				   ret_rules) < 0 ||
+	    aa_options_parse_rules("ignore", ignore, AA_RULES_IGNORE, &options->rules[AA_RULES_IGNORE], ret_rules) < 0)
 		return -1;
 	options->min_duration_ns = (uint64_t)duration_ns;
 	options->max_delay_ms = (uint32_t)delay_ms;

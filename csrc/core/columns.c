@@ -41,6 +41,7 @@
 #define AA_ELEMENT_OPERATION(width) int16_t
 #define AA_ELEMENT_CALL(width) int16_t
 #define AA_ELEMENT_VIA(width) int16_t
+#define AA_ELEMENT_TRUTH(width) AA_TYPE_##width
 #define AA_ELEMENT_KIND(width) int16_t
 #define AA_ELEMENT_SOURCE(width) int16_t
 #define AA_ELEMENT_PATH_FLAGS(width) AA_TYPE_##width
@@ -61,6 +62,7 @@
 #define AA_FORMAT_OPERATION(width) "s"
 #define AA_FORMAT_CALL(width) "s"
 #define AA_FORMAT_VIA(width) "s"
+#define AA_FORMAT_TRUTH(width) AA_FORMAT_OF_##width
 #define AA_FORMAT_KIND(width) "s"
 #define AA_FORMAT_SOURCE(width) "s"
 #define AA_FORMAT_PATH_FLAGS(width) AA_FORMAT_OF_##width
@@ -82,6 +84,7 @@ enum aa_column {
 #define AA_IF_STRING_OPERATION(...)
 #define AA_IF_STRING_CALL(...)
 #define AA_IF_STRING_VIA(...)
+#define AA_IF_STRING_TRUTH(...)
 #define AA_IF_STRING_KIND(...)
 #define AA_IF_STRING_SOURCE(...)
 #define AA_IF_STRING_PATH_FLAGS(...)
@@ -117,6 +120,7 @@ enum aa_dictionary_kind {
 #define AA_DICTIONARY_OF_OPERATION(name) AA_DICTIONARY_OPERATIONS
 #define AA_DICTIONARY_OF_CALL(name) AA_DICTIONARY_CALLS
 #define AA_DICTIONARY_OF_VIA(name) AA_DICTIONARY_VIAS
+#define AA_DICTIONARY_OF_TRUTH(name) AA_DICTIONARY_NONE
 #define AA_DICTIONARY_OF_KIND(name) AA_DICTIONARY_KINDS
 #define AA_DICTIONARY_OF_SOURCE(name) AA_DICTIONARY_SOURCES
 #define AA_DICTIONARY_OF_PATH_FLAGS(name) AA_DICTIONARY_NONE
@@ -695,6 +699,7 @@ enum aa_append aa_columns_append(struct aa_columns *columns, const struct aa_fil
 #define AA_FIND_BYTES(...)
 #define AA_FIND_CALL(...)
 #define AA_FIND_VIA(...)
+#define AA_FIND_TRUTH(...)
 #define AA_FIND_PATH_FLAGS(...)
 #define AA_FIND_LIST(list, member)                                                                                     \
 	if (columns->list_index[list][event->member] < 0) {                                                            \
@@ -734,6 +739,7 @@ enum aa_append aa_columns_append(struct aa_columns *columns, const struct aa_fil
 #define AA_PUT_CALL(name, member)                                                                                      \
 	(int16_t)(event->member < calls ? event->member : calls) /* the last entry of the list */
 #define AA_PUT_VIA(name, member) (int16_t) aa_call_via(event->member)
+#define AA_PUT_TRUTH(name, member) event->member
 #define AA_PUT_PATH_FLAGS(name, member) event->member
 #define AA_PUT_STRING(name, member) names.names[AA_NAME_##name]
 #define AA_PUT_COMM(name, member) names.names[AA_NAME_##name]
@@ -840,6 +846,7 @@ void aa_columns_get(const struct aa_columns *columns, size_t row, struct aa_file
 	event->member = aa_call_name((unsigned)AA_VALUE(name, CALL, width)) ? (uint16_t)AA_VALUE(name, CALL, width) :  \
 									      UINT16_MAX;
 #define AA_GET_VIA(name, member, width) /* from the call */
+#define AA_GET_TRUTH(name, member, width) event->member = AA_VALUE(name, TRUTH, width);
 #define AA_GET_PATH_FLAGS(name, member, width) event->member = AA_VALUE(name, PATH_FLAGS, width);
 #define AA_GET_STRING(name, member, width)                                                                             \
 	ret_strings->name = aa_row_text(columns, row, AA_NAME_##name, AA_VALUE(name, STRING, width), &bytes);          \

@@ -40,7 +40,7 @@ struct aa_drain {
 	int control; /* eventfd: a request waits */
 	_Atomic int tid;
 	_Atomic bool watching, detach_asked, stop_asked;
-	_Atomic uint64_t queue_full, decode_error;
+	_Atomic uint64_t filtered, queue_full, decode_error;
 	struct aa_decoder *decoder;
 	struct aa_file_event *event;
 	bool has_event; /* decoded, and the queue had no room for it */
@@ -74,6 +74,21 @@ enum aa_pass {
 	AA_PASS_FULL, /* the queue is full: what is in the ring stays there */
 };
 
+/* By the path rules; false: it is not wanted, and counted. */
+static bool aa_drain_wants(struct aa_drain *drain)
+{
+	switch (drain->options.rules ? aa_path_rules_decide(drain->options.rules, drain->event) : AA_RULE_KEEP) {
+	case AA_RULE_LEAVE_OUT:
+		atomic_fetch_add(&drain->filtered, 1);
+		return false;
+	case AA_RULE_KEEP_SENSITIVE:
+		drain->event->sensitive = 1;
+		return true;
+	default:
+		return true;
+	}
+}
+
 /* One record; false while the queue has no room for its event. */
 static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, size_t bytes, unsigned long position,
 			  uint64_t *seq)
@@ -94,6 +109,8 @@ static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, s
 				atomic_store(&drain->has_arrived[drain->event->call], true);
 			return true;
 		}
+		if (!aa_drain_wants(drain))
+			return true;
 		drain->event->seq = *seq;
 		*seq += 1;
 	}
@@ -370,6 +387,11 @@ bool aa_drain_canaries_wait(struct aa_drain *drain, int64_t deadline_ns, bool *r
 uint64_t aa_drain_canaries(const struct aa_drain *drain)
 {
 	return atomic_load(&drain->canaries);
+}
+
+uint64_t aa_drain_filtered(const struct aa_drain *drain)
+{
+	return atomic_load(&drain->filtered);
 }
 
 uint64_t aa_drain_queue_full(const struct aa_drain *drain)

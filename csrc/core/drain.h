@@ -20,7 +20,8 @@ struct aa_drain;
 
 struct aa_drain_options {
 	uint64_t ring_bytes;
-	uint32_t max_delay_ms; /* of a record in the ring */
+	uint32_t max_delay_ms;		   /* of a record in the ring */
+	const struct aa_path_rules *rules; /* or NULL; the caller's */
 	bool ends_with_root;
 };
 
@@ -60,6 +61,7 @@ uint64_t aa_drain_canaries(const struct aa_drain *drain);
 
 /* Records in the ring that are not in the queue yet. */
 uint64_t aa_drain_waiting(struct aa_drain *drain);
+uint64_t aa_drain_filtered(const struct aa_drain *drain); /* by path rules */
 uint64_t aa_drain_queue_full(const struct aa_drain *drain);
 uint64_t aa_drain_decode_error(const struct aa_drain *drain);
 

@@ -12,9 +12,10 @@
  * X(name, as, member, width, present), in the order in which fields are shown.
  *
  *   as       NUMBER: the member as it is. TIME, ERRNO, BYTES: made of the member. OPERATION, CALL, KIND, SOURCE: the
- *            member's name. VIA: what kind of call it is. PATH_FLAGS: a set of bits. STRING: one of the strings, the
- * member is its length. COMM. width    of the member: U64 I64 U32 I32 U16 U8, or NONE when it is no number present  the
- * AA_FIELD_* without which the field is missing; 0: it is always there
+ *            member's name. VIA: what kind of call it is. PATH_FLAGS: a set of bits. TRUTH: yes or no. STRING: one of
+ *            the strings, the member is its length. COMM.
+ *   width    of the member: U64 I64 U32 I32 U16 U8, or NONE when it is no number
+ *   present  the AA_FIELD_* without which the field is missing; 0: it is always there
  */
 #define AA_EVENT_FIELDS(X)                                                                                             \
 	X(timestamp_ns, NUMBER, timestamp_ns, U64, 0)                                                                  \
@@ -46,6 +47,7 @@
 	X(device, NUMBER, device, U64, AA_FIELD_FILE)                                                                  \
 	X(inode, NUMBER, inode, U64, AA_FIELD_FILE)                                                                    \
 	X(kind, KIND, kind, U8, AA_FIELD_KIND)                                                                         \
+	X(sensitive, TRUTH, sensitive, U8, 0)                                                                          \
 	X(seq, NUMBER, seq, U64, 0)
 
 #define AA_ERRNO_MAX 4095 /* the kernel's MAX_ERRNO: below it a result is an address or a number */

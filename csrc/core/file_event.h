@@ -59,7 +59,8 @@ struct aa_file_event {
 	uint16_t path_length;
 	uint16_t new_path_length;
 	uint16_t raw_path_length;
-	uint16_t reserved;
+	uint8_t sensitive; /* a path rule says so: 1 or 0 */
+	uint8_t reserved;
 	char comm[16]; /* NUL-terminated */
 	char strings[];
 };

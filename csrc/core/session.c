@@ -50,7 +50,8 @@ struct aa_session {
 	struct aa_probes *probes;
 	struct aa_drain *drain;
 	struct aa_event_queue *queue;
-	struct aa_totals *totals; /* of the last trace, if asked for */
+	struct aa_totals *totals;    /* of the last trace, if asked for */
+	struct aa_path_rules *rules; /* NULL: none were given */
 
 	int signal; /* eventfd, readable while a read would not wait */
 	pthread_mutex_t signal_lock;
@@ -186,6 +187,20 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 	return NULL;
 }
 
+/* The texts stay the caller's. */
+static struct aa_error *aa_session_set_rules(struct aa_session *session)
+{
+	struct aa_error *error = NULL;
+	size_t count = 0;
+
+	for (size_t list = 0; list < AA_RULE_LISTS; list++)
+		count += session->options.rules[list].count;
+	if (count)
+		error = aa_path_rules_create(session->options.rules, &session->rules);
+	memset(session->options.rules, 0, sizeof(session->options.rules));
+	return error;
+}
+
 struct aa_error *aa_session_create(const struct aa_session_options *options, struct aa_session **ret_session)
 {
 	struct aa_session *session = calloc(1, sizeof(*session));
@@ -203,6 +218,8 @@ struct aa_error *aa_session_create(const struct aa_session_options *options, str
 	pthread_mutex_init(&session->signal_lock, NULL);
 	pthread_cond_init(&session->changed, NULL);
 	error = aa_session_set_options(session, options);
+	if (!error)
+		error = aa_session_set_rules(session);
 	if (!error) {
 		session->signal = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		session->queue = aa_event_queue_create(session->options.queue_bytes);
@@ -226,6 +243,7 @@ void aa_session_destroy(struct aa_session *session)
 	if (session->queue && !aa_session_is_inert(session))
 		aa_error_destroy(aa_session_close(session));
 	aa_event_queue_destroy(session->queue);
+	aa_path_rules_destroy(session->rules);
 	if (session->signal >= 0)
 		close(session->signal);
 	pthread_mutex_destroy(&session->lock);
@@ -300,6 +318,7 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 	struct aa_drain_options drain_options = {
 		.ring_bytes = options->ring_bytes,
 		.max_delay_ms = options->max_delay_ms,
+		.rules = session->rules,
 		.ends_with_root = options->until == AA_UNTIL_ROOT || !options->follow,
 	};
 	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };
@@ -430,6 +449,8 @@ struct aa_error *aa_session_attach(struct aa_session *session)
 		atomic_store(&session->delivered, 0);
 		aa_signal_update(session);
 		session->has_ledger = false;
+		if (session->rules)
+			aa_path_rules_look(session->rules);
 		error = aa_session_attach_any(session, pidfd, &btf);
 		aa_probes_forget_types(btf);
 	}
@@ -685,7 +706,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 		aa_probes_counters(session->probes, &counters);
 		stats->performed = counters.performed;
 		stats->in_flight = counters.in_flight;
-		stats->filtered = counters.filtered;
+		stats->filtered = counters.filtered + aa_drain_filtered(session->drain);
 		stats->counted = counters.counted;
 		stats->ring_full = counters.ring_full;
 		stats->state_full = counters.state_full;
@@ -762,7 +783,7 @@ struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_r
 	else if (!session->has_ledger || session->state == AA_STATE_ATTACHING)
 		error = aa_error_create(AA_ERROR_STATE, 0, "not attached: call attach() first");
 	else
-		error = aa_totals_read(session->totals, ret_rows, ret_count);
+		error = aa_totals_read(session->totals, session->rules, ret_rows, ret_count);
 	pthread_mutex_unlock(&session->lock);
 	return error;
 }

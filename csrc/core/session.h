@@ -16,6 +16,7 @@
 
 #include "file_event.h"
 #include "fileio_error.h"
+#include "path_rules.h"
 
 struct aa_session;
 
@@ -50,9 +51,10 @@ struct aa_session_options {
 	uint64_t min_duration_ns; /* quicker calls are filtered; not with no_latency. At most AA_DURATION_NS_MAX */
 	uint32_t total_rows;	  /* a power of two, AA_TOTAL_ROWS_MIN … _MAX; 0: nothing is totalled */
 	bool no_events;		  /* totals alone: the stream has no events, and ends as ever */
-	uint32_t max_delay_ms;	  /* of an event in the ring, 1 … AA_DELAY_MS_MAX; 0 = default */
-	uint64_t ring_bytes;	  /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
-	uint64_t queue_bytes;	  /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
+	struct aa_rule_texts rules[AA_RULE_LISTS]; /* copied */
+	uint32_t max_delay_ms;			   /* of an event in the ring, 1 … AA_DELAY_MS_MAX; 0 = default */
+	uint64_t ring_bytes;			   /* power of two, AA_SIZE_BYTES_MIN … _MAX; 0 = default */
+	uint64_t queue_bytes;			   /* AA_SIZE_BYTES_MIN … _MAX; 0 = default */
 };
 
 /* AA_ERROR_VALUE names the option that cannot be right and what may stand there. Attaches nothing, loads nothing. */

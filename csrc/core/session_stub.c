@@ -43,9 +43,18 @@ static struct aa_error *unavailable(void)
 struct aa_error *aa_session_create(const struct aa_session_options *options, struct aa_session **ret_session)
 {
 	struct aa_session *session = calloc(1, sizeof(*session));
+	struct aa_path_rules *rules = NULL;
+	struct aa_error *error;
 
 	if (!session)
 		return aa_error_create(AA_ERROR_MEMORY, 0, "out of memory");
+	/* What cannot be is refused anywhere. */
+	error = aa_path_rules_create(options->rules, &rules);
+	aa_path_rules_destroy(rules);
+	if (error) {
+		free(session);
+		return error;
+	}
 	session->has_pid = options->has_pid;
 	session->pid = options->pid;
 	*ret_session = session;

@@ -154,12 +154,13 @@ static size_t aa_totals_list(const struct aa_totals *totals, uint32_t *ret_list,
 	return count;
 }
 
-struct aa_error *aa_totals_read(struct aa_totals *totals, struct aa_total_row **ret_rows, size_t *ret_count)
+struct aa_error *aa_totals_read(struct aa_totals *totals, const struct aa_path_rules *rules,
+				struct aa_total_row **ret_rows, size_t *ret_count)
 {
 	uint32_t *list = malloc((totals->rows + AA_OPERATION_COUNT) * sizeof(*list));
 	struct aa_total_row *rows = NULL;
 	unsigned char *events;
-	size_t count, bytes = 0;
+	size_t count, kept = 0, bytes = 0;
 
 	aa_totals_take_names(totals);
 	pthread_mutex_lock(&totals->lock);
@@ -169,18 +170,29 @@ struct aa_error *aa_totals_read(struct aa_totals *totals, struct aa_total_row **
 	events = rows ? (unsigned char *)(rows + count) : NULL;
 	for (size_t i = 0; rows && i < count; i++) {
 		const struct aa_file_event *first = list[i] < totals->rows ? totals->first[list[i]] : NULL;
+		enum aa_rule_decision decision = rules && first ? aa_path_rules_decide(rules, first) : AA_RULE_KEEP;
+		struct aa_total_row *row = &rows[kept];
+		struct aa_file_event *copy;
 
-		aa_total_copy(&totals->table[list[i]], &rows[i]);
+		if (decision == AA_RULE_LEAVE_OUT)
+			continue;
+		kept++;
+		aa_total_copy(&totals->table[list[i]], row);
 		if (list[i] >= totals->rows)
-			rows[i].operation = (uint8_t)(list[i] - totals->rows);
-		rows[i].first = first ? memcpy(events, first, first->size) : NULL;
-		events += first ? first->size : 0;
+			row->operation = (uint8_t)(list[i] - totals->rows);
+		row->first = NULL;
+		if (!first)
+			continue;
+		copy = memcpy(events, first, first->size);
+		copy->sensitive = decision == AA_RULE_KEEP_SENSITIVE;
+		row->first = copy;
+		events += first->size;
 	}
 	pthread_mutex_unlock(&totals->lock);
 	free(list);
 	if (!rows)
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	*ret_rows = rows;
-	*ret_count = count;
+	*ret_count = kept;
 	return NULL;
 }

@@ -26,7 +26,8 @@ bool aa_totals_take_names(struct aa_totals *totals);
 int aa_totals_ring(const struct aa_totals *totals);
 bool aa_totals_is_told(const struct aa_totals *totals); /* nothing waits in the ring */
 
-/* As aa_session_totals(). Any thread. */
-struct aa_error *aa_totals_read(struct aa_totals *totals, struct aa_total_row **ret_rows, size_t *ret_count);
+/* As aa_session_totals(), without the rows that the path rules (or NULL) leave out. Any thread. */
+struct aa_error *aa_totals_read(struct aa_totals *totals, const struct aa_path_rules *rules,
+				struct aa_total_row **ret_rows, size_t *ret_count);
 
 #endif

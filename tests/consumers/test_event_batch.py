@@ -64,6 +64,7 @@ TYPES = {
     "device": pa.uint64(),
     "inode": pa.uint64(),
     "kind": WORDS,
+    "sensitive": pa.uint8(),
     "seq": pa.uint64(),
     "comm_bytes": pa.binary(),
     "path_bytes": pa.binary(),
@@ -107,6 +108,7 @@ EVENTS = st.fixed_dictionaries(
         "new_path": maybe(NAME),
         "raw_path": maybe(st.one_of(NAME, st.just(""))),
         "path_flags": integers(0, 255).map(PathFlag),
+        "sensitive": st.booleans(),
         "fd": maybe(I32),
         "dirfd": maybe(I32),
         "flags": maybe(U64),
@@ -134,6 +136,7 @@ def in_columns(event: FileEvent) -> dict[str, Any]:
         row[name] = None if exact is None else shown(row[name])
     row["op"] = str(row["op"])
     row["path_flags"] = row["path_flags"].value
+    row["sensitive"] = int(row["sensitive"])
     row["time"] = (event.time - EPOCH) // timedelta(microseconds=1)
     return row
 

@@ -37,7 +37,14 @@ static struct aa_error *check(const struct aa_session *session)
 struct aa_error *aa_session_create(const struct aa_session_options *options, struct aa_session **ret_session)
 {
 	struct aa_session *session = calloc(1, sizeof(*session));
+	struct aa_path_rules *rules = NULL;
+	struct aa_error *error = aa_path_rules_create(options->rules, &rules);
 
+	aa_path_rules_destroy(rules);
+	if (error) {
+		free(session);
+		return error;
+	}
 	session->pid = options->pid;
 	session->has_pid = options->has_pid;
 	session->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

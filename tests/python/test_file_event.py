@@ -46,6 +46,7 @@ FULL: dict[str, Any] = {
     "device": os.makedev(8, 1),
     "inode": 2**64 - 1,
     "kind": Kind.FILE,
+    "sensitive": True,
     "seq": 2**64 - 1,
 }
 
@@ -130,7 +131,7 @@ def test_time_is_aware_and_to_the_microsecond() -> None:
     [
         ({}, TypeError, "missing required keyword argument 'op'"),
         ({"op": "open", "paht": "/x"}, TypeError, "unexpected keyword argument 'paht'"),
-        ({"op": "open", "sensitive": True}, TypeError, "unexpected keyword argument 'sensitive'"),
+        ({"op": "open", "sensitive": 1}, TypeError, "sensitive must be a bool, not 1"),
         ({"op": "opne"}, ValueError, "unknown op: 'opne'"),
         ({"op": None}, TypeError, "op"),
         ({"op": 256}, ValueError, "op is out of range"),
@@ -194,6 +195,7 @@ def test_events_that_differ_in_one_field_differ(name: str) -> None:
         "path_source": PathSource.RACED,
         "path_flags": PathFlag(0),
         "kind": Kind.DIR,
+        "sensitive": False,
         "return_code": -1,
     }.get(name, FULL[name][::-1] if isinstance(FULL[name], str) else 7)
     assert FileEvent(**full) == FileEvent(**full)

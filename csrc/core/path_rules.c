@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: MIT
+#include "path_rules.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "../../bpf/fileio_abi.h"
+
+#define AA_COMPONENT_BYTES 255 /* NAME_MAX */
+#define AA_NAME_ROOM 16384     /* a directory's name and a name as passed, and both with room to spare */
+
+struct aa_path_rule {
+	char *text; /* a glob's and a prefix's without the slash at its end */
+	size_t length;
+	bool is_glob, is_prefix;
+	bool has_file; /* of a rule that is no glob, when it was looked for */
+	uint64_t device, inode;
+};
+
+struct aa_path_rules {
+	struct aa_rule_set {
+		struct aa_path_rule *rules;
+		size_t count;
+	} lists[AA_RULE_LISTS];
+};
+
+static const char *const aa_rule_list_names[AA_RULE_LISTS] = { "watch", "sensitive", "ignore" };
+
+/* ---- globs ---- */
+
+/* Behind the class that begins with '[' at `at`, or NULL when it has no end before `end`. */
+static const char *aa_class_end(const char *at, const char *end)
+{
+	at++;
+	if (at < end && (*at == '!' || *at == '^'))
+		at++;
+	if (at < end && *at == ']')
+		at++;
+	while (at < end && *at != ']')
+		at++;
+	return at < end ? at + 1 : NULL;
+}
+
+static bool aa_class_has(const char *class, const char *end, unsigned char byte)
+{
+	bool is_negated, has = false;
+	const char *at = class + 1, *last = end - 1; /* its ']' */
+
+	is_negated = *at == '!' || *at == '^';
+	at += is_negated;
+	while (at < last) {
+		unsigned char from = (unsigned char)*at, to = from;
+
+		if (at + 2 < last && at[1] == '-') {
+			to = (unsigned char)at[2];
+			at += 2;
+		}
+		at++;
+		has = has || (byte >= from && byte <= to);
+	}
+	return has != is_negated;
+}
+
+/* A character of UTF-8, or a byte that begins none. */
+static size_t aa_character_bytes(const char *at, const char *end)
+{
+	const unsigned char *bytes = (const unsigned char *)at;
+	size_t length = *bytes >= 0xf0 && *bytes < 0xf8 ? 4 :
+			*bytes >= 0xe0 && *bytes < 0xf0 ? 3 :
+			*bytes >= 0xc2 && *bytes < 0xe0 ? 2 :
+							  1;
+
+	if (length > (size_t)(end - at))
+		return 1;
+	for (size_t i = 1; i < length; i++)
+		if ((bytes[i] & 0xc0) != 0x80)
+			return 1;
+	return length;
+}
+
+/* One component against one component. */
+static bool aa_component_matches(const char *glob, const char *glob_end, const char *name, const char *name_end)
+{
+	const char *star = NULL, *resume = NULL;
+
+	while (name < name_end || glob < glob_end) {
+		if (glob < glob_end && *glob == '*') {
+			star = ++glob;
+			resume = name;
+			continue;
+		}
+		if (glob < glob_end && name < name_end) {
+			if (*glob == '?') {
+				glob++;
+				name += aa_character_bytes(name, name_end);
+				continue;
+			}
+			if (*glob == '[') {
+				const char *end = aa_class_end(glob, glob_end);
+
+				if (aa_class_has(glob, end, (unsigned char)*name)) {
+					glob = end;
+					name++;
+					continue;
+				}
+			} else if (*glob == *name) {
+				glob++;
+				name++;
+				continue;
+			}
+		}
+		if (!star || resume >= name_end)
+			return false;
+		/* The star takes one character more. */
+		resume += aa_character_bytes(resume, name_end);
+		glob = star;
+		name = resume;
+	}
+	return true;
+}
+
+static const char *aa_component_end(const char *at)
+{
+	return at + strcspn(at, "/");
+}
+
+static const char *aa_component_next(const char *end)
+{
+	return *end ? end + 1 : end;
+}
+
+static bool aa_is_any_depth(const char *component, const char *end)
+{
+	return end - component == 2 && component[0] == '*' && component[1] == '*';
+}
+
+/* Both without their first slash. `below`: what is below a match matches, too. */
+static bool aa_glob_matches(const char *glob, const char *name, bool below)
+{
+	const char *deep = NULL, *resume = NULL; /* behind the last `**`, and from where it is tried again */
+
+	for (;;) {
+		const char *glob_end = aa_component_end(glob), *name_end = aa_component_end(name);
+
+		if (aa_is_any_depth(glob, glob_end)) {
+			glob = aa_component_next(glob_end);
+			deep = glob;
+			resume = name;
+			if (!*glob)
+				return true;
+			continue;
+		}
+		if (!*glob && (!*name || below))
+			return true;
+		if (*glob && *name && aa_component_matches(glob, glob_end, name, name_end)) {
+			glob = aa_component_next(glob_end);
+			name = aa_component_next(name_end);
+			continue;
+		}
+		if (!deep || !*resume)
+			return false;
+		resume = aa_component_next(aa_component_end(resume));
+		glob = deep;
+		name = resume;
+	}
+}
+
+/* ---- rules ---- */
+
+static bool aa_rule_matches(const struct aa_path_rule *rule, const char *path, size_t length)
+{
+	if (rule->is_glob)
+		return aa_glob_matches(rule->text + 1, path + 1, rule->is_prefix);
+	if (length < rule->length || memcmp(path, rule->text, rule->length) != 0)
+		return false;
+	return length == rule->length || (rule->is_prefix && path[rule->length] == '/');
+}
+
+static bool aa_set_matches(const struct aa_rule_set *set, const char *path)
+{
+	size_t length = strlen(path);
+
+	if (path[0] != '/')
+		return false; /* "pipe:[1]": of no place */
+	for (size_t i = 0; i < set->count; i++)
+		if (aa_rule_matches(&set->rules[i], path, length))
+			return true;
+	return false;
+}
+
+static bool aa_set_has_file(const struct aa_rule_set *set, uint64_t device, uint64_t inode)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (set->rules[i].has_file && set->rules[i].inode == inode && set->rules[i].device == device)
+			return true;
+	return false;
+}
+
+static struct aa_error *aa_rule_error(const char *list, const char *text, const char *what)
+{
+	return aa_error_create(AA_ERROR_VALUE, 0, "%s: rule \"%.200s\" %s", list, text, what);
+}
+
+static struct aa_error *aa_rule_parse(const char *list, const char *text, struct aa_path_rule *ret_rule)
+{
+	const char *component, *end;
+	size_t length = strlen(text);
+
+	if (!length)
+		return aa_rule_error(list, text, "is empty: it must be an absolute path");
+	if (text[0] == '~')
+		return aa_rule_error(list, text, "begins with ~, which nobody expands here: os.path.expanduser() does");
+	if (text[0] != '/')
+		return aa_rule_error(list, text, "can never match: it must be an absolute path");
+	if (length >= AA_PATH_BYTES)
+		return aa_rule_error(list, text, "can never match: a path has at most 4095 bytes");
+	for (component = text + 1; *component; component = aa_component_next(end)) {
+		end = aa_component_end(component);
+		if (component == end)
+			return aa_rule_error(list, text, "can never match: it has an empty component (//)");
+		if ((end - component == 1 && component[0] == '.') ||
+		    (end - component == 2 && component[0] == '.' && component[1] == '.'))
+			return aa_rule_error(list, text, "can never match: no resolved path has . or ..");
+		if (aa_is_any_depth(component, end)) {
+			ret_rule->is_glob = true;
+			continue;
+		}
+		if (end - component > AA_COMPONENT_BYTES && !memchr(component, '[', (size_t)(end - component)) &&
+		    !memchr(component, '*', (size_t)(end - component)))
+			return aa_rule_error(list, text, "can never match: a component has at most 255 bytes");
+		for (const char *at = component; at < end; at++) {
+			if (*at == '*' && at + 1 < end && at[1] == '*')
+				return aa_rule_error(list, text, "has ** that is not a component of its own");
+			ret_rule->is_glob = ret_rule->is_glob || *at == '*' || *at == '?' || *at == '[';
+			if (*at != '[')
+				continue;
+			at = aa_class_end(at, end);
+			if (!at)
+				return aa_rule_error(list, text, "has a [ without its ] (a [ itself is [[])");
+			at--;
+		}
+	}
+	ret_rule->is_prefix = text[length - 1] == '/';
+	length -= ret_rule->is_prefix;
+	ret_rule->text = strndup(text, length);
+	ret_rule->length = length;
+	return ret_rule->text ? NULL : aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+}
+
+struct aa_error *aa_path_rules_create(const struct aa_rule_texts texts[AA_RULE_LISTS], struct aa_path_rules **ret_rules)
+{
+	struct aa_path_rules *rules = calloc(1, sizeof(*rules));
+	struct aa_error *error = NULL;
+
+	if (!rules)
+		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+	for (size_t list = 0; !error && list < AA_RULE_LISTS; list++) {
+		struct aa_rule_set *set = &rules->lists[list];
+
+		if (texts[list].count > AA_RULES_MAX) {
+			error = aa_error_create(AA_ERROR_VALUE, 0, "%s: %zu rules, at most %u are taken",
+						aa_rule_list_names[list], texts[list].count, AA_RULES_MAX);
+			break;
+		}
+		if (!texts[list].count)
+			continue;
+		set->rules = calloc(texts[list].count, sizeof(*set->rules));
+		if (!set->rules)
+			error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+		for (size_t i = 0; !error && i < texts[list].count; i++) {
+			error = aa_rule_parse(aa_rule_list_names[list], texts[list].texts[i], &set->rules[i]);
+			set->count = i + 1;
+		}
+	}
+	if (error) {
+		aa_path_rules_destroy(rules);
+		return error;
+	}
+	*ret_rules = rules;
+	return NULL;
+}
+
+void aa_path_rules_destroy(struct aa_path_rules *rules)
+{
+	if (!rules)
+		return;
+	for (size_t list = 0; list < AA_RULE_LISTS; list++) {
+		for (size_t i = 0; i < rules->lists[list].count; i++)
+			free(rules->lists[list].rules[i].text);
+		free(rules->lists[list].rules);
+	}
+	free(rules);
+}
+
+void aa_path_rules_look(struct aa_path_rules *rules)
+{
+	for (size_t list = 0; list < AA_RULE_LISTS; list++) {
+		for (size_t i = 0; i < rules->lists[list].count; i++) {
+			struct aa_path_rule *rule = &rules->lists[list].rules[i];
+			struct stat status;
+
+			rule->has_file = !rule->is_glob && !stat(rule->length ? rule->text : "/", &status);
+			if (rule->has_file) {
+				rule->device = status.st_dev;
+				rule->inode = status.st_ino;
+			}
+		}
+	}
+}
+
+bool aa_path_rules_match(const struct aa_path_rules *rules, enum aa_rule_list list, const char *path)
+{
+	return aa_set_matches(&rules->lists[list], path);
+}
+
+/* ---- events ---- */
+
+/* A name as passed may have "//", "/./" and "/../": the same without, in `room` if need be. NULL: too long for it. */
+static const char *aa_name_plain(const char *path, char *room)
+{
+	const char *at = path;
+	size_t used = 0;
+
+	while (*at && !(at[0] == '/' && (at[1] == '/' || at[1] == '.' || !at[1])))
+		at++;
+	if (!*at || path[0] != '/')
+		return path;
+	if (strlen(path) >= AA_NAME_ROOM)
+		return NULL;
+	for (at = path; *at;) {
+		const char *component = at + strspn(at, "/"), *end = aa_component_end(component);
+		size_t length = (size_t)(end - component);
+
+		at = end;
+		if (!length || (length == 1 && component[0] == '.'))
+			continue;
+		if (length == 2 && component[0] == '.' && component[1] == '.') {
+			while (used && room[--used] != '/')
+				;
+			continue;
+		}
+		room[used++] = '/';
+		memcpy(room + used, component, length);
+		used += length;
+	}
+	if (!used)
+		room[used++] = '/';
+	room[used] = '\0';
+	return room;
+}
+
+struct aa_event_names {
+	const char *names[2]; /* plain; NULL: there is none, or it is not known */
+	char rooms[2][AA_NAME_ROOM];
+};
+
+static bool aa_event_matches(const struct aa_rule_set *set, const struct aa_file_event *event,
+			     const struct aa_event_names *names)
+{
+	/* Where the kind is not known they are those of the directory that a name starts from. */
+	if (event->present & AA_FIELD_FILE && event->present & AA_FIELD_KIND &&
+	    aa_set_has_file(set, event->device, event->inode))
+		return true;
+	return (names->names[0] && aa_set_matches(set, names->names[0])) ||
+	       (names->names[1] && aa_set_matches(set, names->names[1]));
+}
+
+/* What acts on the entry of a directory, and not on what a symbolic link there leads to. */
+static bool aa_acts_on_entry(uint8_t operation)
+{
+	return operation == AA_OPERATION_UNLINK || operation == AA_OPERATION_RMDIR ||
+	       operation == AA_OPERATION_RENAME || operation == AA_OPERATION_MKDIR || operation == AA_OPERATION_MKNOD ||
+	       operation == AA_OPERATION_SYMLINK;
+}
+
+/* Whether its names tell all that it can have touched. */
+static bool aa_is_certain(const struct aa_file_event *event, const struct aa_event_names *names)
+{
+	const char *raw;
+
+	/* It touched nothing, and goes by what it asked for. */
+	if (event->present & AA_FIELD_RESULT && event->result < 0)
+		return true;
+	if (event->path_flags & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE) || !names->names[0] ||
+	    (event->present & AA_FIELD_NEW_PATH && !names->names[1]))
+		return false;
+	switch (event->path_source) {
+	case AA_PATH_SOURCE_FILE:
+	case AA_PATH_SOURCE_DENTRY:
+	case AA_PATH_SOURCE_FD_AT_RETURN:
+		return true;
+	case AA_PATH_SOURCE_DIR_AND_NAME:
+		/* The kernel's own name of the directory, and one entry of it; of two names only the first is passed
+		 * on. */
+		raw = aa_file_event_raw_path(event);
+		return raw && !strchr(raw, '/') && strcmp(raw, ".") != 0 && strcmp(raw, "..") != 0 &&
+		       aa_acts_on_entry(event->operation) && !(event->present & AA_FIELD_NEW_PATH);
+	default:
+		return false;
+	}
+}
+
+/* Each of its names, and at least one. */
+static bool aa_is_ignored(const struct aa_rule_set *set, const struct aa_event_names *names)
+{
+	return names->names[0] && aa_set_matches(set, names->names[0]) &&
+	       (!names->names[1] || aa_set_matches(set, names->names[1]));
+}
+
+enum aa_rule_decision aa_path_rules_decide(const struct aa_path_rules *rules, const struct aa_file_event *event)
+{
+	const struct aa_rule_set *lists = rules->lists;
+	const char *path = aa_file_event_path(event), *new_path = aa_file_event_new_path(event);
+	struct aa_event_names names;
+	bool is_certain;
+
+	names.names[0] = path ? aa_name_plain(path, names.rooms[0]) : NULL;
+	names.names[1] = new_path ? aa_name_plain(new_path, names.rooms[1]) : NULL;
+	if (aa_event_matches(&lists[AA_RULES_SENSITIVE], event, &names))
+		return AA_RULE_KEEP_SENSITIVE;
+	if (event->operation == AA_OPERATION_BLIND_SPOT)
+		return AA_RULE_KEEP;
+	is_certain = aa_is_certain(event, &names);
+	if (lists[AA_RULES_IGNORE].count && is_certain && aa_is_ignored(&lists[AA_RULES_IGNORE], &names))
+		return AA_RULE_LEAVE_OUT;
+	if (lists[AA_RULES_WATCH].count && is_certain && !aa_event_matches(&lists[AA_RULES_WATCH], event, &names))
+		return AA_RULE_LEAVE_OUT;
+	return AA_RULE_KEEP;
+}
