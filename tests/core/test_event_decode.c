@@ -191,7 +191,7 @@ static void test_missing_blocks(void)
 	record.event.blocks = 0;
 	record.event.duration_ns = AA_NO_DURATION;
 	CHECK(decode(&record, sizeof(record.event)));
-	CHECK(room->present == (AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES));
+	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES));
 }
 
 static void test_refusals(void)
