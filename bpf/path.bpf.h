@@ -44,7 +44,7 @@ struct aa_scratch {
 	struct aa_place place[2];
 	struct aa_walker walker;
 	__u32 start;
-	__u32 is_early; /* of a request that has not ended */
+	__u32 is_early;			 /* of a request that has not ended */
 	__u64 name_key;			 /* checksum of the first name's walk, if it came to its end; or 0 */
 	struct dentry *name_root_dentry; /* and whose root that was */
 	struct vfsmount *name_root_mount;
