@@ -694,14 +694,12 @@ static int aa_descriptors_try(void)
 	return code;
 }
 
-struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options, struct btf **btf,
-				  struct aa_probes **ret_probes)
+static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe_options *options, struct btf **btf,
+				      struct aa_probes **ret_probes, bool *ret_has_refused_rings)
 {
 	struct aa_probes *probes = calloc(1, sizeof(*probes));
-	struct aa_probe_options without_rings = *options;
 	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
-	bool has_refused_rings = false;
 	struct aa_log log;
 	struct stat status;
 	int result, cpus;
@@ -796,7 +794,8 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	result = fileio_bpf__load(probes->skeleton);
 	if (result) {
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
-		has_refused_rings = probes->rings.submit && strstr(log.text, "prog 'aa_") && strstr(log.text, "_ring_");
+		*ret_has_refused_rings =
+			probes->rings.submit && strstr(log.text, "prog 'aa_") && strstr(log.text, "_ring_");
 		goto out;
 	}
 	result = aa_jumps_set(probes);
@@ -817,19 +816,28 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	madvise(probes->counts, probes->counts_bytes, MADV_DONTFORK);
 out:
 	aa_log_end(previous);
-	if (error)
+	if (error) {
 		aa_probes_destroy(probes);
-	/* The kernel shows io_uring's requests, but in a way that these programs do not know: a ring is a blind spot.
-	 */
-	if (error && has_refused_rings) {
-		aa_error_destroy(error);
-		without_rings.no_rings = true;
-		return aa_probes_create(backend, &without_rings, btf, ret_probes);
-	}
-	if (error)
 		return error;
+	}
 	*ret_probes = probes;
 	return NULL;
+}
+
+struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options, struct btf **btf,
+				  struct aa_probes **ret_probes)
+{
+	struct aa_probe_options without_rings = *options;
+	bool has_refused_rings = false;
+	struct aa_error *error = aa_probes_try(backend, options, btf, ret_probes, &has_refused_rings);
+
+	if (!has_refused_rings)
+		return error;
+	/* The kernel shows io_uring's requests, but in a way that these programs do not know: a ring is a blind spot.
+	 */
+	aa_error_destroy(error);
+	without_rings.no_rings = true;
+	return aa_probes_try(backend, &without_rings, btf, ret_probes, &has_refused_rings);
 }
 
 /* The program's full name: the kernel cuts names to 15 characters, the program's BTF does not. */

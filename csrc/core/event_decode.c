@@ -336,7 +336,9 @@ static struct aa_writer aa_strings_of(struct aa_file_event *event)
 	return (struct aa_writer){ event->strings, AA_EVENT_BYTES_MAX - sizeof(*event) };
 }
 
-static bool aa_take_event(struct aa_cursor *cursor, struct aa_known_thread *thread, struct aa_file_event *ret_event)
+/* `numbers`: where to remember the file's number, or NULL: no other record speaks of it. */
+static bool aa_take_event(struct aa_cursor *cursor, const struct aa_known_thread *thread,
+			  struct aa_known_thread *numbers, struct aa_file_event *ret_event)
 {
 	static const struct aa_file_facts no_file;
 	const struct aa_file_facts *file = &no_file;
@@ -403,7 +405,7 @@ static bool aa_take_event(struct aa_cursor *cursor, struct aa_known_thread *thre
 		ret_event->present |= AA_FIELD_PATH;
 	if (ret_event->new_path_length)
 		ret_event->present |= AA_FIELD_NEW_PATH;
-	if (wire->file && !aa_known_thread_number(thread, wire->file, ret_event))
+	if (numbers && wire->file && !aa_known_thread_number(numbers, wire->file, ret_event))
 		return false;
 	if (names[0].has_raw) {
 		ret_event->present |= AA_FIELD_RAW_PATH;
@@ -483,7 +485,7 @@ enum aa_decoded aa_decoder_take(struct aa_decoder *decoder, const void *record, 
 		thread = aa_decoder_thread(decoder, head->thread);
 		if (!thread)
 			return AA_DECODED_ERROR;
-		is_taken = head->type == AA_RECORD_EVENT ? aa_take_event(&cursor, thread, ret_event) :
+		is_taken = head->type == AA_RECORD_EVENT ? aa_take_event(&cursor, thread, thread, ret_event) :
 							   aa_take_again(&cursor, thread, ret_event);
 		return is_taken ? AA_DECODED_EVENT : AA_DECODED_ERROR;
 	default:
@@ -497,15 +499,12 @@ bool aa_decode_told(const void *record, size_t bytes, uint32_t *ret_row, struct 
 	struct aa_cursor cursor = { record, bytes };
 	const struct aa_told *told = aa_take(&cursor, sizeof(*told));
 	struct aa_known_thread thread = { 0 };
-	bool is_taken;
 
 	if (!head || head->type != AA_RECORD_TOLD || !told)
 		return false;
 	aa_known_thread_set(&thread, &told->thread);
-	is_taken = aa_take_event(&cursor, &thread, ret_event);
-	aa_known_thread_forget_files(&thread);
 	*ret_row = told->row;
-	return is_taken;
+	return aa_take_event(&cursor, &thread, NULL, ret_event);
 }
 
 bool aa_record_is_event(const void *record, size_t bytes)

@@ -147,7 +147,8 @@ static void make_event(union one *one, uint64_t seq, uint32_t present)
 	event->present = present;
 	event->seq = seq;
 	event->timestamp_ns = random_number();
-	event->result = (int64_t)random_number() >> (random_number() % 64);
+	if (present & AA_FIELD_RESULT)
+		event->result = (int64_t)random_number() >> (random_number() % 64);
 	event->pid = (uint32_t)random_number();
 	event->tid = (uint32_t)(random_number() % 5);
 	event->ppid = (uint32_t)random_number();
@@ -188,7 +189,7 @@ static void make_event(union one *one, uint64_t seq, uint32_t present)
 		put_name(at, &event->raw_path_length);
 }
 
-enum { ALL_FIELDS = (AA_FIELD_KIND << 1) - 1 };
+enum { ALL_FIELDS = (AA_FIELD_RESULT << 1) - 1 };
 
 static union one *make_events(size_t count, uint32_t some, uint32_t always)
 {

@@ -80,8 +80,8 @@ static void test_read_of_a_file(void)
 	CHECK(decode(&record, HEAD + end));
 	CHECK(!strcmp(aa_file_event_path(room), "/a/bb/c"));
 	CHECK(!aa_file_event_new_path(room) && !aa_file_event_raw_path(room));
-	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_OFFSET | AA_FIELD_BYTES |
-				AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH));
+	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_OFFSET |
+				AA_FIELD_BYTES | AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH));
 	CHECK(room->device == makedev(8, 1) && room->inode == 99 && room->kind == AA_KIND_FILE);
 	CHECK(room->fd == 4 && room->count == 100 && room->result == 42 && room->offset == 7);
 	CHECK(room->path_source == AA_PATH_SOURCE_FILE && !strcmp(room->comm, "exactly15chars!"));
@@ -191,7 +191,7 @@ static void test_missing_blocks(void)
 	record.event.blocks = 0;
 	record.event.duration_ns = AA_NO_DURATION;
 	CHECK(decode(&record, sizeof(record.event)));
-	CHECK(room->present == (AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES));
+	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES));
 }
 
 static void test_refusals(void)
@@ -276,8 +276,8 @@ static void test_files_by_number(void)
 	CHECK(!decode_again(5, one) && !decode_again(77, one));
 	tell(5, one, "one");
 	CHECK(decode_again(5, one) && !strcmp(aa_file_event_path(room), "/one"));
-	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES | AA_FIELD_FILE |
-				AA_FIELD_KIND | AA_FIELD_PATH));
+	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_DURATION | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES |
+				AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH));
 	CHECK(room->device == makedev(8, 1) && room->inode == one && room->kind == AA_KIND_FILE && room->fd == 6);
 	CHECK(room->result == -9 && room->count == 4 && room->duration_ns == 3 && room->timestamp_ns == 8);
 	CHECK(room->path_flags == AA_PATH_DELETED && room->path_source == AA_PATH_SOURCE_FILE);
