@@ -362,7 +362,11 @@ struct {
 	__type(value, struct aa_request);
 } aa_silent_requests SEC(".maps");
 
-/* Requests that complete again and again: all but the last completion come without the request. */
+/*
+ * Requests that complete again and again: all but the last completion come without the request, and are known by what
+ * the program called it. Two of a ring that it calls the same cannot be told apart.
+ */
+#define AA_SEVERAL_REQUESTS 0
 struct aa_completion_key {
 	__u64 ring, user_data;
 };
@@ -1285,8 +1289,11 @@ static __always_inline void aa_ring_forget(const struct aa_request *request, __u
 		bpf_map_delete_elem(&aa_request_names, &key);
 	if (request->row == AA_RING_READ_MULTISHOT_ROW) {
 		struct aa_completion_key completion = { request->ring, request->user_data };
+		__u64 *of = bpf_map_lookup_elem(&aa_multishots, &completion);
 
-		bpf_map_delete_elem(&aa_multishots, &completion);
+		/* Where there were several, the others may still be there. */
+		if (of && *of == key)
+			bpf_map_delete_elem(&aa_multishots, &completion);
 	}
 	bpf_map_delete_elem(&aa_requests, &key);
 	aa_count(in_flight, -1);
@@ -1368,7 +1375,10 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 	if (request->row == AA_RING_READ_MULTISHOT_ROW) {
 		struct aa_completion_key completion = { request->ring, request->user_data };
 
-		bpf_map_update_elem(&aa_multishots, &completion, &key, BPF_ANY);
+		__u64 several = AA_SEVERAL_REQUESTS;
+
+		if (bpf_map_update_elem(&aa_multishots, &completion, &key, BPF_NOEXIST))
+			bpf_map_update_elem(&aa_multishots, &completion, &several, BPF_EXIST);
 	}
 	if (sqe_at || !(flags & REQ_F_CQE_SKIP))
 		return 0;
@@ -1416,10 +1426,12 @@ static __always_inline int aa_ring_completed(__u64 ring, __u64 key, __u64 user_d
 		if (!of)
 			return 0;
 		key = *of;
-		request = bpf_map_lookup_elem(&aa_requests, &key);
-		if (!request)
-			return 0;
 		aa_count(performed, 1);
+		request = bpf_map_lookup_elem(&aa_requests, &key);
+		if (!request) {
+			aa_count(no_entry, 1);
+			return 0;
+		}
 		aa_ring_tell(request, key, result, false);
 		return 0;
 	}
