@@ -268,8 +268,10 @@ struct aa_error *aa_path_rules_create(const struct aa_rule_texts texts[AA_RULE_L
 		if (!texts[list].count)
 			continue;
 		set->rules = calloc(texts[list].count, sizeof(*set->rules));
-		if (!set->rules)
+		if (!set->rules) {
 			error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+			break;
+		}
 		for (size_t i = 0; !error && i < texts[list].count; i++) {
 			error = aa_rule_parse(aa_rule_list_names[list], texts[list].texts[i], &set->rules[i]);
 			set->count = i + 1;
