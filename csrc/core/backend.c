@@ -274,6 +274,10 @@ static void aa_probes_add_rings(struct aa_probes *probes)
 	aa_probes_add_row(probes, "aa_ring_refused", "io_uring_req_failed");
 	aa_probes_add(probes, events ? "aa_event_ring_complete" : probes->rings.complete_program, "io_uring_complete",
 		      events ? AA_WAY_EVENT : AA_WAY_TRACING);
+	/* Without a spare: one that is skipped is counted by the kernel, and so the trace is not complete either way.
+	 */
+	if (probes->rings.overflow)
+		aa_probes_add(probes, "aa_ring_overflow", "io_uring_cqe_overflow", AA_WAY_TRACING);
 }
 
 static bool aa_function_exists(struct aa_probes *probes, const char *name)

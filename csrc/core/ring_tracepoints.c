@@ -67,6 +67,7 @@ void aa_ring_tracepoints_find(const struct btf *btf, struct aa_ring_tracepoints 
 	submit = aa_tracepoint_prototype(btf, "btf_trace_io_uring_req_failed");
 	if (!submit || !aa_points_to(btf, submit, 1, NULL) || !aa_points_to(btf, submit, 2, "io_kiocb"))
 		return;
+	found.overflow = aa_tracepoint_prototype(btf, "btf_trace_io_uring_cqe_overflow") != NULL;
 	/* 6.0 gave each operation a structure of its own inside the request. */
 	if (aa_kernel_has_struct(btf, "io_cmd_data") && aa_kernel_has_struct(btf, "io_rw"))
 		*ret_tracepoints = found;

@@ -12,6 +12,7 @@ struct btf;
 struct aa_ring_tracepoints {
 	const char *submit_program, *submit; /* NULL: what is done by rings cannot be followed */
 	const char *complete_program;
+	bool overflow; /* a completion without room in the program's ring is shown by a tracepoint of its own */
 };
 
 /* By the BTF alone: 5.10 completes without the request, and three other shapes carry it. */

@@ -1038,6 +1038,35 @@ def test_reads_that_go_on(backend: str, area: Path, program: Path) -> None:
     books(plan, manager.stats, backend)
 
 
+@pytest.mark.rings_only(READ)
+def test_completions_without_room(backend: str, area: Path, program: Path) -> None:
+    """A ring of 8 places for 12 completions: what was done four times is not shown, and the trace does not pretend."""
+    path = area / "file"
+    path.write_bytes(b"0123456789")
+    descriptor = os.open(path, os.O_RDONLY)
+    plan = Plan()
+    plan.setup(entries=4)
+    plan.hold()
+    for _ in range(3):
+        for _ in range(4):
+            plan.entry(READ, fd=descriptor, addr=plan.room(8), length=4)
+        plan.call(426, RING_FD, 4, 0, 0, 0, 0)  # io_uring_enter, and nobody takes the completions
+    with (
+        plan.start(program, area, (descriptor,)) as running,
+        KprobeManager(running.process.pid, backend=backend, ops=["read"]) as manager,
+    ):
+        running.go()
+        events = read_to_end(manager)
+        running.finish()
+    os.close(descriptor)
+    stats = manager.stats
+    assert [step.result for step in plan.steps if step.kind == 4] == [4, 4, 4]
+    assert len(events) in (8, 12)
+    assert {(event.path, event.bytes) for event in events} == {(str(path), 4)}
+    assert stats.performed == 12 == stats.delivered + stats.in_flight + stats.lost
+    assert (stats.blind_spots, stats.complete) == (4, False)
+
+
 def test_fio(backend: str, area: Path) -> None:
     """An independent user of rings: calls and bytes are those of its own report."""
     fio = shutil.which("fio")
