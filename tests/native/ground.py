@@ -73,8 +73,9 @@ GROUNDS = (
 GUEST_TESTS = (
     "test_blind_spots.py::test_a_ring_from_before_is_found_in_the_whole_system[tracepoint]",
     "test_calls.py::test_four_threads_at_once",
-    "test_compat.py::test_theme",
-    "test_compat.py::test_ledger",
+    "test_compat.py::test_theme[tracepoint",
+    "test_compat.py::test_ledger[tracepoint",
+    "test_compat.py::test_a_32_bit_program[kprobe-sysinfo",
     "test_compat.py::test_a_32_bit_program[tracepoint-sysinfo",
     "test_coverage.py::test_this_kernel_is_told_as_it_is",
     "test_coverage.py::test_every_row_is_there_or_not_as_the_document_says[tracepoint]",
@@ -96,7 +97,7 @@ GUEST_TESTS = (
     "test_load.py::test_a_million_reads_while_nobody_reads[kprobe",
     "test_load.py::test_losses_are_counted[",
     "test_load.py::test_many_short_processes",
-    "test_load.py::test_strangers_blocked_in_read",
+    "test_load.py::test_strangers_blocked_in_read[kprobe",
     "test_namespaces.py::test_tracer_in_a_namespace_of_its_own[tracepoint",
     "test_rows.py",
     "test_swaps.py",
@@ -112,11 +113,8 @@ GUEST_TESTS = (
 
 # What a guest runs of it by fentry, in `make test`: all but the way of attaching is kprobe's too.
 GUEST_TESTS_BY_FENTRY = (
-    "test_calls.py::test_four_threads_at_once",
     "test_compat.py::test_a_32_bit_program[fentry-sysinfo",
-    "test_cost.py::test_bytes_of_a_read_and_a_write",
     "test_gone.py::test_after_the_tracer_is_killed[fentry-alone",
-    "test_load.py::test_strangers_blocked_in_read",
     "test_rows.py",
     "test_targets.py::test_every_program_is_attached",
     "test_tree.py::test_first_call_of_a_child",
