@@ -38,44 +38,22 @@ static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 	return 0;
 }
 
-/* The wrapper's one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER). */
-static __always_inline void aa_user_arguments(struct pt_regs *user, __u64 *ret_args)
-{
-	ret_args[0] = aa_read(user, di);
-	ret_args[1] = aa_read(user, si);
-	ret_args[2] = aa_read(user, dx);
-	ret_args[3] = aa_read(user, r10);
-	ret_args[4] = aa_read(user, r8);
-	ret_args[5] = aa_read(user, r9);
-}
-
-/* Those of a 32-bit call (SC_IA32_REGS_TO_ARGS of arch/x86/include/asm/syscall_wrapper.h). */
-static __always_inline void aa_compat_registers(struct pt_regs *user, __u64 *ret_registers)
-{
-	ret_registers[0] = (__u32)aa_read(user, bx);
-	ret_registers[1] = (__u32)aa_read(user, cx);
-	ret_registers[2] = (__u32)aa_read(user, dx);
-	ret_registers[3] = (__u32)aa_read(user, si);
-	ret_registers[4] = (__u32)aa_read(user, di);
-	ret_registers[5] = (__u32)aa_read(user, bp);
-}
-
-/* At the entry of a call of a watched thread. `row` is the one of the function that was probed. */
+/*
+ * At the entry of a call of a watched thread. `row` is the one of the function that was probed; `user` the wrapper's
+ * one argument: the caller's registers (CONFIG_ARCH_HAS_SYSCALL_WRAPPER).
+ */
 static __always_inline void aa_begin_by(struct aa_call_state *state, __u32 tid, __u32 row, struct pt_regs *user)
 {
-	__u64 args[6];
+	bool compat = aa_is_compat();
 
-	if (aa_is_compat()) {
-		aa_compat_registers(user, args);
-		row = aa_compat_begins(state, tid, aa_read(user, orig_ax), args);
-		if (row == AA_CALL_COUNT)
-			return;
-	} else {
-		aa_user_arguments(user, args);
-		if (state)
-			state->compat = AA_COMPAT_NONE;
+	if (!state) {
+		aa_begin_is_lost();
+		return;
 	}
-	aa_begin(state, tid, row, args);
+	if (compat)
+		row = aa_compat_row_of(aa_read(user, orig_ax));
+	if (aa_take_arguments(state, tid, user, compat, aa_read))
+		aa_first_step(aa_begin, row);
 }
 
 static __always_inline void aa_begin_jumped(struct pt_regs *user)
@@ -83,13 +61,7 @@ static __always_inline void aa_begin_jumped(struct pt_regs *user)
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state = aa_state_of(tid);
 
-	if (!state) {
-		/* Which call it is nobody knows any more: every row is taken for asked. */
-		aa_count(performed, 1);
-		aa_count(state_full, 1);
-		return;
-	}
-	aa_begin_by(state, tid, state->next_call, user);
+	aa_begin_by(state, tid, state ? state->next_call : AA_CALL_COUNT, user);
 }
 
 SEC("kprobe")
@@ -126,14 +98,6 @@ static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 	return state;
 }
 
-/* The jump was refused. */
-static __always_inline void aa_return_is_lost(struct aa_call_state *state)
-{
-	state->phase = AA_PHASE_IDLE;
-	aa_count(in_flight, -1);
-	aa_count(no_exit, 1);
-}
-
 static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
 {
 	struct aa_call_state *state = aa_kprobe_returning(call);
@@ -141,7 +105,7 @@ static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
 	if (!state)
 		return 0;
 	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
-	aa_return_is_lost(state);
+	aa_settle_missed(state); /* the jump was refused */
 	return 0;
 }
 
@@ -234,7 +198,7 @@ int aa_compat_return(struct pt_regs *ctx)
 	if (!state)
 		return 0;
 	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
-	aa_return_is_lost(state);
+	aa_settle_missed(state); /* the jump was refused */
 	return 0;
 }
 
@@ -399,7 +363,7 @@ AA_DEFINE_FENTRY(_other)
 		if (!state)                                                                                            \
 			return 0;                                                                                      \
 		bpf_tail_call(ctx, &aa_fexit_tail##suffix, AA_JUMP_FINISH);                                            \
-		aa_return_is_lost(state);                                                                              \
+		aa_settle_missed(state); /* the jump was refused */                                                    \
 		return 0;                                                                                              \
 	}
 #define AA_X(program, call, ...)                                                                                       \
@@ -473,36 +437,13 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
 		aa_descriptor_changes(state, tid, compat ? regs->cx : regs->si);
 }
 
-/* The call's arguments as its row has them; false: it is another call. */
-static __always_inline bool aa_take_arguments(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, bool compat,
-					      __u64 *ret_args)
-{
-	if (compat) {
-		ret_args[0] = (__u32)regs->bx;
-		ret_args[1] = (__u32)regs->cx;
-		ret_args[2] = (__u32)regs->dx;
-		ret_args[3] = (__u32)regs->si;
-		ret_args[4] = (__u32)regs->di;
-		ret_args[5] = (__u32)regs->bp;
-		return aa_compat_begins(state, tid, regs->orig_ax, ret_args) != AA_CALL_COUNT;
-	}
-	if (state)
-		state->compat = AA_COMPAT_NONE;
-	ret_args[0] = regs->di;
-	ret_args[1] = regs->si;
-	ret_args[2] = regs->dx;
-	ret_args[3] = regs->r10;
-	ret_args[4] = regs->r8;
-	ret_args[5] = regs->r9;
-	return true;
-}
+#define aa_register_of(registers, name) ((registers)->name)
 
 static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 number)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
-	__u64 args[6];
 	bool compat;
 
 	if (!aa_control.gate)
@@ -523,9 +464,10 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 	row = compat ? aa_compat_row_of(number) : aa_row_of(number);
 	if (!aa_is_row_asked(row) || aa_is_exit_only(row))
 		return 0;
-	if (!aa_take_arguments(state, tid, regs, compat, args))
-		return 0;
-	aa_begin(state, tid, row, args);
+	if (!state)
+		aa_begin_is_lost();
+	else if (aa_take_arguments(state, tid, regs, compat, aa_register_of))
+		aa_first_step(aa_begin, row);
 	return 0;
 }
 
@@ -543,20 +485,11 @@ static __always_inline int aa_exit_without_entry(const struct aa_call_state *sta
 	return 0;
 }
 
-/* In a frame of its own: up to 5.12 a head that is copied is on the stack, and a program and what it calls have 512
- * bytes. */
-static __noinline int aa_begin_late(struct aa_call_state *state, __u32 tid, __u32 row, const __u64 *args)
-{
-	aa_begin(state, tid, row, args);
-	return 0;
-}
-
 static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 result, bool loops)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
 	struct aa_call_state *state;
-	__u64 args[6];
 	bool is_exec, compat;
 
 	if (!aa_is_watched_with(pid_tgid, &state)) {
@@ -572,12 +505,8 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 		return 0;
 	}
 	/* What has become another program returns with a number of that program's table. */
-	if (state && state->phase == AA_PHASE_IN_CALL && !is_exec && row != state->call) {
-		/* Its return was missed, and the entry of the call that returns now. */
-		state->phase = AA_PHASE_IDLE;
-		aa_count(no_exit, 1);
-		aa_count(in_flight, -1);
-	}
+	if (state && !is_exec && row != state->call)
+		aa_settle_missed(state); /* and so was the entry of the call that returns now */
 	if (!state || state->phase != AA_PHASE_IN_CALL) {
 		if (!aa_control.gate || !aa_is_row_asked(row) ||
 		    (compat && !aa_compat_is_meant(regs->orig_ax, (__u32)regs->bx)))
@@ -586,12 +515,15 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 			return aa_exit_without_entry(state);
 		if (!state)
 			state = aa_state_make(tid);
-		if (!aa_take_arguments(state, tid, regs, compat, args))
+		if (!state) {
+			aa_begin_is_lost();
 			return 0;
-		aa_begin_late(state, tid, row, args);
-		if (!state || state->phase != AA_PHASE_IN_CALL) {
-			if (state)
-				state->phase = AA_PHASE_IDLE;
+		}
+		if (aa_take_arguments(state, tid, regs, compat, aa_register_of))
+			aa_first_step(aa_begin, row);
+		if (state->phase != AA_PHASE_IN_CALL) {
+			/* What was set aside until its return has returned. */
+			state->phase = AA_PHASE_IDLE;
 			return 0;
 		}
 	}

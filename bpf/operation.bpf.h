@@ -761,34 +761,57 @@ static __always_inline void aa_clone_descriptors(struct aa_call_state *state)
 	state->fd[1] = (__s32)state->args[0];
 }
 
-/* A function of its own, of plain numbers, so that the verifier takes its rounds once. */
-__noinline int aa_sum_parts(__u32 tid, __u64 parts, __u64 number)
-{
-	struct aa_call_state *state = bpf_map_lookup_elem(&aa_states, &tid);
-	__u64 sum = 0, length;
-	int i;
+#define AA_PARTS_ROUND 32
+#define AA_PARTS_UNREAD (~0ULL)
 
-	if (!state || number > AA_PARTS_MAX)
-		return 0;
-	for (i = 0; i < AA_PARTS_MAX; i++) {
-		if ((__u64)i >= number)
+/*
+ * The lengths of some parts of a vector in user memory, added up. In rounds, each a function of plain numbers: all in
+ * one loop are ten thousand instructions to the verifier, in each program that has it.
+ */
+__noinline __u64 aa_sum_round(__u64 parts, __u32 number, __u32 is_compat)
+{
+	/* struct iovec: base, length; struct compat_iovec: the same in 32 bits */
+	__u32 bytes = is_compat ? sizeof(__u32) : sizeof(__u64);
+	__u64 sum = 0, length;
+	__u32 i;
+
+	for (i = 0; i < AA_PARTS_ROUND; i++) {
+		if (i >= number)
 			break;
-		/* struct iovec: base, length; struct compat_iovec: the same in 32 bits */
 		length = 0;
-		if (state->compat ? bpf_probe_read_user(&length, sizeof(__u32), (void *)parts + i * 8 + 4) :
-				    bpf_probe_read_user(&length, sizeof(length), (void *)parts + i * 16 + 8))
-			return 0;
+		if (bpf_probe_read_user(&length, bytes, (void *)parts + (i * 2 + 1) * bytes))
+			return AA_PARTS_UNREAD;
 		sum += length;
 	}
-	state->count = sum;
-	state->has_no_count = 0;
-	return 0;
+	return sum;
 }
 
-static __always_inline void aa_count_parts(struct aa_call_state *state, __u32 tid, __u64 parts, __u64 number)
+__noinline __u64 aa_sum_parts(__u64 parts, __u64 number, __u32 is_compat)
 {
-	state->has_no_count = 1;
-	aa_sum_parts(tid, parts, number);
+	__u64 sum = 0, round;
+	__u32 i;
+
+	if (number > AA_PARTS_MAX)
+		return AA_PARTS_UNREAD;
+	for (i = 0; i < AA_PARTS_MAX / AA_PARTS_ROUND; i++) {
+		if (i * AA_PARTS_ROUND >= number)
+			break;
+		round = aa_sum_round(parts + i * AA_PARTS_ROUND * (is_compat ? 8 : 16), number - i * AA_PARTS_ROUND,
+				     is_compat);
+		if (round == AA_PARTS_UNREAD)
+			return AA_PARTS_UNREAD;
+		sum += round;
+	}
+	return sum;
+}
+
+static __always_inline void aa_count_parts(struct aa_call_state *state, __u64 parts, __u64 number)
+{
+	__u64 sum = aa_sum_parts(parts, number, state->compat);
+
+	state->has_no_count = sum == AA_PARTS_UNREAD;
+	if (!state->has_no_count)
+		state->count = sum;
 }
 
 /* Counted at one descriptor, and at all: a change by another thread, or our own. */
@@ -1049,46 +1072,77 @@ static __always_inline void aa_read_how(struct aa_call_state *state, const volat
 	state->mode = how.mode;
 }
 
-/* At the entry of a call of a watched thread. */
-static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u32 call, const __u64 *args)
+/* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */
+#define aa_use(argument) asm volatile("" : : "r"(argument))
+
+/*
+ * The steps of a call are global functions, which the verifier takes once each, for any argument: in one piece they are
+ * a hundred thousand instructions to it. Up to 5.12 such a function may be given numbers only.
+ */
+#ifdef AA_DIRECT
+#define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(struct aa_call_state *state, __u32 tid, __VA_ARGS__)
+#define AA_FIRST_STEP_BEGINS aa_use(tid);
+#define aa_first_step(name, ...) name(state, tid, __VA_ARGS__)
+#define AA_DEFINE_STEP(name, ...)                                                                                      \
+	__noinline int name(struct aa_call_state *state, struct aa_scratch *scratch, __u32 tid __VA_ARGS__)
+#define AA_STEP_BEGINS aa_use(tid);
+#define aa_step(name, ...) name(state, scratch, tid __VA_ARGS__)
+#else
+#define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(__u32 tid, __VA_ARGS__)
+#define AA_FIRST_STEP_BEGINS struct aa_call_state *state = aa_state_of(tid);
+#define aa_first_step(name, ...) name(tid, __VA_ARGS__)
+#define AA_DEFINE_STEP(name, ...) __noinline int name(__u32 slot, __u32 tid __VA_ARGS__)
+#define AA_STEP_BEGINS                                                                                                 \
+	aa_use(tid);                                                                                                   \
+	struct aa_call_state *state = aa_state_of(tid);                                                                \
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+#define aa_step(name, ...) name(slot, tid __VA_ARGS__)
+#endif
+
+/* The return before this entry was missed, if one is still waited for. */
+static __always_inline void aa_settle_missed(struct aa_call_state *state)
 {
-	const volatile struct aa_call_spec *spec;
+	if (state->phase != AA_PHASE_IN_CALL)
+		return;
+	state->phase = AA_PHASE_IDLE;
+	aa_count(no_exit, 1);
+	aa_count(in_flight, -1);
+}
+
+/* No room to remember the call: it is taken for one of its row's, whatever its arguments say. */
+static __always_inline void aa_begin_is_lost(void)
+{
+	aa_count(performed, 1);
+	aa_count(state_full, 1);
+}
+
+/* At the entry of a call of a watched thread, whose arguments are in its state. */
+AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
+{
+	AA_FIRST_STEP_BEGINS
 	struct task_struct *task = (void *)bpf_get_current_task();
+	const volatile struct aa_call_spec *spec;
 	bool is_undecided = false, is_meant;
+	const __u64 *args;
 	__u8 operation;
 
-	spec = aa_spec_of(call);
-	if (!spec)
-		return;
+	if (!state || !(spec = aa_spec_of(call)))
+		return 0;
+	aa_settle_missed(state);
+	args = state->args;
 	operation = aa_operation_of(spec, args);
 	is_meant = aa_is_meant(spec, args, &is_undecided);
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
 	if (!aa_is_asked(operation) || (!is_meant && !is_undecided) ||
 	    (spec->fd && (__s32)aa_argument(spec->fd, args) == aa_control.own_fd &&
 	     bpf_get_current_pid_tgid() >> 32 == aa_control.own_tgid)) {
-		if (state)
-			state->phase = AA_PHASE_UNASKED;
-		return;
+		state->phase = AA_PHASE_UNASKED;
+		return 0;
 	}
 	aa_count(performed, 1);
-	if (!state) {
-		aa_count(state_full, 1);
-		return;
-	}
-	if (state->phase == AA_PHASE_IN_CALL) {
-		/* The return before this entry was missed. */
-		aa_count(no_exit, 1);
-		aa_count(in_flight, -1);
-	}
 	aa_count(in_flight, 1);
 	state->call = call;
 	state->operation = operation;
-	state->args[0] = args[0];
-	state->args[1] = args[1];
-	state->args[2] = args[2];
-	state->args[3] = args[3];
-	state->args[4] = args[4];
-	state->args[5] = args[5];
 	state->used[0].file = 0;
 	state->used[1].file = 0;
 	state->object[0].file = 0;
@@ -1118,19 +1172,19 @@ static __always_inline void aa_begin(struct aa_call_state *state, __u32 tid, __u
 	aa_begin_position(state, task, spec);
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
 	if (spec->iovec)
-		aa_count_parts(state, tid, aa_argument(spec->iovec, args), state->count);
+		aa_count_parts(state, aa_argument(spec->iovec, args), state->count);
 	if (spec->how)
 		aa_read_how(state, spec);
 	/* Where nobody asks how long a call took, only a new descriptor asks what was changed since its beginning. */
 	if (!aa_config.no_latency || aa_config.min_duration_ns || spec->returns_fd)
 		state->entry_ns = bpf_ktime_get_boot_ns();
 	state->phase = AA_PHASE_IN_CALL;
+	return 0;
 }
 
-/* In a function of its own, of plain numbers: what it leaves in the state is any number to the verifier. */
-__noinline int aa_compat_unfold_in(__u32 tid, __u32 shape)
+AA_DEFINE_FIRST_STEP(aa_compat_unfold_in, __u32 shape)
 {
-	struct aa_call_state *state = aa_state_of(tid);
+	AA_FIRST_STEP_BEGINS
 
 	if (!state)
 		return AA_COMPAT_UNREAD;
@@ -1138,37 +1192,48 @@ __noinline int aa_compat_unfold_in(__u32 tid, __u32 shape)
 	return aa_compat_unfold(shape, state->args);
 }
 
-/*
- * A call by the 32-bit table, of an asked row: its row, and the registers become the arguments that the 64-bit call
- * would have. AA_CALL_COUNT: nothing begins.
+/* The registers of a call by the 32-bit table, in the state, become the 64-bit call's arguments; false: nothing begins.
  */
-static __always_inline __u32 aa_compat_begins(struct aa_call_state *state, __u32 tid, __u64 number, __u64 *args)
+static __always_inline bool aa_compat_begins(struct aa_call_state *state, __u32 tid, __u64 number)
 {
-	int found;
+	int found = aa_first_step(aa_compat_unfold_in, aa_compat_shape_of(number));
 
-	if (!state) {
-		/* What it would have been about is not known without a place to look at it. */
-		aa_count(performed, 1);
-		aa_count(state_full, 1);
-		return AA_CALL_COUNT;
-	}
-	if (state->phase == AA_PHASE_IN_CALL) {
-		/* The return before this entry was missed. */
-		state->phase = AA_PHASE_IDLE;
-		aa_count(no_exit, 1);
-		aa_count(in_flight, -1);
-	}
-	__builtin_memcpy(state->args, args, 6 * sizeof(__u64));
-	found = aa_compat_unfold_in(tid, aa_compat_shape_of(number));
-	if (found != AA_COMPAT_FOUND) {
-		state->phase = AA_PHASE_UNASKED;
-		if (found == AA_COMPAT_UNREAD)
-			aa_count(compat_calls, 1);
-		return AA_CALL_COUNT;
-	}
-	__builtin_memcpy(args, state->args, 6 * sizeof(__u64));
-	return aa_compat_row_of(number);
+	if (found == AA_COMPAT_FOUND)
+		return true;
+	aa_settle_missed(state);
+	state->phase = AA_PHASE_UNASKED;
+	if (found == AA_COMPAT_UNREAD)
+		aa_count(compat_calls, 1);
+	return false;
 }
+
+/*
+ * Puts the arguments of a call into its thread's state; false: it is none of ours. `get` reads a register: the pointer
+ * to them is known to the verifier at a tracepoint, and is a number to it at a function.
+ */
+#define aa_take_arguments(state, tid, user, is_compat, get)                                                            \
+	({                                                                                                             \
+		bool begins_ = true;                                                                                   \
+                                                                                                                       \
+		(state)->compat = AA_COMPAT_NONE;                                                                      \
+		if (is_compat) { /* SC_IA32_REGS_TO_ARGS of arch/x86/include/asm/syscall_wrapper.h */                  \
+			(state)->args[0] = (__u32)get(user, bx);                                                       \
+			(state)->args[1] = (__u32)get(user, cx);                                                       \
+			(state)->args[2] = (__u32)get(user, dx);                                                       \
+			(state)->args[3] = (__u32)get(user, si);                                                       \
+			(state)->args[4] = (__u32)get(user, di);                                                       \
+			(state)->args[5] = (__u32)get(user, bp);                                                       \
+			begins_ = aa_compat_begins(state, tid, get(user, orig_ax));                                    \
+		} else {                                                                                               \
+			(state)->args[0] = get(user, di);                                                              \
+			(state)->args[1] = get(user, si);                                                              \
+			(state)->args[2] = get(user, dx);                                                              \
+			(state)->args[3] = get(user, r10);                                                             \
+			(state)->args[4] = get(user, r8);                                                              \
+			(state)->args[5] = get(user, r9);                                                              \
+		}                                                                                                      \
+		begins_;                                                                                               \
+	})
 
 /* A probe below the call tells which file the kernel works on; the first one counts. */
 static __always_inline void aa_note_used(struct aa_call_state *state, __u32 i, struct file *file)
@@ -1603,25 +1668,53 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid
 	event->mode = spec->how ? state->mode : spec->mode ? aa_argument(spec->mode, state->args) : 0;
 }
 
-static __always_inline void aa_fill_raw(struct aa_call_state *state, struct aa_long_names *names, __u32 i,
-					struct aa_scratch *scratch)
+/* A name as it was passed, of `bytes`; < 0: there is none to tell. `is_long`: it is in `text`, if that was kept. */
+static __always_inline void aa_fill_raw(struct aa_scratch *scratch, __u32 i, __s32 name_bytes, const char *text,
+					bool is_long)
 {
-	__u64 bytes = state->name_bytes[i], at = scratch->fill;
+	__u64 bytes = name_bytes, at = scratch->fill;
 
-	scratch->names.has_raw[i] = state->name_bytes[i] >= 0;
-	if (state->name_bytes[i] <= 0)
+	scratch->names.has_raw[i] = name_bytes >= 0;
+	if (name_bytes <= 0)
 		return;
 	aa_mask(at, AA_PATH_BYTES - 1);
 	aa_mask(bytes, AA_PATH_BYTES - 1);
-	if (state->name_is_long[i]) {
-		if (names)
-			bpf_probe_read_kernel(scratch->data + at, bytes, names->name[i]);
-	} else {
+	if (!is_long)
 		aa_mask(bytes, AA_NAME_BYTES - 1);
-		bpf_probe_read_kernel(scratch->data + at, bytes, state->name[i]);
-	}
+	if (text)
+		bpf_probe_read_kernel(scratch->data + at, bytes, text);
 	scratch->names.raw_bytes[i] = bytes;
 	scratch->fill = at + bytes;
+}
+
+/* Of the second side's object; what is told of the first has a place of its own. */
+static __always_inline void aa_fill_other_file(struct aa_scratch *scratch)
+{
+	__u64 at = scratch->fill;
+
+	if (at > AA_DATA_BYTES - sizeof(struct aa_file_facts))
+		return;
+	bpf_probe_read_kernel(scratch->data + at, sizeof(struct aa_file_facts), &scratch->facts[1]);
+	scratch->event.blocks |= AA_BLOCK_OTHER_FILE;
+	scratch->fill = at + sizeof(struct aa_file_facts);
+}
+
+/* The event is whole: what stands behind its fixed part, in bytes. */
+static __always_inline __u64 aa_close_record(struct aa_scratch *scratch)
+{
+	__u64 bytes = scratch->fill;
+
+	scratch->object = scratch->facts[0];
+	scratch->names.source[0] = scratch->source[0];
+	scratch->names.source[1] = scratch->source[1];
+	scratch->names.flags[0] = scratch->flags[0];
+	scratch->names.flags[1] = scratch->flags[1];
+	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_TRUNCATED)
+		aa_count(path_truncated, 1);
+	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_UNREADABLE)
+		aa_count(path_unreadable, 1);
+	aa_mask(bytes, 0x7fff);
+	return bytes;
 }
 
 /* Into the ring of events. */
@@ -1669,25 +1762,11 @@ static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, stru
 				    struct aa_scratch *scratch, const volatile struct aa_call_spec *spec, __u32 number,
 				    __s32 row)
 {
-	__u64 bytes, at = scratch->fill;
+	__u64 bytes;
 
-	if (state->by_fd[1] && at <= AA_DATA_BYTES - sizeof(struct aa_file_facts)) {
-		bpf_probe_read_kernel(scratch->data + at, sizeof(struct aa_file_facts), &scratch->facts[1]);
-		scratch->event.blocks |= AA_BLOCK_OTHER_FILE;
-		scratch->fill = at + sizeof(struct aa_file_facts);
-	}
-	bytes = scratch->fill;
-	scratch->object = scratch->facts[0];
-
-	scratch->names.source[0] = scratch->source[0];
-	scratch->names.source[1] = scratch->source[1];
-	scratch->names.flags[0] = scratch->flags[0];
-	scratch->names.flags[1] = scratch->flags[1];
-	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_TRUNCATED)
-		aa_count(path_truncated, 1);
-	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_UNREADABLE)
-		aa_count(path_unreadable, 1);
-	aa_mask(bytes, 0x7fff);
+	if (state->by_fd[1])
+		aa_fill_other_file(scratch);
+	bytes = aa_close_record(scratch);
 	if (bytes > AA_DATA_BYTES)
 		return;
 	if (aa_config.total_rows)
@@ -1735,33 +1814,6 @@ static __always_inline bool aa_is_left_out(const struct aa_call_state *state, __
 	return aa_config.min_duration_ns && bpf_ktime_get_boot_ns() - state->entry_ns < aa_config.min_duration_ns &&
 	       (__u32)bpf_get_current_pid_tgid() != aa_control.canary_tid;
 }
-
-/* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */
-#define aa_use(argument) asm volatile("" : : "r"(argument))
-
-/*
- * The steps of a return are global functions, which the verifier takes once each, for any argument: in one piece they
- * are a hundred thousand instructions to it. Up to 5.12 such a function may be given numbers only.
- */
-#ifdef AA_DIRECT
-#define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(struct aa_call_state *state, __u32 tid, __VA_ARGS__)
-#define AA_FIRST_STEP_BEGINS
-#define aa_first_step(name, ...) name(state, tid, __VA_ARGS__)
-#define AA_DEFINE_STEP(name, ...)                                                                                      \
-	__noinline int name(struct aa_call_state *state, struct aa_scratch *scratch, __u32 tid __VA_ARGS__)
-#define AA_STEP_BEGINS aa_use(tid);
-#define aa_step(name, ...) name(state, scratch, tid __VA_ARGS__)
-#else
-#define AA_DEFINE_FIRST_STEP(name, ...) __noinline int name(__u32 tid, __VA_ARGS__)
-#define AA_FIRST_STEP_BEGINS struct aa_call_state *state = aa_state_of(tid);
-#define aa_first_step(name, ...) name(tid, __VA_ARGS__)
-#define AA_DEFINE_STEP(name, ...) __noinline int name(__u32 slot, __u32 tid __VA_ARGS__)
-#define AA_STEP_BEGINS                                                                                                 \
-	aa_use(tid);                                                                                                   \
-	struct aa_call_state *state = aa_state_of(tid);                                                                \
-	struct aa_scratch *scratch = aa_scratch_at(slot);
-#define aa_step(name, ...) name(slot, tid __VA_ARGS__)
-#endif
 
 /* As deep as a name that is spoken of by number may be: this walk has no bpf_loop(). */
 #define AA_AGAIN_STEPS 24
@@ -1899,9 +1951,12 @@ AA_DEFINE_STEP(aa_step_name, , __u32 i)
 				!i && (aa_has_opened(spec, scratch) || aa_has_set_pwd(spec, scratch)), scratch);
 	if (!i && aa_has_set_pwd(spec, scratch))
 		aa_resolve_pwd(state, task, scratch);
-	if (state->name_is_long[i])
+	if (state->name_is_long[i]) {
 		names = bpf_map_lookup_elem(&aa_long_names, &tid);
-	aa_fill_raw(state, names, i, scratch);
+		aa_fill_raw(scratch, i, state->name_bytes[i], names ? names->name[i] : NULL, true);
+	} else {
+		aa_fill_raw(scratch, i, state->name_bytes[i], state->name[i], false);
+	}
 	return 0;
 }
 
@@ -1962,6 +2017,23 @@ static __always_inline void aa_render(__u32 slot, __u64 i, bool loops)
 		aa_render_bounded(slot, i);
 }
 
+static __always_inline void aa_scratch_reset(struct aa_scratch *scratch, __s64 result)
+{
+	__builtin_memset(&scratch->place, 0, sizeof(scratch->place));
+	__builtin_memset(&scratch->names, 0, sizeof(scratch->names));
+	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
+	scratch->inode[0] = scratch->inode[1] = NULL;
+	scratch->result = result;
+	scratch->fill = 0;
+	scratch->source[0] = scratch->source[1] = AA_PATH_SOURCE_NONE;
+	scratch->flags[0] = scratch->flags[1] = 0;
+	scratch->walk[0] = scratch->walk[1] = AA_WALK_NONE;
+	scratch->has_start[0] = scratch->has_start[1] = 0;
+	scratch->has_leaf[0] = scratch->has_leaf[1] = 0;
+	scratch->kind[0] = scratch->kind[1] = 0;
+	scratch->name_key = 0;
+}
+
 /* At the return of a call that began. `loops`: bpf_loop() may be used (a constant). */
 static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __s64 result, bool loops)
 {
@@ -1999,27 +2071,14 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	if (state->has_no_flags)
 		aa_read_how(state, spec);
 	if (state->has_no_count)
-		aa_count_parts(state, tid, aa_argument(spec->iovec, state->args),
-			       aa_argument(spec->count, state->args));
+		aa_count_parts(state, aa_argument(spec->iovec, state->args), aa_argument(spec->count, state->args));
 	scratch = aa_scratch_claim(&slot);
 	if (!scratch) {
 		aa_count(state_full, 1);
 		aa_end(state, tid);
 		return;
 	}
-	__builtin_memset(&scratch->place, 0, sizeof(scratch->place));
-	__builtin_memset(&scratch->names, 0, sizeof(scratch->names));
-	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
-	scratch->inode[0] = scratch->inode[1] = NULL;
-	scratch->result = result;
-	scratch->fill = 0;
-	scratch->source[0] = scratch->source[1] = AA_PATH_SOURCE_NONE;
-	scratch->flags[0] = scratch->flags[1] = 0;
-	scratch->walk[0] = scratch->walk[1] = AA_WALK_NONE;
-	scratch->has_start[0] = scratch->has_start[1] = 0;
-	scratch->has_leaf[0] = scratch->has_leaf[1] = 0;
-	scratch->kind[0] = scratch->kind[1] = 0;
-	scratch->name_key = 0;
+	aa_scratch_reset(scratch, result);
 	aa_step(aa_step_object, , 0);
 	if (spec->path2 || state->by_fd[1])
 		aa_step(aa_step_object, , 1);

@@ -55,6 +55,7 @@ struct io_submit_state {
 };
 
 struct io_ring_ctx {
+	unsigned int compat : 1;
 	struct io_submit_state submit_state;
 };
 
@@ -477,27 +478,22 @@ __noinline int aa_ring_user_name(struct aa_request *request, __u64 key, __u64 na
 	return 0;
 }
 
-/* As aa_sum_parts(). */
-__noinline int aa_ring_sum_parts(struct aa_request *request, __u64 parts, __u64 number)
+/*
+ * The ring of a 32-bit program has vectors of that program's form (io_import_iovec()), also where the kernel's thread
+ * takes them from it; a kernel that keeps the mark elsewhere tells it of the caller only.
+ */
+static __always_inline bool aa_ring_is_compat(struct io_ring_ctx *ctx)
 {
-	__u64 sum = 0, length;
-	int i;
+	return (bpf_core_field_exists(ctx->compat) && BPF_CORE_READ_BITFIELD_PROBED(ctx, compat)) || aa_is_compat();
+}
 
-	if (!request)
-		return 0;
-	request->has_no_count = 1;
-	if (number > AA_PARTS_MAX)
-		return 0;
-	for (i = 0; i < AA_PARTS_MAX; i++) {
-		if ((__u64)i >= number)
-			break;
-		if (bpf_probe_read_user(&length, sizeof(length), (void *)parts + i * 16 + 8))
-			return 0;
-		sum += length;
-	}
-	request->count = sum;
-	request->has_no_count = 0;
-	return 0;
+static __always_inline void aa_ring_count_parts(struct aa_request *request, struct io_ring_ctx *ctx, __u64 parts)
+{
+	__u64 sum = aa_sum_parts(parts, request->count, aa_ring_is_compat(ctx));
+
+	request->has_no_count = sum == AA_PARTS_UNREAD;
+	if (!request->has_no_count)
+		request->count = sum;
 }
 
 /* --- what a request that was prepared has --- */
@@ -540,7 +536,7 @@ static __always_inline void aa_ring_take_parts(struct aa_request *request, __u64
 	struct io_rw *rw = aa_ring_data(req);
 
 	aa_ring_take_transfer(request, key, req);
-	aa_ring_sum_parts(request, aa_read(rw, addr), request->count);
+	aa_ring_count_parts(request, aa_read(req, ctx), aa_read(rw, addr));
 }
 
 static __always_inline void aa_ring_take_truncate(struct aa_request *request, __u64 key, struct io_kiocb *req)
@@ -706,8 +702,8 @@ static __always_inline void aa_ring_take(struct aa_request *request, __u64 key, 
 
 /* --- what the entry of the ring has, of a request that was refused before it was prepared --- */
 
-static __always_inline void aa_ring_take_entry(struct aa_request *request, __u64 key, const struct aa_sqe *sqe,
-					       __u32 shape)
+static __always_inline void aa_ring_take_entry(struct aa_request *request, __u64 key, struct io_ring_ctx *ctx,
+					       const struct aa_sqe *sqe, __u32 shape)
 {
 	request->fd[0] = sqe->fd;
 	request->flags = sqe->op_flags;
@@ -743,7 +739,7 @@ static __always_inline void aa_ring_take_entry(struct aa_request *request, __u64
 		aa_ring_user_name(request, key, sqe->addr3, 0);
 		break;
 	case AA_RING_SHAPE_parts:
-		aa_ring_sum_parts(request, sqe->addr, sqe->len);
+		aa_ring_count_parts(request, ctx, sqe->addr);
 		break;
 	case AA_RING_SHAPE_truncate:
 		request->count = sqe->off;
@@ -1031,28 +1027,6 @@ static __always_inline void aa_ring_resolve_name(struct aa_request *request, str
 		aa_fill_object(&scratch->facts[0], (void *)(long)now.inode, AA_KIND_OF_START);
 }
 
-/* As aa_fill_raw(). */
-static __always_inline void aa_ring_fill_raw(struct aa_request *request, struct aa_request_names *names, __u32 i,
-					     struct aa_scratch *scratch)
-{
-	__u64 bytes = request->name_bytes[i], at = scratch->fill;
-
-	scratch->names.has_raw[i] = request->name_bytes[i] >= 0;
-	if (request->name_bytes[i] <= 0)
-		return;
-	aa_mask(at, AA_PATH_BYTES - 1);
-	aa_mask(bytes, AA_PATH_BYTES - 1);
-	if (request->name_is_long[i]) {
-		if (names)
-			bpf_probe_read_kernel(scratch->data + at, bytes, names->name[i]);
-	} else {
-		aa_mask(bytes, AA_NAME_BYTES - 1);
-		bpf_probe_read_kernel(scratch->data + at, bytes, request->name[i]);
-	}
-	scratch->names.raw_bytes[i] = bytes;
-	scratch->fill = at + bytes;
-}
-
 __noinline int aa_ring_step_name(struct aa_request *request, struct aa_scratch *scratch, __u64 key, __u32 i)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -1068,9 +1042,12 @@ __noinline int aa_ring_step_name(struct aa_request *request, struct aa_scratch *
 		aa_ring_resolve_name(request, task, i,
 				     !i && aa_ring_has_opened(request, &row->spec, scratch, is_at_home), is_at_home,
 				     scratch);
-	if (request->name_is_long[i])
+	if (request->name_is_long[i]) {
 		names = bpf_map_lookup_elem(&aa_request_names, &key);
-	aa_ring_fill_raw(request, names, i, scratch);
+		aa_fill_raw(scratch, i, request->name_bytes[i], names ? names->name[i] : NULL, true);
+	} else {
+		aa_fill_raw(scratch, i, request->name_bytes[i], request->name[i], false);
+	}
 	return 0;
 }
 
@@ -1138,7 +1115,7 @@ __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_ring_row *row;
-	__u64 bytes, at;
+	__u64 bytes;
 
 	if (!request || !scratch || !(row = aa_ring_row_of(request->row)))
 		return 0;
@@ -1152,24 +1129,11 @@ __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *
 	aa_flag_root(scratch, 1, task);
 	if (!scratch->facts[0].is_known)
 		aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
-	at = scratch->fill;
-	if (request->by_fd[1] && at <= AA_DATA_BYTES - sizeof(struct aa_file_facts)) {
+	if (request->by_fd[1]) {
 		aa_fill_object(&scratch->facts[1], scratch->inode[1], scratch->kind[1]);
-		bpf_probe_read_kernel(scratch->data + at, sizeof(struct aa_file_facts), &scratch->facts[1]);
-		scratch->event.blocks |= AA_BLOCK_OTHER_FILE;
-		scratch->fill = at + sizeof(struct aa_file_facts);
+		aa_fill_other_file(scratch);
 	}
-	bytes = scratch->fill;
-	scratch->object = scratch->facts[0];
-	scratch->names.source[0] = scratch->source[0];
-	scratch->names.source[1] = scratch->source[1];
-	scratch->names.flags[0] = scratch->flags[0];
-	scratch->names.flags[1] = scratch->flags[1];
-	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_TRUNCATED)
-		aa_count(path_truncated, 1);
-	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_UNREADABLE)
-		aa_count(path_unreadable, 1);
-	aa_mask(bytes, 0x7fff);
+	bytes = aa_close_record(scratch);
 	if (bytes > AA_DATA_BYTES)
 		return 0;
 	if (aa_config.total_rows)
@@ -1249,20 +1213,8 @@ static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, 
 		aa_count(state_full, 1);
 		return;
 	}
-	__builtin_memset(&scratch->place, 0, sizeof(scratch->place));
-	__builtin_memset(&scratch->names, 0, sizeof(scratch->names));
-	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
-	scratch->inode[0] = scratch->inode[1] = NULL;
-	scratch->result = result;
+	aa_scratch_reset(scratch, result);
 	scratch->is_early = is_early;
-	scratch->fill = 0;
-	scratch->source[0] = scratch->source[1] = AA_PATH_SOURCE_NONE;
-	scratch->flags[0] = scratch->flags[1] = 0;
-	scratch->walk[0] = scratch->walk[1] = AA_WALK_NONE;
-	scratch->has_start[0] = scratch->has_start[1] = 0;
-	scratch->has_leaf[0] = scratch->has_leaf[1] = 0;
-	scratch->kind[0] = scratch->kind[1] = 0;
-	scratch->name_key = 0;
 	aa_ring_step_objects(request, scratch, (__u64)(long)file);
 	if (request->operation == AA_OPERATION_BLIND_SPOT ? aa_ring_is_of_no_file(request, scratch, file) :
 							    aa_is_filtered(scratch, task)) {
@@ -1283,8 +1235,17 @@ static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, 
 	aa_scratch_release(scratch);
 }
 
-static __always_inline void aa_ring_forget(const struct aa_request *request, __u64 key)
+/* What it does to the submitter's table is done, or will not be seen. */
+static __always_inline void aa_ring_settle_change(struct aa_request *request)
 {
+	if (request->changes_fd)
+		aa_change_settle(request->changed_slot);
+	request->changes_fd = 0;
+}
+
+static __always_inline void aa_ring_forget(struct aa_request *request, __u64 key)
+{
+	aa_ring_settle_change(request);
 	if (request->name_is_long[0] || request->name_is_long[1])
 		bpf_map_delete_elem(&aa_request_names, &key);
 	if (request->row == AA_RING_READ_MULTISHOT_ROW) {
@@ -1368,7 +1329,7 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 	request->is_issued_now = !sqe_at && aa_ring_is_issued_now(req, flags, task);
 	aa_ring_note_thread(request, task);
 	if (sqe_at)
-		aa_ring_take_entry(request, key, &sqe, row->shape);
+		aa_ring_take_entry(request, key, aa_read(req, ctx), &sqe, row->shape);
 	else
 		aa_ring_take(request, key, req, row->shape);
 	aa_ring_step_look(request);
@@ -1383,9 +1344,7 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 	if (sqe_at || !(flags & REQ_F_CQE_SKIP))
 		return 0;
 	/* If it succeeds nothing more will be heard of it. */
-	if (request->changes_fd)
-		aa_change_settle(request->changed_slot);
-	request->changes_fd = 0;
+	aa_ring_settle_change(request);
 	aa_ring_tell(request, key, 0, true);
 	bpf_map_update_elem(&aa_silent_requests, &key, request, BPF_ANY);
 	aa_ring_forget(request, key);
@@ -1452,8 +1411,7 @@ static __always_inline int aa_ring_completed(__u64 ring, __u64 key, __u64 user_d
 		bpf_map_delete_elem(&aa_silent_requests, &key);
 		aa_count(in_flight, 1);
 	}
-	if (request->changes_fd)
-		aa_change_settle(request->changed_slot);
+	aa_ring_settle_change(request);
 	aa_ring_tell(request, key, result, false);
 	aa_ring_forget(request, key);
 	return 0;

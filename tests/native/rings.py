@@ -43,7 +43,7 @@ IO_URING_REGISTER = 427
 REGISTER_BUFFERS, REGISTER_FILES = 0, 2
 
 RING_FD = 0x7FD00000  # of a call's argument: the descriptor of ring 0
-_BASE = 0x10000000000
+_BASE = 0x90000000
 _STEP = struct.Struct("=8Q64sqII")
 _ENTRY = struct.Struct("=BBHiQQIIQHHiQQ")
 _HEAD = 16
@@ -89,11 +89,12 @@ class Plan:
     def text(self, name: str | os.PathLike[str]) -> int:
         return self.data(os.fsencode(name) + b"\0")
 
-    def parts(self, *parts: tuple[int, int]) -> int:
-        return self.data(b"".join(struct.pack("=QQ", *part) for part in parts))
+    def parts(self, *parts: tuple[int, int], by_compat: bool = False) -> int:
+        """A vector, of a 64-bit or of a 32-bit program."""
+        return self.data(b"".join(struct.pack("=II" if by_compat else "=QQ", *part) for part in parts))
 
-    def setup(self, ring: int = 0, entries: int = 64, flags: int = 0) -> Step:
-        return self._step(1, ring, entries, flags)
+    def setup(self, ring: int = 0, entries: int = 64, flags: int = 0, by_compat: bool = False) -> Step:
+        return self._step(1, ring, entries, flags, by_compat)
 
     def entry(
         self,
@@ -124,6 +125,10 @@ class Plan:
         waiting, silent = self._waiting, self._silent
         self._waiting = self._silent = 0
         return self._step(3, ring, waiting, (waiting - silent) if wait else 0)
+
+    def forget(self) -> None:
+        """What was submitted by a call of its own, and is not waited for."""
+        self._waiting = self._silent = 0
 
     def call(self, number: int, *arguments: int) -> Step:
         return self._step(4, number, *(argument & CUR_POS for argument in arguments))

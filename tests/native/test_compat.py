@@ -148,6 +148,26 @@ def test_between_calls_of_64_bits(backend: str, area: Path, latency: bool) -> No
     check_ledger(result.stats, backend, performed=6, delivered=6)
 
 
+@pytest.mark.parametrize("latency", [True, False], ids=["with-latency", "without-latency"])
+def test_what_cannot_be_followed_hides_nothing_else(backend: str, area: Path, latency: bool) -> None:
+    path = area / "file"
+    path.write_bytes(b"0123456789")
+    script = Script(traced=())
+    steps = script.main
+    steps.hold()
+    fd = steps.call("open", path, os.O_RDONLY)
+    for _ in range(3):
+        steps.compat(NUMBERS["mmap"], NOWHERE)
+        steps.call("read", fd, script.buffer(16), 3)
+        steps.compat(NUMBERS["mmap"], NOWHERE)
+        steps.compat(NUMBERS["read"], fd, script.buffer(16), 2)
+    result = trace(script, area, backend, latency=latency, ops=["read", "map"])
+    assert [(event.path, event.return_code) for event in result.events] == [
+        (str(path), moved) for moved in (3, 2, 3, 2, 0, 0)
+    ]
+    check_ledger(result.stats, backend, performed=6, delivered=6, compat_calls=6)
+
+
 @pytest.mark.parametrize("way", ["sysinfo", "int80"])
 def test_a_32_bit_program(backend: str, area: Path, compiled: Path, way: str) -> None:
     """Compiled with -m32; by the kernel's own entry (sysenter, syscall) and by int 0x80."""

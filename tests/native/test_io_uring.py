@@ -859,6 +859,35 @@ def test_a_request_under_way_at_attach(backend: str, area: Path, program: Path) 
     check_ledger(stats, backend, pre_attach=1)
 
 
+@pytest.mark.parametrize("flags", [0, SQPOLL], ids=["inline", "thread"])
+def test_vectors_of_a_32_bit_program(backend: str, area: Path, program: Path, place: Place, flags: int) -> None:
+    """Its ring reads and writes by vectors of its own form, whoever takes the request from it."""
+    plan = Plan()
+    ring = plan.setup(by_compat=True, flags=flags)
+    plan.hold()
+    parts = plan.parts(*((plan.room(8), length) for length in range(1, 41)), by_compat=True)
+
+    def vector(op: str, opcode: str, number: int, count: int, moved: int) -> None:
+        fields = {"count": count, "offset": 1, "flags": 0}
+        path, fd = (place.file, place.fd) if op == "read" else (place.log, place.log_fd)
+        plan.entry(
+            READV if op == "read" else WRITEV,
+            fd=fd,
+            addr=parts,
+            length=number,
+            off=1,
+            sees=of_file(op, opcode, path, fd, moved, **fields),
+        )
+        plan.submit()
+
+    vector("read", "READV", 2, 3, 3)
+    vector("write", "WRITEV", 40, 820, 820)
+    events, stats = run(plan, program, area, backend, place.fds)
+    assert ring.result >= 0
+    check(plan, events, {events[0].pid})
+    books(plan, stats, backend)
+
+
 @pytest.mark.parametrize("asked", ["kinds", "errors", "slow", "ops", "totals"])
 def test_what_is_asked_for(backend: str, area: Path, program: Path, place: Place, asked: str) -> None:
     """As of calls: what is left out is counted."""
@@ -1065,6 +1094,49 @@ def test_completions_without_room(backend: str, area: Path, program: Path) -> No
     assert {(event.path, event.bytes) for event in events} == {(str(path), 4)}
     assert stats.performed == 12 == stats.delivered + stats.in_flight + stats.lost
     assert (stats.blind_spots, stats.complete) == (4, False)
+
+
+@pytest.mark.rings_only(CLOSE)
+def test_a_close_without_room_holds_nothing_up(backend: str, area: Path, program: Path) -> None:
+    """Its end is not shown; when the kernel uses the request's memory again it is taken for done.
+
+    The thread of another ring has the same descriptors: while one is being closed, nobody knows what it stands for.
+    """
+    path = area / "file"
+    path.write_bytes(b"0123456789")
+    descriptor = os.open(path, os.O_RDONLY)
+    fds = [os.dup(descriptor) for _ in range(12)]
+    plan = Plan()
+    plan.setup(entries=4)
+    plan.setup(ring=1, flags=SQPOLL)
+    plan.hold()
+    for some in (fds[:4], fds[4:8], fds[8:]):
+        for fd in some:
+            plan.entry(CLOSE, fd=fd)
+        plan.call(426, RING_FD, 4, 0, 0, 0, 0)  # io_uring_enter, and nobody takes the completions
+    plan.forget()
+    plan.submit()
+    for _ in range(4):
+        for _ in range(4):
+            plan.entry(CLOSE, fd=NOWHERE)
+        plan.submit()
+    for fd in fds:
+        plan.call(33, descriptor, fd)  # dup2
+        plan.call(0, fd, plan.room(8), 0)
+    with (
+        plan.start(program, area, (descriptor, *fds)) as running,
+        KprobeManager(running.process.pid, backend=backend, ops=["close", "read"]) as manager,
+    ):
+        running.go()
+        events = read_to_end(manager)
+        running.finish()
+    for fd in (descriptor, *fds):
+        os.close(fd)
+    read = [(event.fd, event.path, str(event.path_source)) for event in events if event.syscall == "read"]
+    assert read == [(fd, str(path), "file") for fd in fds]
+    stats = manager.stats
+    assert stats.in_flight == 0
+    assert stats.no_exit + sum(event.syscall == "IORING_OP_CLOSE" for event in events) == 28
 
 
 def test_fio(backend: str, area: Path) -> None:

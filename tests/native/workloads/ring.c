@@ -17,13 +17,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BASE ((void *)0x10000000000)
+#define BASE ((void *)0x90000000) /* a 32-bit program could name it too */
 #define RINGS 4
 #define RING_FD 0x7fd00000 /* of an argument: the descriptor of that ring */
 
 enum step_kind {
 	STEP_END,
-	STEP_SETUP,  /* ring, entries, flags: arguments[0 … 2] */
+	STEP_SETUP,  /* ring, entries, flags, whether by the 32-bit table: arguments[0 … 3] */
 	STEP_ENTRY,  /* into ring arguments[0]: the entry */
 	STEP_SUBMIT, /* ring, how many, completions to wait for */
 	STEP_CALL,   /* number and six arguments */
@@ -57,6 +57,24 @@ static _Atomic uint32_t *at(struct ring *ring, uint32_t offset)
 	return (_Atomic uint32_t *)(ring->queue + offset);
 }
 
+/* Its number and its parameters are the same there; what the kernel remembers of the ring is not. */
+static long compat_setup(uint64_t entries, struct io_uring_params *parameters)
+{
+	struct io_uring_params *low = mmap(NULL, sizeof(*low), PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	int result = SYS_io_uring_setup;
+
+	if (low == MAP_FAILED)
+		exit(3);
+	*low = *parameters;
+	__asm__ volatile("int $0x80"
+			 : "+a"(result)
+			 : "b"((uint32_t)entries), "c"((uint32_t)(uintptr_t)low)
+			 : "r8", "r9", "r10", "r11", "memory");
+	*parameters = *low;
+	return result;
+}
+
 static void setup(struct ring *ring, struct step *step)
 {
 	struct io_uring_params *parameters = &ring->parameters;
@@ -64,8 +82,14 @@ static void setup(struct ring *ring, struct step *step)
 
 	parameters->flags = (uint32_t)step->arguments[2];
 	parameters->sq_thread_idle = 20000;
-	ring->fd = (int)syscall(SYS_io_uring_setup, step->arguments[1], parameters);
-	step->result = ring->fd < 0 ? -errno : ring->fd;
+	if (step->arguments[3]) {
+		step->result = compat_setup(step->arguments[1], parameters);
+	} else {
+		step->result = syscall(SYS_io_uring_setup, step->arguments[1], parameters);
+		if (step->result < 0)
+			step->result = -errno;
+	}
+	ring->fd = (int)step->result;
 	if (ring->fd < 0)
 		return;
 	bytes = parameters->cq_off.cqes + parameters->cq_entries * sizeof(struct io_uring_cqe);
