@@ -60,12 +60,7 @@ static PyObject *native_decide(PyObject *module, PyObject *args, PyObject *kwarg
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|$OOO:decide", (char **)keywords, state->event_type, &event,
 					 &given[AA_RULES_WATCH], &given[AA_RULES_SENSITIVE], &given[AA_RULES_IGNORE]))
 		return NULL;
-	if (aa_options_parse_rules("watch", given[AA_RULES_WATCH], AA_RULES_WATCH, &texts[AA_RULES_WATCH], &rules) ==
-		    0 &&
-	    aa_options_parse_rules("sensitive", given[AA_RULES_SENSITIVE], AA_RULES_SENSITIVE,
-				   &texts[AA_RULES_SENSITIVE], &rules) == 0 &&
-	    aa_options_parse_rules("ignore", given[AA_RULES_IGNORE], AA_RULES_IGNORE, &texts[AA_RULES_IGNORE],
-				   &rules) == 0) {
+	if (aa_options_parse_rules(given, texts, &rules) == 0) {
 		error = aa_path_rules_create(texts, &compiled);
 		if (error) {
 			aa_raise(state, error);

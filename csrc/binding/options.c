@@ -289,9 +289,10 @@ static PyObject *rule_bytes(const char *name, PyObject *value)
 	return bytes;
 }
 
-int aa_options_parse_rules(const char *name, PyObject *value, enum aa_rule_list list, struct aa_rule_texts *ret_texts,
+static int parse_rule_list(PyObject *value, enum aa_rule_list list, struct aa_rule_texts *ret_texts,
 			   struct aa_options_rules *rules)
 {
+	const char *name = aa_rule_list_names[list];
 	PyObject *iterator, *item;
 	size_t count = 0, room = 0;
 
@@ -344,6 +345,16 @@ int aa_options_parse_rules(const char *name, PyObject *value, enum aa_rule_list 
 	return 0;
 }
 
+int aa_options_parse_rules(PyObject *const given[AA_RULE_LISTS], struct aa_rule_texts ret_texts[AA_RULE_LISTS],
+			   struct aa_options_rules *ret_rules)
+{
+	for (size_t list = 0; list < AA_RULE_LISTS; list++) {
+		if (parse_rule_list(given[list], (enum aa_rule_list)list, &ret_texts[list], ret_rules) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options,
 		     struct aa_options_rules *ret_rules)
 {
@@ -355,7 +366,7 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
 		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL, *errors_only = NULL,
 		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL, *max_delay = NULL,
-		 *watch = NULL, *sensitive = NULL, *ignore = NULL;
+		 *rules[AA_RULE_LISTS] = { NULL };
 	bool has_latency = true, has_multi = true, has_totals = false, has_events = true;
 	int64_t duration_ns = 0, rows = AA_TOTAL_ROWS_DEFAULT, delay_ms = 0, ring = AA_RING_BYTES_DEFAULT,
 		queue = AA_QUEUE_BYTES_DEFAULT;
@@ -366,7 +377,8 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid,
 					 &follow, &until, &ops, &kind_names, &errors_only, &min_duration, &backend,
 					 &latency, &multi, &totals, &totals_rows, &events, &max_delay, &ring_bytes,
-					 &queue_bytes, &watch, &sensitive, &ignore))
+					 &queue_bytes, &rules[AA_RULES_WATCH], &rules[AA_RULES_SENSITIVE],
+					 &rules[AA_RULES_IGNORE]))
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
@@ -385,10 +397,7 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 			 &ring) < 0 ||
 	    parse_number("queue_bytes", queue_bytes, (struct range){ AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, false },
 			 &queue) < 0 ||
-	    aa_options_parse_rules("watch", watch, AA_RULES_WATCH, &options->rules[AA_RULES_WATCH], ret_rules) < 0 ||
-	    aa_options_parse_rules("sensitive", sensitive, AA_RULES_SENSITIVE, &options->rules[AA_RULES_SENSITIVE],
-				   ret_rules) < 0 ||
-	    aa_options_parse_rules("ignore", ignore, AA_RULES_IGNORE, &options->rules[AA_RULES_IGNORE], ret_rules) < 0)
+	    aa_options_parse_rules(rules, options->rules, ret_rules) < 0)
 		return -1;
 	options->min_duration_ns = (uint64_t)duration_ns;
 	options->max_delay_ms = (uint32_t)delay_ms;

@@ -17,9 +17,10 @@ void aa_options_rules_release(struct aa_options_rules *rules);
  * ret_rules, which is to be released also after an error. */
 int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options,
 		     struct aa_options_rules *ret_rules);
-/* None or an iterable of paths, of which `list` is to be one; `name` as the argument is called. */
-int aa_options_parse_rules(const char *name, PyObject *value, enum aa_rule_list list, struct aa_rule_texts *ret_texts,
-			   struct aa_options_rules *rules);
+/* Each None or an iterable of paths; NULL: not given. The texts point into ret_rules, which is to be released also
+ * after an error. */
+int aa_options_parse_rules(PyObject *const given[AA_RULE_LISTS], struct aa_rule_texts ret_texts[AA_RULE_LISTS],
+			   struct aa_options_rules *ret_rules);
 int aa_options_parse_pid(PyObject *value, bool *ret_has_pid, pid_t *ret_pid);
 /* None or seconds, to a CLOCK_MONOTONIC deadline; *ret_is_zero: do not wait at all. */
 int aa_options_parse_timeout(PyObject *value, int64_t *ret_deadline_ns, bool *ret_is_zero);

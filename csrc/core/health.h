@@ -3,7 +3,6 @@
 #ifndef AA_HEALTH_H
 #define AA_HEALTH_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

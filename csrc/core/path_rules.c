@@ -27,7 +27,7 @@ struct aa_path_rules {
 	} lists[AA_RULE_LISTS];
 };
 
-static const char *const aa_rule_list_names[AA_RULE_LISTS] = { "watch", "sensitive", "ignore" };
+const char *const aa_rule_list_names[AA_RULE_LISTS] = { "watch", "sensitive", "ignore" };
 
 /* ---- globs ---- */
 

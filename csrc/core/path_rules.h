@@ -22,6 +22,8 @@ enum aa_rule_list {
 	AA_RULE_LISTS,
 };
 
+extern const char *const aa_rule_list_names[AA_RULE_LISTS]; /* as the options are called */
+
 #define AA_RULES_MAX 4096u /* of one list */
 
 /* Rules as they were given; NULL or empty: none. */

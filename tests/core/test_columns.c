@@ -13,6 +13,7 @@
 
 #include "arrow_export.h"
 #include "check.h"
+#include "random.h"
 
 enum { EVENTS = 5000, STRINGS_MAX = 400 };
 
@@ -101,16 +102,6 @@ int64_t __wrap_aa_session_boottime_to_realtime_ns(const struct aa_session *sessi
 /* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 /* ---- events ---- */
-
-static uint64_t random_state = 88172645463325252ull;
-
-static uint64_t random_number(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
-}
 
 static char *put_name(char *at, uint16_t *ret_length)
 {

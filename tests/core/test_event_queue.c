@@ -7,16 +7,7 @@
 #include <string.h>
 
 #include "check.h"
-
-static uint64_t random_state = 88172645463325252ull;
-
-static uint64_t random_number(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
-}
+#include "random.h"
 
 /* An event of a small world, so that templates are met, missed and replaced. */
 static size_t make_event(struct aa_file_event *event, uint64_t seq, size_t string_bytes)

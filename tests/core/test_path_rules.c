@@ -10,16 +10,7 @@
 
 #include "../../bpf/fileio_abi.h"
 #include "check.h"
-
-static uint64_t random_state = 88172645463325252ull;
-
-static uint64_t random_number(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
-}
+#include "random.h"
 
 /* On the heap and exactly as long as it is, so that a read beyond it is found. */
 static char *make_text(const char *letters, size_t most)
