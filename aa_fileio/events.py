@@ -112,6 +112,11 @@ BLIND_SPOTS: Mapping[str, str] = MappingProxyType(
         "io_submit": "the reads and writes that were submitted are not seen",
         "process_vm_writev": "another process's memory was written, which may do work for this one",
         "ptrace": "another process was seized, which may be made to do work for this one",
+        "mmap": "what is written into this shared mapping is no call, and goes to the file",
+        "connect": "a service manager, a message bus or a container engine was spoken to, which may work for this one",
+        "recvmsg": "a file that somebody else has opened was received",
+        "recvmmsg": "a file that somebody else has opened was received",
+        "pidfd_getfd": "a file that somebody else has opened was taken over",
         "userfaultfd": "page faults are held by the program: what a call reads from its memory may change meanwhile",
     }
 )

@@ -33,15 +33,8 @@ static __always_inline __u8 aa_compat_shape_of(__u64 number)
 
 enum aa_compat_found {
 	AA_COMPAT_FOUND,
-	AA_COMPAT_OTHER,  /* another call behind the same number */
 	AA_COMPAT_UNREAD, /* what it is about cannot be told */
 };
-
-/* Of a number behind which there are many calls: whether this is the one of its row. */
-static __always_inline bool aa_compat_is_meant(__u64 number, __u32 first)
-{
-	return aa_compat_shape_of(number) != AA_COMPAT_SOCKETCALL || first == SYS_BIND;
-}
 
 /* Puts the six registers in `args` as the 64-bit call has its arguments. */
 static __always_inline enum aa_compat_found aa_compat_unfold(__u8 shape, __u64 *args)
@@ -74,10 +67,11 @@ static __always_inline enum aa_compat_found aa_compat_unfold(__u8 shape, __u64 *
 		args[1] = 0;
 		break;
 	case AA_COMPAT_SOCKETCALL:
-		if (args[0] != SYS_BIND)
-			return AA_COMPAT_OTHER;
-		if (bpf_probe_read_user(words, 3 * sizeof(words[0]), (void *)args[1]))
+		/* recvmmsg() has five, and none of them fewer than three. */
+		if (bpf_probe_read_user(words, (args[0] == SYS_RECVMMSG ? 5 : 3) * sizeof(words[0]), (void *)args[1]))
 			return AA_COMPAT_UNREAD;
+		args[3] = words[3];
+		args[4] = words[4];
 		args[0] = words[0];
 		args[1] = words[1];
 		args[2] = words[2];

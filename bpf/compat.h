@@ -29,7 +29,7 @@ enum aa_compat_shape {
 	AA_COMPAT_ONE,	      /* it has no argument but the first */
 	AA_COMPAT_SHORT_AT,   /* the position that an argument points to has 32 bits */
 	AA_COMPAT_IN_MEMORY,  /* all six are in a structure that the first points to */
-	AA_COMPAT_SOCKETCALL, /* the first says which call (2: bind), the second points to its arguments */
+	AA_COMPAT_SOCKETCALL, /* the first says which call (SYS_BIND …), the second points to its arguments */
 	AA_COMPAT_UNFOLLOWED, /* counted in compat_calls */
 };
 
@@ -73,7 +73,7 @@ enum aa_compat_shape {
 	X(93, ftruncate, compat_sys_ftruncate, SIGNED) \
 	X(94, fchmod, sys_fchmod, SAME) \
 	X(95, fchown, sys_fchown16, SAME) \
-	X(102, bind, compat_sys_socketcall, SOCKETCALL) \
+	X(102, connect, compat_sys_socketcall, SOCKETCALL) /* or bind, recvmsg, recvmmsg */ \
 	X(106, stat, compat_sys_newstat, SAME) \
 	X(107, lstat, compat_sys_newlstat, SAME) \
 	X(108, fstat, compat_sys_newfstat, SAME) \
@@ -138,6 +138,7 @@ enum aa_compat_shape {
 	X(330, dup3, sys_dup3, SAME) \
 	X(333, preadv, compat_sys_preadv, POSITION) \
 	X(334, pwritev, compat_sys_pwritev, POSITION) \
+	X(337, recvmmsg, compat_sys_recvmmsg_time32, SAME) \
 	X(342, open_by_handle_at, compat_sys_open_by_handle_at, SAME) \
 	X(344, syncfs, sys_syncfs, SAME) \
 	X(348, process_vm_writev, sys_process_vm_writev, SAME) \
@@ -145,12 +146,15 @@ enum aa_compat_shape {
 	X(356, memfd_create, sys_memfd_create, SAME) \
 	X(358, execveat, compat_sys_execveat, SAME) \
 	X(361, bind, sys_bind, SAME) \
+	X(362, connect, sys_connect, SAME) \
+	X(372, recvmsg, compat_sys_recvmsg, SAME) \
 	X(374, userfaultfd, sys_userfaultfd, SAME) \
 	X(377, copy_file_range, sys_copy_file_range, SAME) \
 	X(378, preadv2, compat_sys_preadv2, POSITION) \
 	X(379, pwritev2, compat_sys_pwritev2, POSITION) \
 	X(383, statx, sys_statx, SAME) \
-	X(412, utimensat, sys_utimensat, SAME)
+	X(412, utimensat, sys_utimensat, SAME) \
+	X(417, recvmmsg, compat_sys_recvmmsg_time64, SAME)
 /* clang-format on */
 
 #endif

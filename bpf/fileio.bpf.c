@@ -51,7 +51,7 @@ static __always_inline void aa_begin_by(struct aa_call_state *state, __u32 tid, 
 		return;
 	}
 	if (compat)
-		row = aa_compat_row_of(aa_read(user, orig_ax));
+		row = aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx));
 	if (aa_take_arguments(state, tid, user, compat, aa_read))
 		aa_first_step(aa_begin, row);
 }
@@ -156,7 +156,7 @@ static __always_inline bool aa_compat_enters(struct pt_regs *user, struct aa_cal
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 
 	if (!aa_is_watched_with(pid_tgid, ret_state) || !aa_control.gate ||
-	    !aa_is_row_asked(aa_compat_row_of(aa_read(user, orig_ax))))
+	    !aa_is_row_asked(aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx))))
 		return false;
 	if (!*ret_state)
 		*ret_state = aa_state_make((__u32)pid_tgid);
@@ -174,8 +174,8 @@ static __always_inline struct aa_call_state *aa_compat_returning(void)
 	/* What has become another program returns with a number of that program's table. */
 	if (state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC)
 		return state;
-	row = aa_compat_row_of(number);
-	if (!aa_is_row_asked(row) || !aa_compat_is_meant(number, (__u32)aa_read(user, bx)))
+	row = aa_compat_row_of(number, aa_read(user, bx));
+	if (!aa_is_row_asked(row))
 		return NULL;
 	return aa_kprobe_returning(row);
 }
@@ -461,7 +461,7 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 		state = aa_state_make(tid);
 	aa_note_change(state, tid, regs, number);
 	compat = aa_is_compat();
-	row = compat ? aa_compat_row_of(number) : aa_row_of(number);
+	row = compat ? aa_compat_row_of(number, regs->bx) : aa_row_of(number);
 	if (!aa_is_row_asked(row) || aa_is_exit_only(row))
 		return 0;
 	if (!state)
@@ -499,7 +499,7 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	aa_change_ends(state, tid);
 	is_exec = state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC;
 	compat = aa_is_compat();
-	row = compat ? aa_compat_row_of(regs->orig_ax) : aa_row_of(regs->orig_ax);
+	row = compat ? aa_compat_row_of(regs->orig_ax, regs->bx) : aa_row_of(regs->orig_ax);
 	if (state && state->phase == AA_PHASE_UNASKED) {
 		state->phase = AA_PHASE_IDLE;
 		return 0;
@@ -508,8 +508,7 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	if (state && !is_exec && row != state->call)
 		aa_settle_missed(state); /* and so was the entry of the call that returns now */
 	if (!state || state->phase != AA_PHASE_IN_CALL) {
-		if (!aa_control.gate || !aa_is_row_asked(row) ||
-		    (compat && !aa_compat_is_meant(regs->orig_ax, (__u32)regs->bx)))
+		if (!aa_control.gate || !aa_is_row_asked(row))
 			return 0;
 		if (!aa_is_exit_only(row))
 			return aa_exit_without_entry(state);

@@ -123,7 +123,8 @@ enum aa_path_source {
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + 3 * AA_NAME_BYTES)
-#define AA_PARTS_MAX 1024   /* UIO_MAXIOV; the kernel takes no more */
+#define AA_PARTS_MAX 1024 /* UIO_MAXIOV; the kernel takes no more */
+#define AA_MANAGERS_MAX 64
 #define AA_THREAD_FILES 16  /* that a thread may speak of by number */
 #define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
@@ -347,8 +348,15 @@ struct aa_config {
 	__u32 no_events;	    /* nothing but totals */
 	__u32 compat_unseen;	    /* 32-bit calls are not followed */
 	__u32 has_ring_requests;    /* what is done by io_uring is seen */
+	__u32 ring_compat_flag;	    /* of a ring's int_flags: a 32-bit program made it; 0: it is told otherwise */
+	__u32 reserved;
 };
-AA_ASSERT_SIZE(struct aa_config, 72);
+AA_ASSERT_SIZE(struct aa_config, 80);
+
+/* Of a socket whose owner does work for others: key of aa_managers, sun_path of struct sockaddr_un. */
+struct aa_manager_name {
+	char text[108];
+};
 
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {

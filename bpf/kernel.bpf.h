@@ -122,6 +122,35 @@ struct upid {
 	struct pid_namespace *ns;
 };
 
+struct sock_common {
+	__u16 skc_family;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct file___socket {
+	struct socket *private_data;
+};
+
+struct sockaddr_un {
+	char sun_path[108];
+};
+
+struct unix_address {
+	struct sockaddr_un name[1];
+};
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
+};
+
 struct pid {
 	unsigned int level;
 	struct upid numbers[1];
@@ -291,9 +320,15 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define MAY_WRITE 2 /* include/linux/fs.h */
 #define F_DUPFD_CLOEXEC 1030
 
-#define SYS_BIND 2	 /* include/uapi/linux/net.h */
+#define SYS_BIND 2 /* include/uapi/linux/net.h */
+#define SYS_CONNECT 3
+#define SYS_RECVMSG 17
+#define SYS_RECVMMSG 19
+#define SOL_SOCKET 1 /* include/linux/socket.h */
+#define SCM_RIGHTS 1
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
-#define FMODE_LSEEK 0x4	 /* include/linux/fs.h */
+#define FMODE_WRITE 0x2	 /* include/linux/fs.h */
+#define FMODE_LSEEK 0x4
 #define FMODE_STREAM 0x200000
 
 #define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */

@@ -64,6 +64,7 @@ struct aa_call_state {
 	__u8 is_plain;	      /* about one descriptor and nothing else */
 	__u8 has_no_look;     /* at the entry: nobody else could change what the descriptor names */
 	__u8 is_undecided;    /* whether it is a call of the row's kind: see aa_is_meant() */
+	__u8 is_late;	      /* that is known at the return only, and until then the call is not counted */
 	__u8 compat;	      /* enum aa_compat_shape; set before aa_begin() */
 	__u8 is_compat_announced;
 	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
@@ -199,13 +200,19 @@ static __always_inline __u32 aa_row_of(__u64 number)
 	return row ? row - 1 : AA_CALL_COUNT;
 }
 
-/* The same by the 32-bit table. */
-static __always_inline __u32 aa_compat_row_of(__u64 number)
+/* The same by the 32-bit table; `first`: its first argument. */
+static __always_inline __u32 aa_compat_row_of(__u64 number, __u32 first)
 {
 	__u16 row;
 
 	if (number >= AA_COMPAT_UNIFIED)
 		return aa_row_of(number);
+	if (aa_compat_shape_of(number) == AA_COMPAT_SOCKETCALL)
+		return first == SYS_BIND     ? AA_CALL_bind :
+		       first == SYS_CONNECT  ? AA_CALL_connect :
+		       first == SYS_RECVMSG  ? AA_CALL_recvmsg :
+		       first == SYS_RECVMMSG ? AA_CALL_recvmmsg :
+					       AA_CALL_COUNT;
 	row = aa_compat_by_number[number & (AA_COMPAT_LIMIT - 1)].row;
 	return row ? row - 1 : AA_CALL_COUNT;
 }
@@ -715,6 +722,7 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 	case AA_WHEN_REMOVE:
 		return args[2] == MADV_REMOVE;
 	case AA_WHEN_UNIX_PATH:
+	case AA_WHEN_HANDS_OVER:
 		if ((__u32)args[2] <= sizeof(address.family))
 			return false;
 		if (bpf_probe_read_user(&address, 3, (void *)args[1])) {
@@ -762,6 +770,8 @@ static __always_inline void aa_clone_descriptors(struct aa_call_state *state)
 }
 
 #define AA_PARTS_ROUND 32
+#define AA_CONTROL_PARTS 8
+#define AA_MANAGER_NUMBER_END 21 /* of /run/user/NUMBER */
 #define AA_PARTS_UNREAD (~0ULL)
 
 /*
@@ -974,11 +984,13 @@ static __always_inline void aa_read_argument(struct aa_call_state *state, __u32 
 	const void *user = (void *)aa_argument(path, state->args);
 	__s32 most = (__s32)state->args[2] - 2;
 
+	bool is_address = spec->when == AA_WHEN_UNIX_PATH || spec->when == AA_WHEN_HANDS_OVER;
+
 	/* struct sockaddr_un: the family, then the name, which need not end in NUL */
-	if (spec->when == AA_WHEN_UNIX_PATH)
+	if (is_address)
 		user += 2;
 	aa_read_name(state, tid, i, user);
-	if (spec->when == AA_WHEN_UNIX_PATH && state->name_bytes[i] > most)
+	if (is_address && state->name_bytes[i] > most)
 		state->name_bytes[i] = most;
 }
 
@@ -1106,7 +1118,10 @@ static __always_inline void aa_settle_missed(struct aa_call_state *state)
 		return;
 	state->phase = AA_PHASE_IDLE;
 	aa_count(no_exit, 1);
-	aa_count(in_flight, -1);
+	if (state->is_late)
+		aa_count(performed, 1);
+	else
+		aa_count(in_flight, -1);
 }
 
 /* No room to remember the call: it is taken for one of its row's, whatever its arguments say. */
@@ -1114,6 +1129,26 @@ static __always_inline void aa_begin_is_lost(void)
 {
 	aa_count(performed, 1);
 	aa_count(state_full, 1);
+}
+
+/*
+ * Whether a mapping that is shared lets its memory be written, now or after mprotect(), and reaches a file by that:
+ * what is written there is no call. A memfd is memory, and what a device makes of it is its own affair.
+ */
+__noinline int aa_is_memory_of_file(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
+	struct aa_open_file open = {};
+	__u8 kind;
+
+	if (!file)
+		return false;
+	aa_file_read(file, &open);
+	if (!(open.mode & FMODE_WRITE))
+		return false;
+	kind = aa_kind_of(open.inode, open.path.mnt);
+	return kind == AA_KIND_FILE || (kind == AA_KIND_DEVICE && (aa_read(open.inode, i_mode) & S_IFMT) == S_IFBLK);
 }
 
 /* At the entry of a call of a watched thread, whose arguments are in its state. */
@@ -1131,6 +1166,8 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	aa_settle_missed(state);
 	args = state->args;
 	operation = aa_operation_of(spec, args);
+	if (spec->when == AA_WHEN_OF_FILE && operation != spec->operation && !aa_is_memory_of_file(args[4]))
+		operation = spec->operation;
 	is_meant = aa_is_meant(spec, args, &is_undecided);
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
 	if (!aa_is_asked(operation) || (!is_meant && !is_undecided) ||
@@ -1139,8 +1176,11 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 		state->phase = AA_PHASE_UNASKED;
 		return 0;
 	}
-	aa_count(performed, 1);
-	aa_count(in_flight, 1);
+	state->is_late = spec->when == AA_WHEN_HANDS_OVER || spec->when == AA_WHEN_RECEIVES;
+	if (!state->is_late) {
+		aa_count(performed, 1);
+		aa_count(in_flight, 1);
+	}
 	state->call = call;
 	state->operation = operation;
 	state->used[0].file = 0;
@@ -1167,7 +1207,7 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 		aa_clone_descriptors(state);
 	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
 	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
-	if (spec->returns_fd && aa_read(task, files, count.counter) > 1)
+	if ((spec->returns_fd || spec->when == AA_WHEN_RECEIVES) && aa_read(task, files, count.counter) > 1)
 		aa_note_open_fds(state, task);
 	aa_begin_position(state, task, spec);
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
@@ -1176,7 +1216,7 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	if (spec->how)
 		aa_read_how(state, spec);
 	/* Where nobody asks how long a call took, only a new descriptor asks what was changed since its beginning. */
-	if (!aa_config.no_latency || aa_config.min_duration_ns || spec->returns_fd)
+	if (!aa_config.no_latency || aa_config.min_duration_ns || spec->returns_fd || spec->when == AA_WHEN_RECEIVES)
 		state->entry_ns = bpf_ktime_get_boot_ns();
 	state->phase = AA_PHASE_IN_CALL;
 	return 0;
@@ -1384,7 +1424,7 @@ static __always_inline void aa_resolve_opened(struct aa_call_state *state, struc
 					      struct aa_scratch *scratch)
 {
 	struct files_struct *files = aa_read(task, files);
-	__s32 fd = (__s32)scratch->result;
+	__s32 fd = scratch->opened;
 	__u8 source = AA_PATH_SOURCE_FILE;
 	struct aa_identity now;
 
@@ -1660,7 +1700,7 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid
 	event->timestamp_ns = scratch->now_ns;
 	event->duration_ns = aa_config.no_latency ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
 	event->result = scratch->result;
-	event->fd = !spec->fd ? -1 : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
+	event->fd = !spec->fd ? scratch->opened : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
 	event->count = state->count;
 	event->offset = state->position;
@@ -1901,9 +1941,140 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	return true;
 }
 
+/* The first descriptor that came with a message (struct user_msghdr, struct compat_msghdr); -1: none did. */
+__noinline int aa_received_in(__u64 message, __u32 is_compat)
+{
+	__u32 word = is_compat ? sizeof(__u32) : sizeof(__u64), head = word + 8, fd, i;
+	__u64 control = 0, left = 0, length;
+	struct {
+		__u32 level, type;
+	} of;
+
+	/* msg_name, msg_namelen, msg_iov, msg_iovlen, msg_control, msg_controllen: of what the kernel has put there */
+	if (bpf_probe_read_user(&control, word, (void *)message + 4 * word) ||
+	    bpf_probe_read_user(&left, word, (void *)message + 5 * word))
+		return -1;
+	/* Times, credentials, a pidfd and a security label come before (scm_recv()). */
+	for (i = 0; i < AA_CONTROL_PARTS; i++) {
+		length = 0;
+		if (left < head + sizeof(fd) || bpf_probe_read_user(&length, word, (void *)control) ||
+		    bpf_probe_read_user(&of, sizeof(of), (void *)control + word))
+			return -1;
+		if (of.level == SOL_SOCKET && of.type == SCM_RIGHTS && length >= head + sizeof(fd))
+			return bpf_probe_read_user(&fd, sizeof(fd), (void *)control + head) ? -1 : (int)fd;
+		length = (length + word - 1) & ~(__u64)(word - 1);
+		if (length < head || length > left)
+			return -1;
+		control += length;
+		left -= length;
+	}
+	return -1;
+}
+
+__noinline int aa_received_in_round(__u64 messages, __u32 number, __u32 is_compat)
+{
+	__u32 i;
+	int fd;
+
+	for (i = 0; i < AA_PARTS_ROUND; i++) {
+		if (i >= number)
+			break;
+		fd = aa_received_in(messages + i * (is_compat ? 32 : 64), is_compat);
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
+}
+
+/* The same of an array of messages (struct mmsghdr). */
+__noinline int aa_received_in_any(__u64 messages, __u32 number, __u32 is_compat)
+{
+	__u32 i;
+	int fd;
+
+	for (i = 0; i < AA_PARTS_MAX / AA_PARTS_ROUND; i++) {
+		if (i * AA_PARTS_ROUND >= number)
+			break;
+		fd = aa_received_in_round(messages + i * AA_PARTS_ROUND * (is_compat ? 32 : 64),
+					  number - i * AA_PARTS_ROUND, is_compat);
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
+}
+
+/*
+ * Names of sockets whose owners do work for others, as their owners bound them; "*" stands for a number in
+ * /run/user/NUMBER. The core fills it in.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, AA_MANAGERS_MAX);
+	__type(key, struct aa_manager_name);
+	__type(value, __u32);
+} aa_managers SEC(".maps");
+
+/* Volatile, so that it is in .rodata: in the section of strings libbpf 1.1.2 does not find it, and drops all BTF. */
+static const volatile char aa_managers_of_users[] = "/run/user/*";
+
+/* Whether a socket is connected to one of those: by the name that the other end was bound to, whatever this one called
+ * it. */
+__noinline int aa_is_managers(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
+	struct aa_manager_name name = {};
+	struct unix_address *address;
+	struct unix_sock *peer;
+	struct sock *sock;
+	const char *text;
+	__u32 i, j;
+
+	if (!file || (aa_read(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return false;
+	sock = aa_read((struct file___socket *)file, private_data, sk);
+	if (aa_read(sock, __sk_common.skc_family) != AF_UNIX)
+		return false;
+	peer = (void *)aa_read((struct unix_sock *)sock, peer);
+	address = peer ? aa_read(peer, addr) : NULL;
+	if (!address)
+		return false;
+	text = (void *)address + bpf_core_field_offset(struct unix_address, name) + sizeof(__u16);
+	bpf_probe_read_kernel_str(name.text, sizeof(name.text), text);
+	if (bpf_map_lookup_elem(&aa_managers, &name))
+		return true;
+	for (i = 0; i < sizeof(aa_managers_of_users) - 2; i++)
+		if (name.text[i] != aa_managers_of_users[i])
+			return false;
+	for (; i < AA_MANAGER_NUMBER_END; i++)
+		if (name.text[i] < '0' || name.text[i] > '9')
+			break;
+	__builtin_memset(name.text, 0, sizeof(name.text));
+	for (j = 0; j < sizeof(aa_managers_of_users) - 1; j++)
+		name.text[j] = aa_managers_of_users[j];
+	bpf_probe_read_kernel_str(name.text + sizeof(aa_managers_of_users) - 1,
+				  sizeof(name.text) - sizeof(aa_managers_of_users) + 1, text + i);
+	return bpf_map_lookup_elem(&aa_managers, &name) != NULL;
+}
+
+/* At the return of a call of which nothing before tells whether it is one of its row's. */
+AA_DEFINE_FIRST_STEP(aa_is_meant_at_last, __s64 result)
+{
+	AA_FIRST_STEP_BEGINS
+	const volatile struct aa_call_spec *spec;
+
+	if (!state || result < 0 || !(spec = aa_spec_of(state->call)))
+		return false;
+	if (spec->when == AA_WHEN_HANDS_OVER)
+		return aa_is_managers(aa_argument(spec->fd, state->args));
+	state->fd[0] = spec->count ? aa_received_in_any(state->args[1], result, state->compat) :
+				     aa_received_in(state->args[1], state->compat);
+	return state->fd[0] >= 0;
+}
+
 static __always_inline bool aa_has_opened(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)
 {
-	return spec->returns_fd && scratch->result >= 0;
+	return scratch->opened >= 0;
 }
 
 static __always_inline bool aa_has_set_pwd(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)
@@ -2024,6 +2195,7 @@ static __always_inline void aa_scratch_reset(struct aa_scratch *scratch, __s64 r
 	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
 	scratch->inode[0] = scratch->inode[1] = NULL;
 	scratch->result = result;
+	scratch->opened = -1;
 	scratch->fill = 0;
 	scratch->source[0] = scratch->source[1] = AA_PATH_SOURCE_NONE;
 	scratch->flags[0] = scratch->flags[1] = 0;
@@ -2046,7 +2218,14 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	if (!spec)
 		return;
 	state->phase = AA_PHASE_IDLE;
-	if (state->is_undecided) {
+	if (state->is_late) {
+		aa_count(in_flight, 1);
+		if (!aa_first_step(aa_is_meant_at_last, result)) {
+			aa_end(state, tid);
+			return;
+		}
+		aa_count(performed, 1);
+	} else if (state->is_undecided) {
 		bool ignored;
 
 		if (!aa_is_meant(spec, state->args, &ignored)) {
@@ -2056,6 +2235,10 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 			return;
 		}
 	}
+	/* What was not done is no blind spot; it may be another operation that was asked for. */
+	if (result < 0 && spec->then_operation == AA_OPERATION_BLIND_SPOT &&
+	    state->operation == AA_OPERATION_BLIND_SPOT && aa_is_asked(spec->operation))
+		state->operation = spec->operation;
 	if (aa_is_left_out(state, result)) {
 		aa_count(filtered, 1);
 		aa_end(state, tid);
@@ -2079,6 +2262,10 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		return;
 	}
 	aa_scratch_reset(scratch, result);
+	if (spec->when == AA_WHEN_RECEIVES)
+		scratch->opened = state->fd[0];
+	else if (spec->returns_fd && result >= 0)
+		scratch->opened = (__s32)result;
 	aa_step(aa_step_object, , 0);
 	if (spec->path2 || state->by_fd[1])
 		aa_step(aa_step_object, , 1);
@@ -2106,10 +2293,9 @@ static __always_inline void aa_abandon(__u32 tid)
 	aa_change_ends(state, tid);
 	if (!state)
 		return;
-	if (state->phase == AA_PHASE_IN_CALL) {
-		aa_count(no_exit, 1);
-		aa_count(in_flight, -1);
-	}
+	/* What it waited for did not come. */
+	if (state->phase == AA_PHASE_IN_CALL && !state->is_late)
+		aa_settle_missed(state);
 	if (state->name_is_long[0] || state->name_is_long[1])
 		bpf_map_delete_elem(&aa_long_names, &tid);
 	if (state->has_acted)

@@ -56,7 +56,8 @@ struct aa_scratch {
 	struct inode *inode[2];
 	struct aa_file_facts facts[2];
 	__s32 start_fd[2];
-	__u32 fill; /* bytes of data */
+	__u32 fill;   /* bytes of data */
+	__s32 opened; /* the descriptor that came of the call; -1: none did */
 	__u8 source[2], flags[2];
 	__u8 kind[2], walk[2]; /* enum aa_kind, enum aa_walk */
 	__u8 has_start[2], has_leaf[2];

@@ -55,7 +55,8 @@ struct io_submit_state {
 };
 
 struct io_ring_ctx {
-	unsigned int compat : 1;
+	unsigned int compat : 1; /* until 7.0 or so; then a flag */
+	unsigned int int_flags;
 	struct io_submit_state submit_state;
 };
 
@@ -202,22 +203,6 @@ struct io_splice {
 
 struct io_fixed_install {
 	__u32 o_flags;
-};
-
-struct sock_common {
-	__u16 skc_family;
-};
-
-struct sock {
-	struct sock_common __sk_common;
-};
-
-struct socket {
-	struct sock *sk;
-};
-
-struct file___socket {
-	struct socket *private_data;
 };
 
 struct io_uring_cqe {
@@ -480,11 +465,15 @@ __noinline int aa_ring_user_name(struct aa_request *request, __u64 key, __u64 na
 
 /*
  * The ring of a 32-bit program has vectors of that program's form (io_import_iovec()), also where the kernel's thread
- * takes them from it; a kernel that keeps the mark elsewhere tells it of the caller only.
+ * takes them from it. Where the kernel does not say it of the ring, the caller tells.
  */
 static __always_inline bool aa_ring_is_compat(struct io_ring_ctx *ctx)
 {
-	return (bpf_core_field_exists(ctx->compat) && BPF_CORE_READ_BITFIELD_PROBED(ctx, compat)) || aa_is_compat();
+	if (bpf_core_field_exists(ctx->compat))
+		return BPF_CORE_READ_BITFIELD_PROBED(ctx, compat);
+	if (aa_config.ring_compat_flag && bpf_core_field_exists(ctx->int_flags))
+		return aa_read(ctx, int_flags) & aa_config.ring_compat_flag;
+	return aa_is_compat();
 }
 
 static __always_inline void aa_ring_count_parts(struct aa_request *request, struct io_ring_ctx *ctx, __u64 parts)

@@ -37,18 +37,22 @@
 #define AA_AT_EMPTY_PATH 0x1000
 #define AA_MOVE_MOUNT_F_EMPTY_PATH 0x4 /* include/uapi/linux/mount.h */
 #define AA_MOVE_MOUNT_T_EMPTY_PATH 0x40
+#define AA_MAP_SHARED 1	     /* and MAP_SHARED_VALIDATE: include/uapi/linux/mman.h */
 #define AA_CREAT_FLAGS 01101 /* O_CREAT | O_WRONLY | O_TRUNC, as creat(2) says */
 
 /* Calls that do many things: which of them is a file operation. Looked at before anything is counted. */
 enum aa_when {
 	AA_WHEN_ALWAYS,
-	AA_WHEN_REMOVE,	    /* madvise(…, MADV_REMOVE) */
-	AA_WHEN_UNIX_PATH,  /* bind() of an AF_UNIX address that is a path; the name is inside the address */
-	AA_WHEN_CLONE,	    /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE); the other descriptor is in its argument */
-	AA_WHEN_OF_FILE,    /* mmap() without MAP_ANONYMOUS */
+	AA_WHEN_REMOVE,	   /* madvise(…, MADV_REMOVE) */
+	AA_WHEN_UNIX_PATH, /* bind() of an AF_UNIX address that is a path; the name is inside the address */
+	AA_WHEN_CLONE,	   /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE); the other descriptor is in its argument */
+	AA_WHEN_OF_FILE, /* mmap() without MAP_ANONYMOUS; shared, and of a file that may be written to: a blind spot */
 	AA_WHEN_DUPLICATES, /* fcntl(F_DUPFD, F_DUPFD_CLOEXEC) */
 	AA_WHEN_SEIZES,	    /* ptrace(PTRACE_ATTACH, PTRACE_SEIZE) */
 	AA_WHEN_RINGS_HIDE, /* io_uring_setup() where the ring's requests are not seen */
+	AA_WHEN_HANDS_OVER, /* connect() to the socket of one that does work for others; the name is inside the address
+			     */
+	AA_WHEN_RECEIVES,   /* recvmsg(), recvmmsg() of a message with descriptors: the first of them is told */
 };
 
 enum aa_empty {
@@ -144,7 +148,8 @@ enum aa_empty {
 	AA_CALL(aa_sys_ioctl, ioctl, ioctl, 16, COPY, 0, .fd = 1, .fd2 = 3, .flags = 2, .when = AA_WHEN_CLONE) \
 	/* memory */ \
 	AA_CALL(aa_sys_mmap, mmap, mmap, 9, MAP, 0, \
-		.count = 2, .mode = 3, .flags = 4, .fd = 5, .offset = 6, .when = AA_WHEN_OF_FILE) \
+		.count = 2, .mode = 3, .flags = 4, .fd = 5, .offset = 6, .when = AA_WHEN_OF_FILE, \
+		.if_flag = AA_MAP_SHARED, .then_operation = AA_OPERATION_BLIND_SPOT) \
 	AA_CALL(aa_sys_msync, msync, msync, 26, SYNC, 0, .count = 2, .flags = 3) \
 	/* to the disk */ \
 	AA_CALL(aa_sys_fsync, fsync, fsync, 74, SYNC, 0, .fd = 1) \
@@ -196,7 +201,11 @@ enum aa_empty {
 	AA_CALL(aa_sys_io_submit, io_submit, io_submit, 209, BLIND_SPOT, 0, .count = 2) \
 	AA_CALL(aa_sys_process_vm_writev, process_vm_writev, process_vm_writev, 311, BLIND_SPOT, 0, .flags = 6) \
 	AA_CALL(aa_sys_ptrace, ptrace, ptrace, 101, BLIND_SPOT, 0, .flags = 1, .when = AA_WHEN_SEIZES) \
-	AA_CALL(aa_sys_userfaultfd, userfaultfd, userfaultfd, 323, BLIND_SPOT, 0, .flags = 1, .returns_fd = 1)
+	AA_CALL(aa_sys_userfaultfd, userfaultfd, userfaultfd, 323, BLIND_SPOT, 0, .flags = 1, .returns_fd = 1) \
+	AA_CALL(aa_sys_connect, connect, connect, 42, BLIND_SPOT, 0, .fd = 1, .path = 2, .when = AA_WHEN_HANDS_OVER) \
+	AA_CALL(aa_sys_recvmsg, recvmsg, recvmsg, 47, BLIND_SPOT, 0, .flags = 3, .when = AA_WHEN_RECEIVES) \
+	AA_CALL(aa_sys_recvmmsg, recvmmsg, recvmmsg, 299, BLIND_SPOT, 0, .count = 3, .flags = 4, .when = AA_WHEN_RECEIVES) \
+	AA_CALL(aa_sys_pidfd_getfd, pidfd_getfd, pidfd_getfd, 438, BLIND_SPOT, 0, .flags = 3, .returns_fd = 1)
 /* clang-format on */
 
 struct aa_call_spec {

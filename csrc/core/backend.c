@@ -25,6 +25,7 @@
 
 #include "../../bpf/below.h"
 #include "fileio.skel.h"
+#include "blind_spots.h"
 #include "probe_object.h"
 #include "kernel_functions.h"
 #include "health.h"
@@ -512,6 +513,19 @@ static int aa_jump_set(struct bpf_map *map, uint32_t jump, struct bpf_program *p
 	return fd < 0 || !bpf_map_update_elem(bpf_map__fd(map), &jump, &fd, BPF_ANY) ? 0 : errno;
 }
 
+static int aa_managers_set(struct aa_probes *probes)
+{
+	for (const char *const *name = aa_manager_sockets; *name; name++) {
+		struct aa_manager_name key = { 0 };
+		uint32_t value = 1;
+
+		strncpy(key.text, *name, sizeof(key.text) - 1);
+		if (bpf_map_update_elem(bpf_map__fd(probes->skeleton->maps.aa_managers), &key, &value, BPF_ANY))
+			return errno;
+	}
+	return 0;
+}
+
 static int aa_jumps_set(struct aa_probes *probes)
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
@@ -774,6 +788,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_ring_requests = probes->rings.submit != NULL;
+	probes->skeleton->rodata->aa_config.ring_compat_flag = probes->rings.compat_flag;
 	probes->skeleton->rodata->aa_config.xattr_has_mapping = probes->xattr_has_mapping;
 	probes->skeleton->rodata->aa_config.errors_only = options->errors_only;
 	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;
@@ -805,6 +820,11 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	result = aa_jumps_set(probes);
 	if (result) {
 		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the jumps between programs");
+		goto out;
+	}
+	result = aa_managers_set(probes);
+	if (result) {
+		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the names of sockets");
 		goto out;
 	}
 	/* A mapping inherited by a fork would keep the map alive. */

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* As fs/d_path.c makes it of the name that io_uring gives its files (io_uring_get_file()). */
@@ -55,11 +57,86 @@ static bool aa_is_32_bit_program(uint32_t tgid)
 	return is_32_bit;
 }
 
+/*
+ * A mapping's own link has the modes that its file was opened with (proc_map_files_instantiate()): that mprotect()
+ * could make it writable the line in maps does not tell. What is behind a name in no file system (a memfd, memory of
+ * SysV, /dev/zero) is memory.
+ */
+static bool aa_is_memory_of_file(uint32_t tgid, const char *line)
+{
+	unsigned long start, end, inode;
+	char shared = 0, path[80];
+	struct stat status;
+	int name = 0;
+
+	if (sscanf(line, "%lx-%lx %*c%*c%*c%c %*x %*x:%*x %lu %n", &start, &end, &shared, &inode, &name) < 4 || !name ||
+	    shared != 's' || !inode || line[name] != '/' || !strncmp(line + name, "/memfd:", 7) ||
+	    !strncmp(line + name, "/SYSV", 5) || !strncmp(line + name, "/anon_hugepage", 14) ||
+	    !strncmp(line + name, "/dev/zero", 9))
+		return false;
+	snprintf(path, sizeof(path), "/proc/%u/map_files/%lx-%lx", tgid, start, end);
+	if (lstat(path, &status))
+		return !aa_is_gone(errno);
+	if (!(status.st_mode & S_IWUSR))
+		return false;
+	return stat(path, &status) ? !aa_is_gone(errno) : S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
+}
+
+static uint64_t aa_memory_of_files(uint32_t tgid)
+{
+	uint64_t found = 0;
+	char path[32];
+	char *line = NULL;
+	size_t room = 0;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%u/maps", tgid);
+	maps = fopen(path, "re");
+	if (!maps)
+		return !aa_is_gone(errno);
+	while (getline(&line, &room, maps) > 0)
+		found += aa_is_memory_of_file(tgid, line);
+	free(line);
+	fclose(maps);
+	return found;
+}
+
+const char *const aa_manager_sockets[] = {
+	/* service managers, and the bus by which they are asked */
+	"/run/systemd/private",
+	"/run/dbus/system_bus_socket",
+	"/var/run/dbus/system_bus_socket",
+	"/run/user/*/systemd/private",
+	"/run/user/*/bus",
+	"/run/systemd/io.systemd.Manager",
+	"/run/initctl",
+	/* container engines */
+	"/run/docker.sock",
+	"/var/run/docker.sock",
+	"/run/user/*/docker.sock",
+	"/run/containerd/containerd.sock",
+	"/run/podman/podman.sock",
+	"/run/user/*/podman/podman.sock",
+	"/run/crio/crio.sock",
+	"/var/run/crio/crio.sock",
+	"/run/buildkit/buildkitd.sock",
+	"/run/snapd.socket",
+	"/run/libvirt/libvirt-sock",
+	"/var/run/libvirt/libvirt-sock",
+	"/run/libvirt/virtqemud-sock",
+	"/run/libvirt/virtlxcd-sock",
+	"/var/lib/lxd/unix.socket",
+	"/var/snap/lxd/common/lxd/unix.socket",
+	"/var/lib/incus/unix.socket",
+	NULL,
+};
+
 uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool sees_rings, bool follows_compat)
 {
 	uint64_t found = 0;
 
 	for (size_t i = 0; i < count; i++)
-		found += (sees_rings ? 0 : aa_rings_of(tgids[i])) + (!follows_compat && aa_is_32_bit_program(tgids[i]));
+		found += aa_memory_of_files(tgids[i]) + (sees_rings ? 0 : aa_rings_of(tgids[i])) +
+			 (!follows_compat && aa_is_32_bit_program(tgids[i]));
 	return found;
 }

@@ -8,10 +8,16 @@
 #include <stdint.h>
 
 /*
- * Of these processes, by their numbers in this pid namespace: descriptors of io_uring's rings, unless their requests
- * are seen, and 32-bit programs, unless their calls are traced. What may not be looked at counts as one; who is gone
- * has none.
+ * Of these processes, by their numbers in this pid namespace: shared mappings of files that may be written to;
+ * descriptors of io_uring's rings, unless their requests are seen; 32-bit programs, unless their calls are traced. What
+ * may not be looked at counts as one; who is gone has none.
  */
 uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool sees_rings, bool follows_compat);
+
+/*
+ * Names of sockets whose owners do work for others, as they bind them; "*" stands for a number in /run/user/NUMBER.
+ * The list ends with NULL and has no more than AA_MANAGERS_MAX.
+ */
+extern const char *const aa_manager_sockets[];
 
 #endif

@@ -273,6 +273,7 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_known_thre
 			 struct aa_file_event *ret_event)
 {
 	const struct aa_call_spec *spec = &aa_call_specs[wire->call];
+	bool has_fd;
 
 	memset(ret_event, 0, sizeof(*ret_event));
 	ret_event->timestamp_ns = wire->timestamp_ns;
@@ -291,10 +292,11 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_known_thre
 	}
 	if (!(wire->blocks & AA_MARK_NO_RESULT))
 		ret_event->present |= AA_FIELD_RESULT;
-	if (!(wire->blocks & (AA_MARK_NO_FD | (spec->fd ? 0 : AA_MARK_NO_RESULT))) &&
-	    (spec->fd || (spec->returns_fd && wire->result >= 0))) {
+	has_fd = spec->fd || spec->when == AA_WHEN_RECEIVES;
+	if (!(wire->blocks & (AA_MARK_NO_FD | (has_fd ? 0 : AA_MARK_NO_RESULT))) &&
+	    (has_fd || (spec->returns_fd && wire->result >= 0))) {
 		ret_event->present |= AA_FIELD_FD;
-		ret_event->fd = spec->fd ? wire->fd : (int32_t)wire->result;
+		ret_event->fd = has_fd ? wire->fd : (int32_t)wire->result;
 	}
 	if (spec->dirfd) {
 		ret_event->present |= AA_FIELD_DIRFD;

@@ -38,10 +38,41 @@ static bool aa_points_to(const struct btf *btf, const struct btf_type *prototype
 	return type && btf_is_struct(type) && !strcmp(btf__name_by_offset(btf, type->name_off), name);
 }
 
+/* The value of an enumerator of an enum without a name, which CO-RE does not find; 0: there is none. */
+static uint32_t aa_enumerator(const struct btf *btf, const char *name)
+{
+	for (uint32_t id = 1; id < btf__type_cnt(btf); id++) {
+		const struct btf_type *type = btf__type_by_id(btf, id);
+
+		if (!btf_is_enum(type) || type->name_off)
+			continue;
+		for (unsigned i = 0; i < btf_vlen(type); i++) {
+			if (!strcmp(btf__name_by_offset(btf, btf_enum(type)[i].name_off), name))
+				return (uint32_t)btf_enum(type)[i].val;
+		}
+	}
+	return 0;
+}
+
+/* Whether a structure has a member of that name, itself or in a part without a name. */
+static bool aa_has_member(const struct btf *btf, const struct btf_type *type, const char *name)
+{
+	for (unsigned i = 0; i < btf_vlen(type); i++) {
+		const struct btf_member *member = &btf_members(type)[i];
+		const struct btf_type *of = btf__type_by_id(btf, member->type);
+
+		if (!member->name_off ? btf_is_composite(of) && aa_has_member(btf, of, name) :
+					!strcmp(btf__name_by_offset(btf, member->name_off), name))
+			return true;
+	}
+	return false;
+}
+
 void aa_ring_tracepoints_find(const struct btf *btf, struct aa_ring_tracepoints *ret_tracepoints)
 {
 	const struct btf_type *submit, *complete;
 	struct aa_ring_tracepoints found = { 0 };
+	int ring;
 
 	*ret_tracepoints = found;
 	complete = aa_tracepoint_prototype(btf, "btf_trace_io_uring_complete");
@@ -68,6 +99,9 @@ void aa_ring_tracepoints_find(const struct btf *btf, struct aa_ring_tracepoints 
 	if (!submit || !aa_points_to(btf, submit, 1, NULL) || !aa_points_to(btf, submit, 2, "io_kiocb"))
 		return;
 	found.overflow = aa_tracepoint_prototype(btf, "btf_trace_io_uring_cqe_overflow") != NULL;
+	ring = btf__find_by_name_kind(btf, "io_ring_ctx", BTF_KIND_STRUCT);
+	if (ring > 0 && aa_has_member(btf, btf__type_by_id(btf, (uint32_t)ring), "int_flags"))
+		found.compat_flag = aa_enumerator(btf, "IO_RING_F_COMPAT");
 	/* 6.0 gave each operation a structure of its own inside the request. */
 	if (aa_kernel_has_struct(btf, "io_cmd_data") && aa_kernel_has_struct(btf, "io_rw"))
 		*ret_tracepoints = found;

@@ -12,7 +12,8 @@ struct btf;
 struct aa_ring_tracepoints {
 	const char *submit_program, *submit; /* NULL: what is done by rings cannot be followed */
 	const char *complete_program;
-	bool overflow; /* a completion without room in the program's ring is shown by a tracepoint of its own */
+	uint32_t compat_flag; /* in int_flags of struct io_ring_ctx: a 32-bit program made it; 0: not told so */
+	bool overflow;	      /* a completion without room in the program's ring is shown by a tracepoint of its own */
 };
 
 /* By the BTF alone: 5.10 completes without the request, and three other shapes carry it. */

@@ -123,6 +123,10 @@ _ARGUMENTS: dict[str, dict[str, int]] = {
     "process_vm_writev": {"flags": 5},
     "ptrace": {"flags": 0},
     "userfaultfd": {"flags": 0},
+    "connect": {"fd": 0},
+    "recvmsg": {"flags": 2},
+    "recvmmsg": {"count": 2, "flags": 3},
+    "pidfd_getfd": {"flags": 2},
 }
 _OPERATIONS = {
     call: operation
@@ -157,7 +161,9 @@ _OPERATIONS = {
             "lgetxattr fgetxattr listxattr llistxattr flistxattr"
         ),
         "list": "getdents getdents64",
-        "blind_spot": "io_uring_setup io_submit process_vm_writev ptrace userfaultfd",
+        "blind_spot": (
+            "io_uring_setup io_submit process_vm_writev ptrace userfaultfd connect recvmsg recvmmsg pidfd_getfd"
+        ),
     }.items()
     for call in calls.split()
 }
@@ -171,7 +177,7 @@ def calls_of(operations: Collection[str]) -> frozenset[str]:
 
 # Of these the result is a new descriptor, and of those a number of bytes.
 _RETURNS_FD = {"openat", "open", "creat", "openat2", "open_by_handle_at", "memfd_create"}
-_RETURNS_FD |= {"io_uring_setup", "userfaultfd"}
+_RETURNS_FD |= {"io_uring_setup", "userfaultfd", "pidfd_getfd"}
 _MOVES = {
     *("read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2"),
     *("copy_file_range", "sendfile", "splice", "tee", "vmsplice", "readlink", "readlinkat", "getdents", "getdents64"),
@@ -260,6 +266,8 @@ class Seen:
     entry_kind: str | None = None
     start: Path | Step | Identity | None = None  # the directory that the name starts from, where `path` does not tell
     otherwise: Seen | None = None  # it may also be seen so
+    op: str | None = None  # where it is not the call's own
+    fd: Stored | None = None  # where neither the call's arguments nor its result say it
 
 
 def file(path: os.PathLike[str] | str, **more: Any) -> Seen:
@@ -337,6 +345,8 @@ def _asked(step: Step, seen: Seen) -> dict[str, Any]:
         asked["flags"], asked["mode"] = struct.unpack_from("=QQ", how.read())
     if step.name == "ioctl":
         asked["fd"] = _clone_source(step)
+    if seen.fd is not None:
+        asked["fd"] = seen.fd.value
     for field in ("dirfd", "fd"):
         if asked[field] is not None:
             asked[field] = _signed(asked[field])
@@ -389,7 +399,7 @@ def expected_fields(step: Step, seen: Seen) -> dict[str, Any]:
     raw = None
     if not seen.raw_is_unreadable:
         raw = seen.raw_path if seen.raw_path is not None else _text(asked["raw_path"])
-    operation = _OPERATIONS[step.name]
+    operation = seen.op or _OPERATIONS[step.name]
     if step.name == "unlinkat" and asked["flags"] & AT_REMOVEDIR:
         operation = "rmdir"
     if operation == "open" and not (asked["flags"] or 0) & (os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY):
@@ -563,9 +573,10 @@ def delivered(script: Script) -> int:
 
 
 def blind_spots(script: Script) -> int:
-    return performed(
-        script, lambda step: _OPERATIONS[step.name] == "blind_spot" and not isinstance(step.sees, Filtered)
-    )
+    def is_one(step: Step) -> bool:
+        return (getattr(step.sees, "op", None) or _OPERATIONS[step.name]) == "blind_spot"
+
+    return performed(script, lambda step: is_one(step) and not isinstance(step.sees, Filtered))
 
 
 CAUSES = (

@@ -48,7 +48,7 @@ def main() -> None:
     assert max(event.pid for event in result.events) < 100, "numbers of a young namespace are small"
 
     script = _script(area, hold=False)
-    descriptor = script.write(area)
+    descriptor = script.write()
     with KprobeManager.spawn([program, "0"], cwd=area, stdin=descriptor, backend=backend, ops=FIRST_OPS) as manager:
         os.close(descriptor)
         events = read_to_end(manager)

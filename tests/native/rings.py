@@ -160,14 +160,15 @@ class Plan:
 
     @contextlib.contextmanager
     def start(self, program: Path, area: Path, fds: tuple[int, ...] = ()) -> Iterator[Running]:
-        path = area / "plan"
-        path.write_bytes(self._content())
+        # Memory: a file that is mapped to be written to would be a blind spot.
+        plan = os.memfd_create("plan", os.MFD_CLOEXEC)
+        os.write(plan, self._content())
+        path = f"/proc/{os.getpid()}/fd/{plan}"
         process = subprocess.Popen([program, path], cwd=area, env={}, pass_fds=fds, stdin=subprocess.DEVNULL)
-        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+        with os.fdopen(plan, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
             running = Running(self, process, memory)
             try:
                 running.wait_ready()
-                path.unlink()
                 yield running
             finally:
                 process.kill()

@@ -445,7 +445,7 @@ def lengths(it: Lines) -> None:
     it.call("fallocate", writer, 0, 0, 5, sees=sees_pipe(error=errno.ESPIPE))
     it.bad_fd("fallocate", FD, 0, 0, 5)
 
-    shared = it.call("mmap", 0, 2 * PAGE, 3, 1, fd, 0, sees=file(plain))
+    shared = it.call("mmap", 0, 2 * PAGE, 3, 1, fd, 0, sees=file(plain, op="blind_spot"))
     it.call("madvise", shared, PAGE, 9, sees=Seen("none"))  # MADV_REMOVE
     it.call("madvise", shared, PAGE, 4, sees=UNSEEN)  # MADV_DONTNEED
     anonymous = it.call("mmap", 0, PAGE, 3, 0x22, -1, 0, sees=UNSEEN)
@@ -1027,7 +1027,15 @@ def memory(it: Lines) -> None:
     folder = it.folder(it.home)
     reader, _, sees_pipe = it.pipe()
     it.steps.call("lseek", fd, 3, os.SEEK_SET)
-    shared = it.call("mmap", 0, PAGE, 3, 1, fd, 0, sees=file(plain))  # PROT_READ | PROT_WRITE, MAP_SHARED
+    blind = file(plain, op="blind_spot")
+    shared = it.call("mmap", 0, PAGE, 3, 1, fd, 0, sees=blind)  # PROT_READ | PROT_WRITE, MAP_SHARED
+    it.call("mmap", 0, PAGE, 1, 3, fd, 0, sees=blind)  # MAP_SHARED_VALIDATE, which mprotect() makes writable
+    it.call("mmap", 0, PAGE, 1, 1, only_read, 0, sees=file(plain))
+    status: list[Step] = []
+    in_memory = lambda _: file("/memfd:m", kind="memfd", of=status[0])  # noqa: E731
+    memory = it.call("memfd_create", b"m", 0, sees=in_memory)
+    it.call("mmap", 0, PAGE, 3, 1, memory, 0, sees=in_memory)
+    status.append(it.call("fstat", memory, it.script.buffer(144), sees=in_memory))
     it.call("mmap", 0, 100, 1, 2, only_read, PAGE, sees=file(plain))  # MAP_PRIVATE
     it.call("mmap", 0, PAGE, 5, 2, only_read, 0, sees=file(plain))  # PROT_EXEC
     it.call("mmap", 0, PAGE, 3, 0x22, -1, 0, sees=UNSEEN)  # MAP_ANONYMOUS
@@ -1589,6 +1597,76 @@ def listings(it: Lines) -> None:
 # --- after which something is not seen ---
 
 
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """struct msghdr of 1 byte and room for control data, of 64 or 32 bits."""
+
+    head: Address
+    control: Address
+    word: int
+
+    def first(self, at: int = 0) -> Stored:
+        """The descriptor that it brings, behind `at` bytes of other control data."""
+        return Stored(self.control + at + self.word + 8)
+
+
+def message(it: Lines, room: int, head: Address | None = None, word: int | None = None) -> Message:
+    word = word or (4 if it.script.by_compat else 8)
+    made = Message(head or it.script.buffer(64), it.script.buffer(room or 8), word)
+    part = it.script.buffer(16)
+    it.steps.poke(part, it.script.buffer(1), word)
+    it.steps.poke(part + word, 1, word)
+    for index, value in ((2, part), (3, 1), (4, made.control), (5, room)):
+        it.steps.poke(made.head + index * word, value, word)
+    return made
+
+
+def received(it: Lines) -> None:
+    """Descriptors come with a message; without room for them, or with nothing, there is nothing to tell."""
+    plain, pair = it.home / "plain", it.script.buffer(8)
+    fd = it.open(plain)
+    it.steps.call("socketpair", socket.AF_UNIX, socket.SOCK_DGRAM, 0, pair)
+    ours, theirs = Stored(pair), Stored(pair + 4)
+    it.steps.call(
+        "setsockopt", theirs, socket.SOL_SOCKET, socket.SO_PASSCRED, it.script.buffer(struct.pack("=i", 1)), 4
+    )
+    # Not traced, and so of 64 bits.
+    post = message(it, 24, word=8)
+    it.steps.poke(post.control, 20, 8)
+    it.steps.poke(post.control + 8, socket.SOL_SOCKET, 4)
+    it.steps.poke(post.control + 12, socket.SCM_RIGHTS, 4)
+    it.steps.poke(post.control + 16, fd, 4)
+    bare = message(it, 0, word=8)
+    for each in (post, bare, post, post, *(bare,) * 40, post):
+        it.steps.call("sendmsg", ours, each.head, 0)
+    got = message(it, 200)
+    # Behind the sender's credentials: 12 bytes.
+    behind = -(-(got.word + 8 + 12) // got.word) * got.word
+    it.call("recvmsg", theirs, got.head, 0, sees=file(plain, op="blind_spot", fd=got.first(behind)))
+    it.call("recvmsg", theirs, message(it, 200).head, 0, sees=UNSEEN)
+    it.call("recvmsg", theirs, message(it, 0).head, 0, sees=UNSEEN)
+    again = message(it, 200)
+    it.call("recvmsg", theirs, again.head, socket.MSG_PEEK, sees=file(plain, fd=again.first(behind)))
+    it.call("recvmsg", NO_FD, again.head, 0, sees=Unseen(errno.EBADF))
+    it.call("recvmsg", theirs, message(it, 0).head, 0, sees=UNSEEN)
+    # In the last of 41.
+    size = 32 if it.script.by_compat else 64
+    heads = it.script.buffer(size * 41)
+    messages = [message(it, 200, heads + size * index) for index in range(41)]
+    last = file(plain, fd=messages[40].first(behind))
+    it.call("recvmmsg", theirs, heads, 41, 0, 0, sees=last)
+
+
+def speaks(it: Lines) -> None:
+    """To a socket that is nobody's: the others are in test_blind_spots.py."""
+    unix = it.steps.call("socket", socket.AF_UNIX, socket.SOCK_STREAM, 0)
+    name = b"\x01\x00" + os.fsencode(it.home / "nobody") + b"\x00"
+    it.call("connect", unix, it.script.buffer(name), len(name), sees=Unseen(errno.ENOENT))
+    internet = it.steps.call("socket", socket.AF_INET, socket.SOCK_DGRAM, 0)
+    address = struct.pack("=H", socket.AF_INET) + b"\x00\x09\x7f\x00\x00\x01" + bytes(8)
+    it.call("connect", internet, it.script.buffer(address), len(address), sees=UNSEEN)
+
+
 @row_list
 def blind_spots(it: Lines) -> None:
     """Told when they succeed; what fails has done nothing."""
@@ -1621,6 +1699,12 @@ def blind_spots(it: Lines) -> None:
     it.steps.poke(requests, request)
     it.call("io_submit", Stored(context, is_long=True), 1, requests, sees=Seen("none"))
     it.call("io_submit", 0, 1, requests, sees=Filtered(errno.EINVAL))
+
+    received(it)
+    taken = it.steps.call("pidfd_open", it.steps.call("getpid"), 0)
+    it.call("pidfd_getfd", taken, fd, 0, sees=file(it.home / "plain"))
+    it.call("pidfd_getfd", taken, NO_FD, 0, sees=Filtered(errno.EBADF))
+    speaks(it)
 
     own = it.steps.call("getpid")
     parts = it.parts(8)

@@ -65,10 +65,12 @@ NUMBERS = {
     "getpid": 39,
     "sendfile": 40,
     "socket": 41,
+    "connect": 42,
     "sendmsg": 46,
     "recvmsg": 47,
     "bind": 49,
     "socketpair": 53,
+    "setsockopt": 54,
     "execve": 59,
     "kill": 62,
     "fcntl": 72,
@@ -141,6 +143,7 @@ NUMBERS = {
     "eventfd2": 290,
     "dup3": 292,
     "preadv": 295,
+    "recvmmsg": 299,
     "pwritev": 296,
     "prlimit64": 302,
     "name_to_handle_at": 303,
@@ -521,10 +524,11 @@ class Script:
         """Starts the process; it waits at its hold()."""
         return Running(self, area, **options)
 
-    def write(self, area: Path) -> int:
-        """The file's descriptor, for a process that the test starts in another way."""
+    def write(self) -> int:
+        """The descriptor of what the process maps, for one that the test starts in another way."""
         content = self.build()
-        descriptor = os.open(area, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Memory: a file that is mapped to be written to would be a blind spot of every trace.
+        descriptor = os.memfd_create("steps", os.MFD_CLOEXEC)
         assert os.write(descriptor, content) == len(content)
         os.lseek(descriptor, 0, os.SEEK_SET)
         self._memory = mmap.mmap(descriptor, len(content))
@@ -562,7 +566,7 @@ class Running:
         self, script: Script, area: Path, *, environment: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> None:
         self.script = script
-        descriptor = script.write(area)
+        descriptor = script.write()
         try:
             self.process = subprocess.Popen(
                 [script.program, "0"],

@@ -4,14 +4,28 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
+import socket
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aa_fileio import KprobeManager
-from tests.native.expected import Filtered, check_events, check_results, check_script_ledger, file
+from tests.native.expected import (
+    UNSEEN,
+    Filtered,
+    Seen,
+    Unseen,
+    check_events,
+    check_results,
+    check_script_ledger,
+    file,
+)
 from tests.native.ground import HANG_SECONDS, HERE
-from tests.native.script import Script, Step, Steps
+from tests.native.script import AT_FDCWD, Script, Step, Steps
 from tests.native.tracing import check_trace, trace
 
 # No request of a ring can do it, so that rings are not followed but announced, as all of them are where the kernel does
@@ -114,3 +128,75 @@ def test_a_32_bit_program_is_announced(backend: str, area: Path, compiled: Path)
     expected = 1 if backend in HERE.no_compat else 0
     stats = manager.stats
     assert (stats.compat_calls, stats.blind_spots, stats.unseen) == (0, expected, expected)
+
+
+@pytest.fixture
+def manager_socket() -> Iterator[Path]:
+    """A message bus at its usual place, of a user that there is none of."""
+    folder = Path("/run/user/4294967000")
+    folder.mkdir(parents=True)
+    try:
+        yield folder / "bus"
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_work_that_is_handed_over(backend: str, area: Path, manager_socket: Path) -> None:
+    """By whatever name the socket is reached, and whenever its owner bound it; to others it is nothing to tell."""
+    link, other = area / "link", area / "other"
+    link.symlink_to(manager_socket)
+    script = Script(traced=("connect",))
+    main = script.main
+    main.hold()
+
+    def connects(name: bytes, sees: object) -> None:
+        unix = main.call("socket", socket.AF_UNIX, socket.SOCK_STREAM, 0)
+        address = struct.pack("=H", socket.AF_UNIX) + name + b"\0"
+        main.call("connect", unix, script.buffer(address), len(address), sees=sees)
+
+    def told(name: str) -> Seen:
+        return Seen("as_passed", name, raw_path=name, op="blind_spot")
+
+    connects(os.fsencode(manager_socket), told(str(manager_socket)))
+    connects(os.fsencode(link), told(str(link)))
+    connects(os.fsencode(other), UNSEEN)
+    connects(b"\0abstract", Unseen(errno.ECONNREFUSED))
+    connects(os.fsencode(area / "none"), Unseen(errno.ENOENT))
+    with script.start(area) as running, KprobeManager(running.pid, backend=backend, ops=NO_RING) as manager:
+        with socket.socket(socket.AF_UNIX) as bus, socket.socket(socket.AF_UNIX) as nobody:
+            bus.bind(os.fspath(manager_socket))
+            nobody.bind(os.fspath(other))
+            bus.listen()
+            nobody.listen()
+            running.go()
+            events = []
+            while batch := manager.poll(HANG_SECONDS):
+                events += batch
+            running.finish()
+        stats = manager.stats
+    check_events(script, events)
+    check_script_ledger(script, stats, backend)
+
+
+def test_memory_of_a_file_from_before_the_trace(backend: str, area: Path) -> None:
+    """A mapping that can be made writable counts; one of a file that was opened to be read, and memory, do not."""
+    plain = area / "plain"
+    plain.write_bytes(bytes(4096))
+    script = Script(traced=())
+    main = script.main
+    for flags in (os.O_RDWR, os.O_RDONLY):
+        fd = main.call("openat", AT_FDCWD, plain, flags, 0)
+        for sharing in (1, 2):  # MAP_SHARED, MAP_PRIVATE
+            main.call("mmap", 0, 4096, 1, sharing, fd, 0)
+    memory = main.call("memfd_create", b"m", 0)
+    main.call("ftruncate", memory, 4096)
+    main.call("mmap", 0, 4096, 3, 1, memory, 0)
+    main.call("mmap", 0, 4096, 3, 0x21, -1, 0)
+    main.hold()
+    with script.start(area) as running:
+        with KprobeManager(running.pid, backend=backend, ops=NO_RING) as manager:
+            running.go()
+            assert manager.poll(HANG_SECONDS) is None
+            running.finish()
+        stats = manager.stats
+    assert (stats.blind_spots, stats.complete) == (1, False)

@@ -105,7 +105,7 @@ def test_spawn(backend: str, area: Path) -> None:
         child.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path))
         main.wait_children()
         main.exit(7)
-        descriptor = script.write(area)
+        descriptor = script.write()
         with KprobeManager.spawn(
             [script.program, "0"], cwd=area, stdin=descriptor, backend=backend, ops=FIRST_OPS
         ) as manager:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.native.expected import Identity, Seen, as_passed, calls_of, check_script_ledger, file, relative
 from tests.native.ground import FIRST_OPS, HERE
 from tests.native.row_lists import CLONE_NEWNS, DELETED, DIRECTORY, acts
-from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps
+from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps, Stored
 from tests.native.themes import Named, Performed, Themes, checked_each, performed_once, stat_of, told
 
 _OPS = (*FIRST_OPS, "truncate", "allocate", "link", "mkdir", "copy")
@@ -177,10 +177,11 @@ def received_from_other_mounts(script: Script, steps: Steps, home: Path) -> None
     received = steps.call("openat", AT_FDCWD, "/", DIRECTORY, sees=file("/", kind="dir"))
     # The number that it will get.
     steps.call("close", received)
-    steps.call("recvmsg", theirs.fileno(), head, 0)
+    named: list[Named] = []
+    steps.call("recvmsg", theirs.fileno(), head, 0, sees=lambda index: named[0](fd=Stored(control + 16))(index))
     steps.call("dup2", received, 600)
-    named = Named(steps, 600)
-    steps.call("read", received, buffer, 4, sees=_same(named(offset=0, moved=4), file(place / "file")))
+    named.append(Named(steps, 600))
+    steps.call("read", received, buffer, 4, sees=_same(named[0](offset=0, moved=4), file(place / "file")))
     none = as_passed(place / "file", error=errno.ENOENT)
     steps.call("openat", AT_FDCWD, place / "file", os.O_RDONLY, sees=none)
 

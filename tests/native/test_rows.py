@@ -15,7 +15,7 @@ from tests.native.themes import Performed, checked_each, performed_once
 ROWS = {row.name for row in SYSCALLS}
 # Rows that no list can drive with success, or with failure, on any of the kernels; each with its reason.
 NEVER_SUCCEEDS: dict[str, str] = {}
-NEVER_FAILS: dict[str, str] = {}
+NEVER_FAILS = dict.fromkeys(("recvmsg", "recvmmsg"), "known for what it is when it succeeds only")
 
 
 performed = performed_once(LISTS, ROWS, look=lambda manager: manager.targets, ops=list(Op), kinds=list(Kind))
@@ -46,6 +46,7 @@ def test_every_row_is_driven(performed: Performed) -> None:
     assert rows <= NUMBERS.keys()
     if HERE.ring_opcodes:  # a ring's requests are seen, and it is no blind spot: test_io_uring.py
         rows.discard("io_uring_setup")
+    rows.discard("connect")  # it needs somebody to speak to: test_blind_spots.py
     assert rows - {name for name, times in succeeded.items() if times} == NEVER_SUCCEEDS.keys()
     assert rows - {name for name, times in failed.items() if times} == NEVER_FAILS.keys()
 

@@ -30,7 +30,7 @@ class _Swap:
     """The running workload and its log."""
 
     def __init__(self, program: Path, area: Path, mode: str, swaps: int, x: Path, y: Path) -> None:
-        descriptor = os.open(area, os.O_TMPFILE | os.O_RDWR, 0o600)
+        descriptor = os.memfd_create("log", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _LOG_BYTES)
         self.log = mmap.mmap(descriptor, _LOG_BYTES)
         self.process = subprocess.Popen([program, mode, str(swaps), x, y], stdin=descriptor, start_new_session=True)
