@@ -43,15 +43,14 @@
 /* Calls that do many things: which of them is a file operation. Looked at before anything is counted. */
 enum aa_when {
 	AA_WHEN_ALWAYS,
-	AA_WHEN_REMOVE,	   /* madvise(…, MADV_REMOVE) */
-	AA_WHEN_UNIX_PATH, /* bind() of an AF_UNIX address that is a path; the name is inside the address */
-	AA_WHEN_CLONE,	   /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE); the other descriptor is in its argument */
-	AA_WHEN_OF_FILE, /* mmap() without MAP_ANONYMOUS; shared, and of a file that may be written to: a blind spot */
+	AA_WHEN_REMOVE,	    /* madvise(…, MADV_REMOVE) */
+	AA_WHEN_UNIX_PATH,  /* bind() of an AF_UNIX address that is a path; the name is inside the address */
+	AA_WHEN_CLONE,	    /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE); the other descriptor is in its argument */
+	AA_WHEN_OF_FILE,    /* mmap() without MAP_ANONYMOUS; MAP_SHARED is one where the file may be written to */
 	AA_WHEN_DUPLICATES, /* fcntl(F_DUPFD, F_DUPFD_CLOEXEC) */
 	AA_WHEN_SEIZES,	    /* ptrace(PTRACE_ATTACH, PTRACE_SEIZE) */
 	AA_WHEN_RINGS_HIDE, /* io_uring_setup() where the ring's requests are not seen */
-	AA_WHEN_HANDS_OVER, /* connect() to the socket of one that does work for others; the name is inside the address
-			     */
+	AA_WHEN_HANDS_OVER, /* connect() to one that does work for others; the name is inside the address */
 	AA_WHEN_RECEIVES,   /* recvmsg(), recvmmsg() of a message with descriptors: the first of them is told */
 };
 

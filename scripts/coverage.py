@@ -83,8 +83,12 @@ def read_table(root: Path = ROOT) -> Table:
     if unified is None:
         raise ValueError("AA_COMPAT_UNIFIED not found")
     numbers: dict[str, list[int]] = {}
+    multiplexed = re.findall(r"first == SYS_(\w+)", (root / "bpf/operation.bpf.h").read_text())
     for number, call, shape in _COMPAT.findall(compat):
-        if shape != "UNFOLLOWED":
+        if shape == "SOCKETCALL":
+            for each in multiplexed:
+                numbers.setdefault(each.lower(), []).append(int(number))
+        elif shape != "UNFOLLOWED":
             numbers.setdefault(call, []).append(int(number))
     return Table(
         [
@@ -144,7 +148,7 @@ def argument_words(row: Row) -> str:
         "fd": "source" if two_files else "first descriptor" if row.argument("closes") > 1 else "descriptor",
         "fd2": "destination",
         "dirfd": "directory" if "path" in row.arguments else "mount",
-        "path": "address" if "UNIX_PATH" in row.arguments.get("when", "") else "name",
+        "path": "address" if row.name in ("bind", "connect") else "name",
         "dirfd2": "second directory",
         "path2": "second name",
         "flags": {"ioctl": "request", "ptrace": "request", "madvise": "advice"}.get(row.name, "flags"),
@@ -176,7 +180,7 @@ def names_told(row: Row, *, below: Iterable[str] = ()) -> str:
     """`path_source` of a call that succeeds. below: operations whose entry a probe below the call tells."""
     if row.argument("closes") > 1:
         return NONE
-    if "returns_fd" in row.arguments:
+    if "returns_fd" in row.arguments or row.arguments.get("when") == "AA_WHEN_RECEIVES":
         return FILE
     if "sets_pwd" in row.arguments:
         return DENTRY
