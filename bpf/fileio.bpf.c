@@ -26,9 +26,10 @@ struct {
 static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct pt_regs *user = (void *)ctx->di;
 	struct aa_call_state *state;
 
-	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
+	if (!aa_is_taken(pid_tgid, call, user, &state) || !aa_control.gate)
 		return 0;
 	if (!state)
 		state = aa_state_make((__u32)pid_tgid);
@@ -248,12 +249,13 @@ SEC("kprobe.multi")
 int aa_multi_enter(struct pt_regs *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct pt_regs *user = (void *)ctx->di;
+	__u32 call = bpf_get_attach_cookie(ctx);
 	struct aa_call_state *state;
 
-	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
+	if (!aa_is_taken(pid_tgid, call, user, &state) || !aa_control.gate)
 		return 0;
-	aa_begin_by(state ?: aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, bpf_get_attach_cookie(ctx),
-		    (void *)ctx->di);
+	aa_begin_by(state ?: aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, call, user);
 	return 0;
 }
 
@@ -313,12 +315,22 @@ int aa_multi_below(struct pt_regs *ctx)
 		return aa_fentry_emit(ctx, true);                                                                      \
 	}
 
-static __always_inline bool aa_fentry_enters(__u32 call)
+/* Copied, an argument is a plain number to the verifier: 5.10 knows one of the types by name only. */
+static __always_inline struct pt_regs *aa_fentry_user(__u64 *ctx)
+{
+	__u64 user = 0;
+
+	bpf_probe_read_kernel(&user, sizeof(user), ctx);
+	return (void *)user;
+}
+
+static __always_inline bool aa_fentry_enters(__u64 *ctx, __u32 call)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct pt_regs *user = aa_fentry_user(ctx);
 	struct aa_call_state *state;
 
-	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
+	if (!aa_is_taken(pid_tgid, call, user, &state) || !aa_control.gate)
 		return false;
 	if (!state)
 		state = aa_state_make((__u32)pid_tgid);
@@ -337,13 +349,9 @@ static __always_inline int aa_fentry_emit(__u64 *ctx, bool loops)
 	return 0;
 }
 
-/* Copied, an argument is a plain number to the verifier: 5.10 knows one of the types by name only. */
 static __always_inline void aa_fentry_jumped(__u64 *ctx)
 {
-	__u64 user = 0;
-
-	bpf_probe_read_kernel(&user, sizeof(user), ctx);
-	aa_begin_jumped((void *)user);
+	aa_begin_jumped(aa_fentry_user(ctx));
 }
 
 AA_DEFINE_FENTRY()
@@ -352,7 +360,7 @@ AA_DEFINE_FENTRY(_other)
 #define AA_DEFINE_FENTRY_CALL(program, call, suffix)                                                                   \
 	SEC("fentry") int program##_fentry##suffix(__u64 *ctx)                                                         \
 	{                                                                                                              \
-		if (aa_fentry_enters(AA_CALL_##call))                                                                  \
+		if (aa_fentry_enters(ctx, AA_CALL_##call))                                                             \
 			bpf_tail_call(ctx, &aa_fentry_tail##suffix, AA_JUMP_BEGIN);                                    \
 		return 0;                                                                                              \
 	}                                                                                                              \
@@ -439,6 +447,18 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
 
 #define aa_register_of(registers, name) ((registers)->name)
 
+/* Of the calls that are taken of anybody; without the table, for this is asked of every call on the machine. */
+static __always_inline __u32 aa_stranger_row_of(__u64 number)
+{
+#define AA_X(program, call, function, number_, ...) [AA_CALL_##call] = number_,
+	static const __u16 numbers[] = { AA_CALLS(AA_X) };
+#undef AA_X
+
+	if (number == numbers[AA_CALL_ptrace])
+		return AA_CALL_ptrace;
+	return number == numbers[AA_CALL_process_vm_writev] ? AA_CALL_process_vm_writev : AA_CALL_COUNT;
+}
+
 static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 number)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -451,7 +471,7 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 	/* Its return will tell all of it; nor does it change what a descriptor names. */
 	if (aa_config.exit_only && aa_is_exit_only(aa_row_of(number)) && !aa_is_compat())
 		return 0;
-	if (!aa_is_watched_with(pid_tgid, &state)) {
+	if (!aa_is_taken(pid_tgid, aa_stranger_row_of(number), regs, &state)) {
 		/* Who is not watched may still share a watched process's table or directory (CLONE_FILES, CLONE_FS). */
 		aa_note_change(NULL, tid, regs, number);
 		return 0;

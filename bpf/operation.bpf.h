@@ -64,6 +64,7 @@ struct aa_call_state {
 	__u8 is_plain;	      /* about one descriptor and nothing else */
 	__u8 has_no_look;     /* at the entry: nobody else could change what the descriptor names */
 	__u8 is_undecided;    /* whether it is a call of the row's kind: see aa_is_meant() */
+	__u8 is_stranger;     /* of a thread that is not watched: this one call of it is told */
 	__u8 is_late;	      /* that is known at the return only, and until then the call is not counted */
 	__u8 compat;	      /* enum aa_compat_shape; set before aa_begin() */
 	__u8 is_compat_announced;
@@ -396,6 +397,46 @@ static __always_inline bool aa_is_watched_with(__u64 pid_tgid, struct aa_call_st
 {
 	*ret_state = aa_state_of((__u32)pid_tgid);
 	return *ret_state || aa_is_watched(pid_tgid);
+}
+
+/*
+ * Whether a number that the caller names a thread by is a watched one's. From within another pid namespace than the
+ * initial one it cannot be told, and is taken for none.
+ */
+static __always_inline bool aa_names_watched(__u32 pid)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (aa_read(task, thread_pid, level))
+		return false;
+	if (aa_config.scope == AA_SCOPE_SINGLE ? pid == aa_control.root_tgid && !aa_control.root_exited :
+						 aa_config.scope == AA_SCOPE_TREE && aa_watch_has(pid))
+		return true;
+	return aa_state_of(pid);
+}
+
+/*
+ * Whose call is taken: a watched thread's; and of others a call that reaches into one, which is told as if its thread
+ * were watched until it returns.
+ */
+static __always_inline bool aa_is_taken(__u64 pid_tgid, __u32 row, struct pt_regs *user,
+					struct aa_call_state **ret_state)
+{
+	__u64 request, pid;
+
+	if (aa_is_watched_with(pid_tgid, ret_state))
+		return true;
+	if ((row != AA_CALL_ptrace && row != AA_CALL_process_vm_writev) || !aa_control.gate)
+		return false;
+	request = aa_read(user, di);
+	pid = row == AA_CALL_ptrace ? aa_read(user, si) : request;
+	if ((row == AA_CALL_ptrace && request != PTRACE_ATTACH && request != PTRACE_SEIZE) ||
+	    (__u32)pid_tgid == aa_control.excluded_tid || !aa_names_watched(pid))
+		return false;
+	*ret_state = aa_state_make((__u32)pid_tgid);
+	if (*ret_state)
+		(*ret_state)->is_stranger = 1;
+	return true;
 }
 
 /*
@@ -1139,16 +1180,14 @@ __noinline int aa_is_memory_of_file(__u32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
-	struct aa_open_file open = {};
-	__u8 kind;
+	struct mount *mount;
+	__u16 type;
 
-	if (!file)
+	if (!file || !(aa_read(file, f_mode) & FMODE_WRITE))
 		return false;
-	aa_file_read(file, &open);
-	if (!(open.mode & FMODE_WRITE))
-		return false;
-	kind = aa_kind_of(open.inode, open.path.mnt);
-	return kind == AA_KIND_FILE || (kind == AA_KIND_DEVICE && (aa_read(open.inode, i_mode) & S_IFMT) == S_IFBLK);
+	type = aa_read(file, f_inode, i_mode) & S_IFMT;
+	mount = aa_real_mount(aa_read(file, f_path.mnt));
+	return type == S_IFBLK || (type == S_IFREG && (long)aa_read(mount, mnt_ns) != MNT_NS_INTERNAL);
 }
 
 /* At the entry of a call of a watched thread, whose arguments are in its state. */
@@ -1842,6 +1881,11 @@ static __always_inline void aa_end(struct aa_call_state *state, __u32 tid)
 		bpf_map_delete_elem(&aa_acted, &tid);
 	}
 	aa_count(in_flight, -1);
+	if (state->is_stranger) {
+		if (state->was_thread_told)
+			aa_tell_end(tid);
+		aa_state_drop(tid);
+	}
 }
 
 /* Nobody asked for calls that end so. */
@@ -2018,19 +2062,20 @@ struct {
 static const volatile char aa_managers_of_users[] = "/run/user/*";
 
 /* Whether a socket is connected to one of those: by the name that the other end was bound to, whatever this one called
- * it. */
-__noinline int aa_is_managers(__u32 fd)
+ * it. The second name of the call, which it has not, is the place for that. */
+__noinline int aa_is_managers(__u32 tid, __u32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
-	struct aa_manager_name name = {};
+	struct aa_call_state *state = aa_state_of(tid);
+	struct aa_manager_name *name;
 	struct unix_address *address;
 	struct unix_sock *peer;
 	struct sock *sock;
 	const char *text;
 	__u32 i, j;
 
-	if (!file || (aa_read(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!state || !file || (aa_read(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return false;
 	sock = aa_read((struct file___socket *)file, private_data, sk);
 	if (aa_read(sock, __sk_common.skc_family) != AF_UNIX)
@@ -2039,22 +2084,25 @@ __noinline int aa_is_managers(__u32 fd)
 	address = peer ? aa_read(peer, addr) : NULL;
 	if (!address)
 		return false;
+	_Static_assert(sizeof(*name) <= sizeof(state->name[1]), "it has room there");
+	name = (void *)state->name[1];
 	text = (void *)address + bpf_core_field_offset(struct unix_address, name) + sizeof(__u16);
-	bpf_probe_read_kernel_str(name.text, sizeof(name.text), text);
-	if (bpf_map_lookup_elem(&aa_managers, &name))
+	__builtin_memset(name, 0, sizeof(*name));
+	bpf_probe_read_kernel_str(name->text, sizeof(name->text), text);
+	if (bpf_map_lookup_elem(&aa_managers, name))
 		return true;
 	for (i = 0; i < sizeof(aa_managers_of_users) - 2; i++)
-		if (name.text[i] != aa_managers_of_users[i])
+		if (name->text[i] != aa_managers_of_users[i])
 			return false;
 	for (; i < AA_MANAGER_NUMBER_END; i++)
-		if (name.text[i] < '0' || name.text[i] > '9')
+		if (name->text[i] < '0' || name->text[i] > '9')
 			break;
-	__builtin_memset(name.text, 0, sizeof(name.text));
+	__builtin_memset(name, 0, sizeof(*name));
 	for (j = 0; j < sizeof(aa_managers_of_users) - 1; j++)
-		name.text[j] = aa_managers_of_users[j];
-	bpf_probe_read_kernel_str(name.text + sizeof(aa_managers_of_users) - 1,
-				  sizeof(name.text) - sizeof(aa_managers_of_users) + 1, text + i);
-	return bpf_map_lookup_elem(&aa_managers, &name) != NULL;
+		name->text[j] = aa_managers_of_users[j];
+	bpf_probe_read_kernel_str(name->text + sizeof(aa_managers_of_users) - 1,
+				  sizeof(name->text) - sizeof(aa_managers_of_users) + 1, text + i);
+	return bpf_map_lookup_elem(&aa_managers, name) != NULL;
 }
 
 /* At the return of a call of which nothing before tells whether it is one of its row's. */
@@ -2066,7 +2114,7 @@ AA_DEFINE_FIRST_STEP(aa_is_meant_at_last, __s64 result)
 	if (!state || result < 0 || !(spec = aa_spec_of(state->call)))
 		return false;
 	if (spec->when == AA_WHEN_HANDS_OVER)
-		return aa_is_managers(aa_argument(spec->fd, state->args));
+		return aa_is_managers(tid, aa_argument(spec->fd, state->args));
 	state->fd[0] = spec->count ? aa_received_in_any(state->args[1], result, state->compat) :
 				     aa_received_in(state->args[1], state->compat);
 	return state->fd[0] >= 0;

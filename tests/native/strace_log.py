@@ -148,6 +148,7 @@ PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
 AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW = 0x100, 0x400
 MADV_REMOVE = 9
+MAP_SHARED, PROT_WRITE = 1, 2
 AF_UNIX = 1
 FICLONE, FICLONERANGE, FIDEDUPERANGE = 0x40049409, 0x4020940D, 0xC0189436
 MAP_ANONYMOUS = 0x20
@@ -197,6 +198,11 @@ class Call:
     opened: Opened | Unknown | None = None  # behind the descriptor that is the result
     passed: str | None = None  # the first name as it was passed
     follows: bool | None = None  # by the flags: a symbolic link at the end of the first name; None: they do not say
+    is_shared: bool = False  # a mapping that is shared and may be written to
+
+    @property
+    def is_blind_spot(self) -> bool:
+        return self.is_shared or self.name in BLIND_SPOTS
 
     @property
     def is_kept_back(self) -> bool:
@@ -443,7 +449,8 @@ class _Log:
             passed = _string(parts[form["name" if "name" in form else "name?"]])
         flags = _number(parts[form["empty"]]) if "empty" in form else 0
         follows = False if flags & AT_SYMLINK_NOFOLLOW else True if flags & AT_SYMLINK_FOLLOW else None
-        return Call(name, result, file, other, opened, passed, follows)
+        is_shared = name == "mmap" and bool(_number(parts[3]) & MAP_SHARED and _number(parts[2]) & PROT_WRITE)
+        return Call(name, result, file, other, opened, passed, follows, is_shared)
 
     def _through(self, file: File | None) -> File | None:
         """The same, of a name that leads through a descriptor (GNU tar, pip and others use such names)."""

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +202,48 @@ def test_memory_of_a_file_from_before_the_trace(backend: str, area: Path) -> Non
             running.finish()
         stats = manager.stats
     assert (stats.blind_spots, stats.complete) == (1, False)
+
+
+@pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "not-watched"])
+def test_others_that_reach_in(backend: str, area: Path, is_watched: bool) -> None:
+    """Who is not watched seizes a watched process, or writes into its memory: each is told, and nothing else of it."""
+    script, stranger = Script(traced=()), Script(traced=("ptrace", "process_vm_writev", "chmod"))
+    script.main.hold()
+    plain = area / "plain"
+    plain.write_bytes(b"")
+    with script.start(area) as running, bystander(area) as unwatched:
+        target = running.pid if is_watched else unwatched
+        maps = Path(f"/proc/{target}/maps").read_text().splitlines()
+        at = int(next(line for line in maps if " rw-p " in line).split("-")[0], 16)
+        here, there = stranger.buffer(16), stranger.buffer(struct.pack("=QQ", at, 0))
+        main = stranger.main
+        main.poke(here, stranger.buffer(8))
+        main.hold()
+        told = Seen("none") if is_watched else UNSEEN
+        failed = Filtered if is_watched else Unseen
+        main.call("process_vm_writev", target, here, 1, there, 1, 0, sees=told)
+        main.call("chmod", plain, 0o600, sees=UNSEEN)
+        main.call("ptrace", 0x4206, target, 0, 0, sees=told)  # PTRACE_SEIZE
+        main.call("ptrace", 0x4206, target, 0, 0, sees=failed(errno.EPERM))
+        main.call("chmod", plain, 0o644, sees=UNSEEN)
+        with stranger.start(area) as seizing, KprobeManager(running.pid, backend=backend, ops=NO_RING) as manager:
+            seizing.go()
+            seizing.finish()
+            running.go()
+            events = []
+            while batch := manager.poll(HANG_SECONDS):
+                events += batch
+            running.finish()
+    check_results(stranger)
+    check_events(stranger, events)
+    check_script_ledger(stranger, manager.stats, backend)
+
+
+@contextlib.contextmanager
+def bystander(area: Path) -> Iterator[int]:
+    """A process that nobody watches."""
+    with subprocess.Popen(["sleep", "infinity"], cwd=area) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()

@@ -215,7 +215,7 @@ def _run(command: list[str], work: Path, logs: Path, backend: str) -> tuple[dict
         performed=len(events) + kept_back,
         delivered=len(events),
         filtered=kept_back,
-        blind_spots=len(own) + sum(call.name in BLIND_SPOTS and not call.is_kept_back for call in calls),
+        blind_spots=len(own) + sum(call.is_blind_spot and not call.is_kept_back for call in calls),
         path_unreadable=sum(_is_unreadable(call) for call in calls),
     )
     told = {tid: [call for call in calls if not call.is_kept_back] for tid, calls in by_strace.items()}
