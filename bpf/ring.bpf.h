@@ -423,6 +423,7 @@ static __always_inline void aa_request_name(struct aa_request *request, __u64 ke
 					    bool is_user)
 {
 	struct aa_request_names *names;
+	char beyond = 0;
 	long bytes = aa_read_text(request->name[i], AA_NAME_BYTES, from, is_user);
 
 	request->name_bytes[i] = bytes < 0 ? -1 : bytes ? bytes - 1 : 0;
@@ -437,6 +438,9 @@ static __always_inline void aa_request_name(struct aa_request *request, __u64 ke
 	}
 	request->name_is_long[i] = 1;
 	request->name_bytes[i] = bytes - 1;
+	/* What the kernel has a copy of is not longer. */
+	if (is_user && bytes == AA_PATH_BYTES && (bpf_probe_read_user(&beyond, 1, from + AA_PATH_BYTES - 1) || beyond))
+		request->name_is_cut[i] = 1;
 }
 
 /* Two names of plain numbers, so that they are looked at by the verifier once. */

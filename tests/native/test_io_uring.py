@@ -10,7 +10,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
-from errno import EBADF, ECANCELED, EEXIST, EFAULT, EINVAL, ENOENT, ENOTDIR
+from errno import EBADF, ECANCELED, EEXIST, EFAULT, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, EOPNOTSUPP
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from tests.native.rings import (
     FTRUNCATE,
     GETXATTR,
     IO_URING_REGISTER,
+    IOPOLL,
     LINK,
     LINKAT,
     MADVISE,
@@ -63,6 +64,7 @@ from tests.native.rings import (
     STATX,
     SYMLINKAT,
     SYNC_FILE_RANGE,
+    TEE,
     UNLINKAT,
     URING_CMD,
     WRITE,
@@ -995,6 +997,116 @@ def test_copies(backend: str, area: Path, program: Path, place: Place) -> None:
         os.close(theirs)
     check(plan, events, {events[0].pid})
     books(plan, stats, backend)
+
+
+def test_pipes_that_are_teed(backend: str, area: Path, program: Path) -> None:
+    """From a pipe to a pipe, and it stays where it was; a file can be neither."""
+    path = area / "file"
+    path.write_bytes(b"")
+    fd = os.open(path, os.O_RDWR)
+    one, other = os.pipe(), os.pipe()
+    names = [f"pipe:[{os.fstat(each[0]).st_ino}]" for each in (one, other)]
+    os.write(one[1], b"0123456789")
+    plan = Plan()
+    plan.setup()
+    plan.hold()
+    common: Any = {"new_path": names[1], "path_source": "file", "flags": 0, "count": 8}
+    good = told("copy", "TEE", 8, path=names[0], kind="pipe", fd=one[0], **common)
+    bad = told("copy", "TEE", -EINVAL, path=str(path), kind="file", fd=fd, **common)
+    wrong = told("copy", "TEE", -EBADF, fd=NOWHERE, **common)
+    for source, sees in ((one[0], good), (one[0], good), (fd, bad), (NOWHERE, wrong)):
+        plan.entry(TEE, fd=other[1], length=8, file_index=source, sees=sees)
+        plan.submit()
+    try:
+        events, stats = run(plan, program, area, backend, (fd, *one, *other), kinds=["pipe"])
+        assert os.read(other[0], 100) == b"0123456701234567"
+    finally:
+        for each in (fd, *one, *other):
+            os.close(each)
+    check(plan, events, {events[0].pid})
+    books(plan, stats, backend)
+
+
+@pytest.mark.native_only
+def test_completions_that_are_polled(backend: str, area: Path, program: Path) -> None:
+    """Past the cache, by a ring that asks the device: a guest's file systems know no such thing."""
+    path = area / "file"
+    path.write_bytes(bytes(8192))
+    fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    at = 0x20000000000
+    plan = Plan()
+    plan.call(9, at, 8192, 3, 0x32, CUR_POS, 0)
+    plan.setup(flags=IOPOLL)
+    plan.hold()
+    fields: Any = {"flags": 0, "count": 4096}
+    # Where the device is not polled the kernel says so.
+    one = plan.entry(WRITE, fd=fd, addr=at, length=4096, off=4096)
+    one.sees = lambda step: of_file("write", "WRITE", path, fd, step.result, offset=4096, **fields)
+    two = plan.entry(READ, fd=fd, addr=at + 4096, length=4096)
+    two.sees = lambda step: of_file("read", "READ", path, fd, step.result, offset=0, **fields)
+    plan.entry(FSYNC, fd=fd, sees=of_file("sync", "FSYNC", path, fd, -EINVAL, flags=0, count=0, offset=0))
+    plan.submit()
+    events, stats = run(plan, program, area, backend, (fd,))
+    os.close(fd)
+    assert {one.result, two.result} <= {4096, -EOPNOTSUPP}
+    check(plan, events, {events[0].pid})
+    books(plan, stats, backend)
+
+
+def _long(name: str | Path, length: int) -> str:
+    """The same file by a name of so many bytes."""
+    folder, last = os.path.split(name)
+    rest = length - len(folder) - 1 - len(last)
+    return folder + "/" + "./" * (rest // 2) + "/" * (rest % 2) + last
+
+
+@pytest.mark.parametrize("flags", [0, SQPOLL], ids=["inline", "thread"])
+def test_names_of_all_lengths(backend: str, area: Path, program: Path, flags: int) -> None:
+    """Up to the longest that there is, one and two of them; and a byte more."""
+    plan = Plan()
+    plan.setup(flags=flags)
+    plan.hold()
+    old, new, none = area / "file", area / "other", area / "none"
+    old.write_bytes(b"")
+    at, second = {"fd": AT_FDCWD}, AT_FDCWD & 0xFFFFFFFF
+    for length in (254, 255, 256, 257, 511, 1000, 4094, 4095):
+        names = [_long(each, length) for each in (old, new, none)]
+        assert {len(each) for each in names} == {length}
+        fields: Any = {"path_source": "as_passed", "dirfd": AT_FDCWD, "flags": 0}
+        plan.entry(
+            OPENAT,
+            **at,
+            addr=plan.text(names[0]),
+            sees=lambda step, raw=names[0]: of_file(
+                "open", "OPENAT", old, step.result, step.result, dirfd=AT_FDCWD, raw_path=raw, flags=0
+            ),
+        )
+        plan.submit()
+        for source, target in ((0, 1), (1, 0), (2, 0)):
+            sees = told("rename", "RENAMEAT", -ENOENT if source == 2 else 0, **fields)
+            sees |= {"path": names[source], "raw_path": names[source], "new_path": names[target]}
+            plan.entry(
+                RENAMEAT,
+                **at,
+                addr=plan.text(names[source]),
+                off=plan.text(names[target]),
+                length=second,
+                sees=sees,
+            )
+            plan.submit()
+        sees = told("unlink", "UNLINKAT", -ENOENT, **fields, path=names[2], raw_path=names[2])
+        plan.entry(UNLINKAT, **at, addr=plan.text(names[2]), sees=sees)
+        plan.submit()
+    # Longer than a name may be: its beginning is told, and that it is not all.
+    too_long = _long(none, 4096)
+    sees = told("unlink", "UNLINKAT", -ENAMETOOLONG, dirfd=AT_FDCWD, flags=0, path_source="as_passed")
+    sees |= {"path": too_long[:4095], "raw_path": too_long[:4095]}
+    plan.entry(UNLINKAT, **at, addr=plan.text(too_long), sees=sees)
+    plan.submit()
+    events, stats = run(plan, program, area, backend)
+    check(plan, events, {events[0].pid})
+    assert [event.path_flags.name for event in events if event.path_flags] == ["TRUNCATED"]
+    books(plan, stats, backend, path_truncated=1)
 
 
 def test_commands_of_a_file_are_announced(backend: str, area: Path, program: Path) -> None:
