@@ -75,6 +75,9 @@ check() {
         test)
             need_command make make
             need_command strace strace
+            # Users of rings that know nothing of us.
+            need_command fio fio
+            need_header liburing.h liburing-dev
             # What the oracle runs under strace, beside gcc and Python.
             need_command git git
             need_command tar tar

@@ -116,11 +116,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         unable("the workloads need gcc")
     folder = Path(os.path.realpath(tmp_path_factory.mktemp("workloads")))
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector", "-static", "-pthread"]
-    alone = ["-m32", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie"]
+    its_own = {"m32": ["-m32", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie"], "uring": ["-luring"]}
     builds = [
-        subprocess.Popen(
-            ["gcc", *flags, *(alone if source.stem == "m32" else []), "-o", str(folder / source.stem), str(source)]
-        )
+        subprocess.Popen(["gcc", *flags, "-o", str(folder / source.stem), str(source), *its_own.get(source.stem, [])])
         for source in sorted(_WORKLOADS.glob("*.c"))
     ]
     assert [build.wait(HANG_SECONDS) for build in builds] == [0] * len(builds)
