@@ -7,6 +7,7 @@
 
 The rows and where their names come from are read from bpf/, the kernels from docs/kernels.json, which has
 every system call of each, so that a new row finds its kernels there. A test holds that file to the kernels themselves.
+What it cannot see is from tests/native/evasions.py, which a test performs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.native.evasions import EVASIONS, Evasion
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = Path("docs/coverage.md")
@@ -266,7 +269,17 @@ that nothing is missed.
 Requests of a ring, which `via` tells from calls, where the kernel's tracepoints show them: from Linux 6.1 on, by every
 backend alike. What is only announced is a `blind_spot` when it succeeds.
 
-{ring_table}"""
+{ring_table}
+## What it cannot see
+
+Ways to touch a file without being noticed, and what becomes of each: `tests/native/evasions.py`, which
+`tests/native/test_evasion.py` and the tests named there go, by every backend on every kernel that is tested.
+*Reported*: the operations that are told of that very file, by its true name or under a `path_source` that says how
+far it is one; what is not in the default set must be asked for. *Announced*: the calls of the events of `blind_spot`,
+after which the trace is not complete. *Silent*: of this nothing is said, and the trace may be called complete all
+the same.
+
+{evasion_table}"""
 
 
 def document(table: Table, kernels: dict[str, list[str]]) -> str:
@@ -278,6 +291,7 @@ def document(table: Table, kernels: dict[str, list[str]]) -> str:
         operation_table=_operation_table(table),
         call_table=_call_table(table, kernels),
         ring_table=_ring_table(table, kernels[""]),
+        evasion_table=_evasion_table(),
     )
 
 
@@ -350,6 +364,26 @@ def _ring_table(table: Table, kernels: Sequence[str]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _evasion_table() -> str:
+    """What is silent comes last."""
+    lines = ["| way | reported | announced by | silent | remark |", "|---|---|---|---|---|"]
+    for evasion in sorted(EVASIONS, key=lambda evasion: bool(evasion.silent)):
+        told = _reported(evasion), _quoted(evasion.announced.split())
+        lines.append(f"| {' | '.join((evasion.way, *told, evasion.silent, evasion.remark))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _reported(evasion: Evasion) -> str:
+    told = ", ".join(evasion.told.split())
+    if evasion.below is not None:
+        told += f"{'; ' if told else ''}by kprobe, fentry: {', '.join(evasion.below.split())}"
+    return told
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
