@@ -415,6 +415,12 @@ static __always_inline bool aa_names_watched(__u32 pid)
 	return aa_state_of(pid);
 }
 
+/* A call by which one process may reach into another. */
+static __always_inline bool aa_reaches(__u32 row)
+{
+	return row == AA_CALL_ptrace || row == AA_CALL_process_vm_writev;
+}
+
 /*
  * Whose call is taken: a watched thread's; and of others a call that reaches into one, which is told as if its thread
  * were watched until it returns.
@@ -426,7 +432,7 @@ static __always_inline bool aa_is_taken(__u64 pid_tgid, __u32 row, struct pt_reg
 
 	if (aa_is_watched_with(pid_tgid, ret_state))
 		return true;
-	if ((row != AA_CALL_ptrace && row != AA_CALL_process_vm_writev) || !aa_control.gate)
+	if (!aa_reaches(row) || !aa_control.gate)
 		return false;
 	request = aa_read(user, di);
 	pid = row == AA_CALL_ptrace ? aa_read(user, si) : request;

@@ -54,18 +54,27 @@ static uint32_t aa_enumerator(const struct btf *btf, const char *name)
 	return 0;
 }
 
-/* Whether a structure has a member of that name, itself or in a part without a name. */
+/* Whether a structure has a member of that name itself. */
+static bool aa_has_own_member(const struct btf *btf, const struct btf_type *type, const char *name)
+{
+	for (unsigned i = 0; i < btf_vlen(type); i++) {
+		if (!strcmp(btf__name_by_offset(btf, btf_members(type)[i].name_off), name))
+			return true;
+	}
+	return false;
+}
+
+/* The same, or in one of its parts without a name. */
 static bool aa_has_member(const struct btf *btf, const struct btf_type *type, const char *name)
 {
 	for (unsigned i = 0; i < btf_vlen(type); i++) {
 		const struct btf_member *member = &btf_members(type)[i];
-		const struct btf_type *of = btf__type_by_id(btf, member->type);
+		const struct btf_type *part = btf__type_by_id(btf, member->type);
 
-		if (!member->name_off ? btf_is_composite(of) && aa_has_member(btf, of, name) :
-					!strcmp(btf__name_by_offset(btf, member->name_off), name))
+		if (!member->name_off && btf_is_composite(part) && aa_has_own_member(btf, part, name))
 			return true;
 	}
-	return false;
+	return aa_has_own_member(btf, type, name);
 }
 
 void aa_ring_tracepoints_find(const struct btf *btf, struct aa_ring_tracepoints *ret_tracepoints)
