@@ -365,6 +365,14 @@ struct {
 	__type(value, __u64);
 } aa_multishots SEC(".maps");
 
+/* Rings that watched processes have used. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32);
+} aa_rings_used SEC(".maps");
+
 static const struct aa_request aa_new_request = {};
 static const struct aa_request_names aa_new_request_names = {};
 
@@ -1304,6 +1312,7 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 	request->submitted_ns = bpf_ktime_get_boot_ns();
 	request->first_ticket = *(volatile __u64 *)&aa_tickets + 1;
 	request->ring = (__u64)(long)aa_read(req, ctx);
+	bpf_map_update_elem(&aa_rings_used, &request->ring, &request->row, BPF_ANY);
 	request->user_data = aa_read(req, cqe.user_data);
 	request->files = (__u64)(long)aa_read(task, files);
 	request->fs = (__u64)(long)aa_read(task, fs);
@@ -1450,12 +1459,15 @@ int aa_ring_complete_first(__u64 *ctx) /* ring, request, user data, result, …:
 
 /*
  * A completion that finds no room in the program's own ring. Since 6.2 it is not shown as one, and this does not tell
- * of which request it is: what was done is known and that it was done is not.
+ * of which request it is: what was done is known and that it was done is not. It can come when the process ends, and is
+ * not watched any more (on 7.2 its workers' completions are put into the ring then): so by the ring.
  */
 SEC("tp_btf/io_uring_cqe_overflow")
 int aa_ring_overflow(__u64 *ctx) /* ring, user data, result, … */
 {
-	if (aa_control.gate && aa_is_watched(bpf_get_current_pid_tgid()))
+	__u64 ring = aa_argument_of(ctx, 0);
+
+	if (aa_control.gate && bpf_map_lookup_elem(&aa_rings_used, &ring))
 		aa_count(blind_spots, 1);
 	return 0;
 }

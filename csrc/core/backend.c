@@ -473,6 +473,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	bpf_map__set_autocreate(skeleton->maps.aa_request_names, probes->rings.submit);
 	bpf_map__set_autocreate(skeleton->maps.aa_silent_requests, probes->rings.submit);
 	bpf_map__set_autocreate(skeleton->maps.aa_multishots, probes->rings.submit);
+	bpf_map__set_autocreate(skeleton->maps.aa_rings_used, probes->rings.submit);
 	for (unsigned what = 0; (is_kprobe || is_fentry) && what < AA_BELOW_COUNT; what++)
 		if (options->operations & aa_belows[what].operations)
 			aa_probes_add_below(probes, what);
