@@ -33,7 +33,7 @@ class _Ring:
 
     def __init__(self) -> None:
         maps = outside.describe(outside.look()).maps
-        [number] = [key for key in outside.held_by(os.getpid()).maps if maps.get(key, "").startswith("aa_ring")]
+        [number] = [key for key in outside.held_by(os.getpid()).maps if maps.get(key) == "aa_ring"]
         attributes = struct.pack("=3I", number, 0, 0)
         descriptor = ctypes.CDLL(None, use_errno=True).syscall(321, _BPF_MAP_GET_FD_BY_ID, attributes, len(attributes))
         assert descriptor >= 0, os.strerror(ctypes.get_errno())
