@@ -51,10 +51,10 @@ class FileEvent:
     """One finished call. Immutable, hashable, equal when every field is, picklable; `match` takes (op, path).
 
     A field that does not apply is None. Made by the manager, or for tests and exporters from keyword arguments. `op` is
-    required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation (by
-    io_uring, the first opcode); return_code from errno or bytes; device and inode together 0 if one of them is given;
-    time as if the machine had been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong values
-    ValueError.
+    required, and with a path `path_source`. What is left out: tid = pid; syscall = the first call of that operation (of
+    io_uring or AIO, the first such request); return_code from errno or bytes; device and inode together 0 if one is
+    given; time as if the machine had been started at 1970-01-01; else 0, '' or None. Wrong types are TypeError, wrong
+    values ValueError.
     """
 
     __match_args__: ClassVar[tuple[Literal["op"], Literal["path"]]]
@@ -99,12 +99,13 @@ class FileEvent:
 
     @property
     def syscall(self) -> str:
-        """The exact call's name, as "openat"; of a request of io_uring its opcode's, as "IORING_OP_OPENAT"."""
+        """The exact call's name, as "openat"; of a request of io_uring its opcode's, as "IORING_OP_OPENAT"; of
+        Linux AIO its command's, as "IOCB_CMD_PREAD"."""
 
     @property
     def via(self) -> Via:
         """By a call of its own, or by a request of io_uring: the event is then of the thread that submitted it, and the
-        time of its completion counts."""
+        time of its completion counts. Or by a request of Linux AIO, told when io_submit() returns."""
 
     @property
     def path(self) -> str | None:
@@ -158,7 +159,8 @@ class FileEvent:
     def return_code(self) -> int | None:
         """As the kernel returned it: -errno on failure; also -512 and such, which the caller never sees. None for a
         request of io_uring that asked for no completion (IOSQE_CQE_SKIP_SUCCESS): it is told when it is submitted, for
-        its success is not told by anything. If it fails, a second event of it says so."""
+        its success is not told by anything. If it fails, a second event of it says so. None, too, for a request of
+        Linux AIO that the kernel took."""
 
     @property
     def errno(self) -> int | None:
@@ -372,6 +374,9 @@ def decide(
     ignore: Iterable[StrOrBytesPath] | None = None,
 ) -> Literal["keep", "sensitive", "leave out"]:
     """What these path rules make of an event."""
+
+def aio_operations() -> tuple[tuple[str, int, Op], ...]:
+    """The table of Linux AIO's commands: (name, number, op)."""
 
 def ring_operations() -> tuple[tuple[str, int, Op], ...]:
     """The table of io_uring's operations: (name, number, op)."""

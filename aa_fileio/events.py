@@ -87,6 +87,14 @@ class Via(enum.StrEnum):
     """A system call of its own."""
     IO_URING = "io_uring"
     """A request of a ring of io_uring; ``syscall`` is its opcode's name."""
+    AIO = "aio"
+    """A request of Linux AIO (io_submit); ``syscall`` is its command's name."""
+    EXEC = "exec"
+    """An open that an exec does inside the kernel: of the program, of a script's interpreter, of ELF's interpreter (the
+    loader). ``syscall`` is ``open_exec``; it is told as it begins, so ``return_code`` is None. By kprobe and fentry."""
+    KERNEL = "kernel"
+    """An open that nothing traced explains, counted in :attr:`Stats.bypass`: ``syscall`` is ``security_file_open``,
+    where it was met, and ``return_code`` None. By kprobe and fentry."""
 
 
 class PathFlag(enum.Flag, boundary=enum.KEEP):

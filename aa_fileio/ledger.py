@@ -125,6 +125,8 @@ class Stats(NamedTuple):
     blind_spots: int = 0
     """Calls after which something may happen that is not seen (events of ``Op.BLIND_SPOT``); rings of io_uring that
     were there when the trace began; 32-bit programs where their calls cannot be followed."""
+    bypass: int = 0
+    """Opens by watched threads that nothing traced explains (events of ``Via.KERNEL``), where a backend sees them."""
 
     @property
     def exact(self) -> bool:
@@ -153,4 +155,4 @@ class Stats(NamedTuple):
     @property
     def unseen(self) -> int:
         """Signs that something was done in a way that is not traced."""
-        return self.compat_calls + self.blind_spots
+        return self.compat_calls + self.blind_spots + self.bypass

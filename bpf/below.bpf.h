@@ -5,6 +5,7 @@
 
 #include "below.h"
 #include "operation.bpf.h"
+#include "witness.bpf.h"
 
 /* The first arguments of a kernel function; what below.h does not promise is 0. */
 struct aa_arguments {
@@ -270,6 +271,17 @@ static __always_inline void aa_below_xattr_set(const struct aa_arguments *with)
 static __always_inline void aa_below_xattr_removed(const struct aa_arguments *with)
 {
 	aa_below_xattr_set(with);
+}
+
+static __always_inline void aa_below_witnessed(const struct aa_arguments *with) /* security_file_open(file) */
+{
+	aa_witness((void *)with->at[0], false);
+}
+
+/* Where bpf_loop() may be used. */
+static __always_inline void aa_below_witnessed_looped(const struct aa_arguments *with)
+{
+	aa_witness((void *)with->at[0], true);
 }
 
 #endif

@@ -47,7 +47,9 @@
 	X(mount_moved, security_move_mount, 2, AA_DOES(MOUNT), 0) \
 	/* without a security function that has the mount */ \
 	X(utime, vfs_utimes, 1, AA_DOES(UTIME), 0) \
-	X(to_be_written, mnt_want_write, 1, AA_DOES(XATTR), 0)
+	X(to_be_written, mnt_want_write, 1, AA_DOES(XATTR), 0) \
+	/* every open, whoever asked for it: see witness.bpf.h; CONFIG_SECURITY */ \
+	X(witnessed, security_file_open, 1, AA_DOES(OPEN), 0)
 /* clang-format on */
 
 enum aa_below {

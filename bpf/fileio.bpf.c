@@ -3,6 +3,7 @@
  * The ways in, generated from syscalls.h. One object for every kernel: what a kernel lacks is not loaded (the core sets
  * autoload and autocreate), never skipped behind an `if`.
  */
+#include "aio.bpf.h"
 #include "below.bpf.h"
 #include "ring.bpf.h"
 
@@ -54,7 +55,7 @@ static __always_inline void aa_begin_by(struct aa_call_state *state, __u32 tid, 
 	if (compat)
 		row = aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx));
 	if (aa_take_arguments(state, tid, user, compat, aa_read))
-		aa_first_step(aa_begin, row);
+		aa_call_begins(state, tid, row);
 }
 
 static __always_inline void aa_begin_jumped(struct pt_regs *user)
@@ -116,7 +117,7 @@ static __always_inline int aa_kprobe_emit(struct pt_regs *ctx, bool loops)
 	struct aa_call_state *state = aa_state_of(tid);
 
 	if (state)
-		aa_finish(state, tid, (__s64)ctx->ax, loops);
+		aa_call_ends(state, tid, (__s64)ctx->ax, loops);
 	return 0;
 }
 
@@ -221,7 +222,7 @@ int aa_compat_fexit(__u64 *ctx)
 	struct aa_call_state *state = aa_compat_returning();
 
 	if (state)
-		aa_finish(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx[2], true);
+		aa_call_ends(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx[2], true);
 	return 0;
 }
 
@@ -242,6 +243,16 @@ static __always_inline struct aa_arguments aa_arguments_of(const struct pt_regs 
 	}
 AA_BELOWS(AA_X)
 #undef AA_X
+
+/* Instead of aa_below_witnessed_probe. */
+SEC("kprobe")
+int aa_below_witnessed_probe_loop(struct pt_regs *ctx)
+{
+	struct aa_arguments arguments = aa_arguments_of(ctx);
+
+	aa_below_witnessed_looped(&arguments);
+	return 0;
+}
 
 /* --- kprobe.multi: one program and one link for all functions; the cookie says which --- */
 
@@ -265,7 +276,7 @@ int aa_multi_return(struct pt_regs *ctx)
 	struct aa_call_state *state = aa_kprobe_returning(bpf_get_attach_cookie(ctx));
 
 	if (state)
-		aa_finish(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx->ax, true);
+		aa_call_ends(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx->ax, true);
 	return 0;
 }
 
@@ -273,8 +284,14 @@ SEC("kprobe.multi")
 int aa_multi_below(struct pt_regs *ctx)
 {
 	struct aa_arguments arguments = aa_arguments_of(ctx);
+	__u64 what = bpf_get_attach_cookie(ctx);
 
-	switch (bpf_get_attach_cookie(ctx)) {
+	/* The case below is not reached. */
+	if (what == AA_BELOW_witnessed) {
+		aa_below_witnessed_looped(&arguments);
+		return 0;
+	}
+	switch (what) {
 #define AA_X(what, ...)                                                                                                \
 	case AA_BELOW_##what:                                                                                          \
 		aa_below_##what(&arguments);                                                                           \
@@ -346,7 +363,7 @@ static __always_inline int aa_fentry_emit(__u64 *ctx, bool loops)
 	struct aa_call_state *state = aa_state_of(tid);
 
 	if (state)
-		aa_finish(state, tid, (__s64)ctx[1], loops);
+		aa_call_ends(state, tid, (__s64)ctx[1], loops);
 	return 0;
 }
 
@@ -393,6 +410,17 @@ AA_CALLS(AA_X)
 	}
 AA_BELOWS(AA_X)
 #undef AA_X
+
+/* Instead of aa_below_witnessed_fentry. */
+SEC("fentry/security_file_open")
+int aa_below_witnessed_fentry_loop(__u64 *ctx)
+{
+	struct aa_arguments arguments = {};
+
+	bpf_probe_read_kernel(&arguments, sizeof(__u64), ctx);
+	aa_below_witnessed_looped(&arguments);
+	return 0;
+}
 
 /* --- tracepoint: sys_enter and sys_exit, dispatched by call number --- */
 
@@ -488,7 +516,7 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 	if (!state)
 		aa_begin_is_lost();
 	else if (aa_take_arguments(state, tid, regs, compat, aa_register_of))
-		aa_first_step(aa_begin, row);
+		aa_call_begins(state, tid, row);
 	return 0;
 }
 
@@ -540,14 +568,14 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 			return 0;
 		}
 		if (aa_take_arguments(state, tid, regs, compat, aa_register_of))
-			aa_first_step(aa_begin, row);
+			aa_call_begins(state, tid, row);
 		if (state->phase != AA_PHASE_IN_CALL) {
 			/* What was set aside until its return has returned. */
 			state->phase = AA_PHASE_IDLE;
 			return 0;
 		}
 	}
-	aa_finish(state, tid, result, loops);
+	aa_call_ends(state, tid, result, loops);
 	return 0;
 }
 
@@ -615,6 +643,7 @@ AA_DEFINE_FORK(aa_process_fork_3)
 
 static __always_inline int aa_exit_task(struct task_struct *task)
 {
+	aa_aio_drop(aa_state_of(aa_read(task, pid)), aa_read(task, pid));
 	aa_abandon(aa_read(task, pid));
 	if (aa_filter_exit(task)) {
 		/* Nothing to say but that there is something to see: the reader may be waiting for the end. */

@@ -116,10 +116,11 @@ enum aa_path_source {
 #define AA_PATH_OTHER_ROOT 8u /* the process's root directory is not the reader's: its names are its own */
 
 /* Capacities. */
-#define AA_COMM_BYTES 16	  /* TASK_COMM_LEN */
-#define AA_PATH_BYTES 4096	  /* PATH_MAX, NUL included */
-#define AA_NAME_BYTES 256	  /* NAME_MAX and its NUL */
-#define AA_WALK_STEPS 272	  /* dentries and mount crossings; one million verified instructions are the bound */
+#define AA_COMM_BYTES 16       /* TASK_COMM_LEN */
+#define AA_PATH_BYTES 4096     /* PATH_MAX, NUL included */
+#define AA_NAME_BYTES 256      /* NAME_MAX and its NUL */
+#define AA_WALK_STEPS 272      /* dentries and mount crossings; one million verified instructions are the bound */
+#define AA_WALK_STEPS_SHORT 64 /* of what an exec opens: a program that deep is rare, and each step costs at attach */
 #define AA_WALK_STEPS_LOOPED 4096 /* where bpf_loop() spares the verifier the repetition */
 #define AA_WALK_BYTES (AA_PATH_BYTES + AA_NAME_BYTES)
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + 3 * AA_NAME_BYTES)
@@ -184,7 +185,7 @@ struct aa_event {
 	__s32 dirfd;  /* of the first name */
 	__u32 file;   /* this file's number from here on, or 0: a place below AA_THREAD_FILES, and a count of uses of it
 		       */
-	__u16 call;   /* row of syscalls.h, or behind them of ring_operations.h */
+	__u16 call;   /* row of syscalls.h; behind them those of aio_operations.h, ring_operations.h, openers.h */
 	__u16 blocks; /* enum aa_block */
 	__u32 reserved;
 };
@@ -284,6 +285,7 @@ AA_ASSERT_SIZE(struct aa_name_facts, 16);
 	X(denied)                                                                                                      \
 	X(compat_calls)                                                                                                \
 	X(blind_spots)                                                                                                 \
+	X(bypass)                                                                                                      \
 	X(path_truncated)                                                                                              \
 	X(path_unreadable)
 
@@ -294,7 +296,7 @@ struct aa_counters {
 };
 
 /* Each CPU has its own cache lines. */
-#define AA_CPU_COUNTERS_BYTES 128
+#define AA_CPU_COUNTERS_BYTES 192
 struct aa_cpu_counters {
 	struct aa_counters counters;
 	__u64 reserved[(AA_CPU_COUNTERS_BYTES - sizeof(struct aa_counters)) / sizeof(__u64)];
@@ -331,6 +333,13 @@ enum aa_scope {
 	AA_SCOPE_TREE,	 /* a process, its children, their children and orphans */
 };
 
+/* What is done by Linux AIO. */
+enum aa_aio {
+	AA_AIO_UNASKED, /* nobody asked for what it can do */
+	AA_AIO_SEEN,
+	AA_AIO_HIDDEN,
+};
+
 /* What the loader decides before load; frozen then. */
 struct aa_config {
 	__u64 operations;	    /* bit per enum aa_operation */
@@ -349,7 +358,7 @@ struct aa_config {
 	__u32 compat_unseen;	    /* 32-bit calls are not followed */
 	__u32 has_ring_requests;    /* what is done by io_uring is seen */
 	__u32 ring_compat_flag;	    /* of a ring's int_flags: a 32-bit program made it; 0: it is told otherwise */
-	__u32 reserved;
+	__u32 aio;		    /* enum aa_aio */
 };
 AA_ASSERT_SIZE(struct aa_config, 80);
 

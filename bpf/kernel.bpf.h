@@ -34,6 +34,7 @@ struct qstr {
 
 struct super_block {
 	__u32 s_dev;
+	unsigned long s_flags;
 	unsigned long s_magic;
 };
 
@@ -66,6 +67,7 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	int mnt_flags;
 };
 
 struct mnt_namespace;
@@ -87,6 +89,7 @@ struct file {
 	struct inode *f_inode;
 	long long f_pos;
 	unsigned int f_mode;
+	unsigned int f_flags;
 };
 
 struct fs_struct {
@@ -158,7 +161,10 @@ struct pid {
 
 enum aa_pid_type { AA_PIDTYPE_PID, AA_PIDTYPE_TGID }; /* include/linux/pid_types.h */
 
+struct core_state;
+
 struct signal_struct {
+	struct core_state *core_state; /* 5.16; a process that dumps core has one */
 	atomic_t live;
 	struct pid *pids[4];
 };
@@ -175,6 +181,20 @@ struct cred {
 	kuid_t uid;
 };
 
+/* fs/aio.c */
+struct kioctx {
+	unsigned long user_id;
+};
+
+struct kioctx_table {
+	unsigned int nr;
+	struct kioctx *table[];
+};
+
+struct mm_struct {
+	struct kioctx_table *ioctx_table;
+};
+
 struct kernfs_node {
 	__u64 id;
 };
@@ -187,8 +207,12 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct io_uring_task;
+
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
+	unsigned int flags;
 	int pid, tgid;
 	char comm[16];
 	const struct cred *cred;
@@ -199,6 +223,8 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct fs_struct *fs;
 	struct files_struct *files;
+	struct io_uring_task *io_uring; /* of a thread that has used a ring */
+	struct mm_struct *mm;
 };
 
 struct linux_binprm {
@@ -305,7 +331,9 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_FDCWD -100
 #define EFAULT 14
+#define ENOSYS 38
 #define EEXIST 17
+#define EINVAL 22
 #define ENAMETOOLONG 36
 
 #define MADV_REMOVE 9 /* include/uapi/asm-generic/mman-common.h */
@@ -330,10 +358,18 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define FMODE_WRITE 0x2	 /* include/linux/fs.h */
 #define FMODE_LSEEK 0x4
 #define FMODE_STREAM 0x200000
+#define FMODE_NOACCOUNT 0x20000000
+#define KERNEL_OPEN_FLAGS                                                                                              \
+	(0x20 | 0100000 | 0x4000000) /* of a file, that no open(2) can ask for: __FMODE_EXEC, O_LARGEFILE,             \
+					__FMODE_NONOTIFY */
+#define SB_KERNMOUNT (1 << 22)
+#define MNT_INTERNAL 0x4000 /* include/linux/mount.h */
+#define PF_IO_WORKER 0x10 /* include/linux/sched.h, since 5.12 */
 
 #define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */
 #define HUGETLBFS_MAGIC 0x958458f6
 #define ANON_INODE_FS_MAGIC 0x09041934
+#define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
 
 /* fs/mount.h: MNT_NS_INTERNAL is ERR_PTR(-EINVAL), the namespace of mounts nobody can reach by a name. */
 #define MNT_NS_INTERNAL (-22L)

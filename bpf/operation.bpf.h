@@ -10,7 +10,7 @@
 #define AA_OPERATION_BPF_H
 
 #include "kernel.bpf.h"
-#include "syscalls.h"
+#include "aio_operations.h"
 #include "compat.bpf.h"
 #include "filter.bpf.h"
 #include "path.bpf.h"
@@ -75,6 +75,15 @@ struct aa_call_state {
 	__s32 fd[2];
 	__u8 closed_flags; /* AA_PATH_DELETED, at the entry */
 	__u32 changed_slot;
+	/* Of io_submit(): see aio.bpf.h. */
+	__u64 aio_context, aio_array;
+	__u32 aio_number;
+	__u32 aio_noted;   /* the first of them, in aa_aio_requests where somebody asked for it */
+	__u32 requests;	   /* how many are there: counted as under way */
+	__u32 aio_until;   /* at the return: the first of them are told, … */
+	__u32 aio_told;	   /* … so many of which count */
+	__s32 aio_error;   /* by which the first was refused; or 0 */
+	__u8 aio_is_alone; /* nobody else has this table of descriptors */
 	__u64 closed_parent,
 		closed_hash; /* of what is closed: its entry in the tree, to be known again at the return */
 	struct aa_file_facts closed;
@@ -144,14 +153,17 @@ static const struct aa_acted aa_new_acted = {};
 /* The table. Read at a number not known before the call, so it stays in .rodata. */
 #define AA_X(program, call, function, number_, operation_, origin, ...)                                                \
 	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
-static const volatile struct aa_call_spec aa_specs[AA_CALL_COUNT] = { AA_CALLS(AA_X) };
+#define AA_OF_AIO(command, number, operation_, ...)                                                                    \
+	[AA_CALL_COUNT + AA_AIO_##command##_ROW] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
+static const volatile struct aa_call_spec aa_specs[AA_SPEC_COUNT] = { AA_CALLS(AA_X) AA_AIOS(AA_OF_AIO) };
+#undef AA_OF_AIO
 #undef AA_X
 
 /*
- * A row, or NULL. The pointer is made here and now: left to itself the compiler may spill the row's number and make the
- * pointer later, and 5.10's verifier has forgotten the bound of a spilled number by then.
+ * A row below `limit` (a constant), or NULL. The pointer is made here and now: left to itself the compiler may spill
+ * the row's number and make the pointer later, and 5.10's verifier has forgotten the bound of a spilled number by then.
  */
-static __always_inline const volatile struct aa_call_spec *aa_spec_of(__u32 call)
+static __always_inline const volatile struct aa_call_spec *aa_spec_below(__u32 call, __u32 limit)
 {
 	const volatile struct aa_call_spec *spec;
 	__u64 row = call;
@@ -161,11 +173,23 @@ static __always_inline const volatile struct aa_call_spec *aa_spec_of(__u32 call
 	 * the same number, in another register, and the verifier does not know that they are the same.
 	 */
 	asm volatile("" : "+r"(row));
-	if (row >= AA_CALL_COUNT)
+	if (row >= limit)
 		return NULL;
 	spec = &aa_specs[row];
 	asm volatile("" : "+r"(spec));
 	return spec;
+}
+
+/* Of a call. */
+static __always_inline const volatile struct aa_call_spec *aa_spec_of(__u32 call)
+{
+	return aa_spec_below(call, AA_CALL_COUNT);
+}
+
+/* Of what an event tells: a call, or a request that a call submitted. */
+static __always_inline const volatile struct aa_call_spec *aa_spec_told(__u32 call)
+{
+	return aa_spec_below(call, AA_SPEC_COUNT);
 }
 
 /* Row + 1 of a call by its number; 0: not in the table. */
@@ -787,6 +811,8 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 		return args[0] == PTRACE_ATTACH || args[0] == PTRACE_SEIZE;
 	case AA_WHEN_RINGS_HIDE:
 		return !aa_config.has_ring_requests;
+	case AA_WHEN_AIO_HIDES:
+		return aa_config.aio == AA_AIO_HIDDEN;
 	default:
 		return true;
 	}
@@ -1158,17 +1184,23 @@ static __always_inline void aa_read_how(struct aa_call_state *state, const volat
 #define aa_step(name, ...) name(slot, tid __VA_ARGS__)
 #endif
 
+/* What is counted of the call that a thread is in: one, or the requests that it submits. */
+static __always_inline __s64 aa_under_way(const struct aa_call_state *state)
+{
+	return aa_config.aio == AA_AIO_SEEN && state->call == AA_CALL_io_submit ? state->requests : 1;
+}
+
 /* The return before this entry was missed, if one is still waited for. */
 static __always_inline void aa_settle_missed(struct aa_call_state *state)
 {
 	if (state->phase != AA_PHASE_IN_CALL)
 		return;
 	state->phase = AA_PHASE_IDLE;
-	aa_count(no_exit, 1);
+	aa_count(no_exit, aa_under_way(state));
 	if (state->is_late)
 		aa_count(performed, 1);
 	else
-		aa_count(in_flight, -1);
+		aa_count(in_flight, -aa_under_way(state));
 }
 
 /* No room to remember the call: it is taken for one of its row's, whatever its arguments say. */
@@ -1445,7 +1477,8 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 	aa_start_from(scratch, i, task, state->fd[i], state->changes[i] != 0);
 	aa_identify_start(task, state->fd[i], &now);
 	aa_look_after_exec(state, i, &now);
-	if (aa_config.exit_only && spec->fd) {
+	/* What was submitted was looked at then. */
+	if (aa_config.exit_only && spec->fd && state->call < AA_CALL_COUNT) {
 		source = AA_PATH_SOURCE_FD_AT_RETURN;
 	} else if (state->used[i].file) {
 		if (!aa_identity_equal(&state->used[i], &now))
@@ -1742,8 +1775,11 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid
 		event->blocks |= AA_MARK_NO_COUNT;
 	if (state->has_no_flags)
 		event->blocks |= AA_MARK_NO_FLAGS;
+	if (scratch->is_early)
+		event->blocks |= AA_MARK_NO_RESULT;
 	event->timestamp_ns = scratch->now_ns;
-	event->duration_ns = aa_config.no_latency ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
+	event->duration_ns =
+		aa_config.no_latency || scratch->is_early ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
 	event->result = scratch->result;
 	event->fd = !spec->fd ? scratch->opened : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
@@ -1831,7 +1867,8 @@ static __always_inline void aa_send_total(struct aa_call_state *state, __u32 tid
 
 	if (!total)
 		return;
-	aa_total_add(total, moves ? scratch->result : 0, scratch->result < 0, scratch->event.duration_ns);
+	aa_total_add(total, moves ? scratch->result : 0, scratch->result < 0,
+		     scratch->is_early ? 0 : scratch->event.duration_ns);
 	if (row < 0 || total->is_told)
 		return;
 	aa_note_thread(state, tid, task);
@@ -1860,6 +1897,46 @@ static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, stru
 		aa_count(counted, 1);
 	else
 		aa_send_event(state, tid, task, scratch, bytes, number);
+}
+
+/* --- an event that says by itself whose it is: struct aa_told --- */
+
+static __always_inline void aa_fill_thread(struct aa_thread *thread, __u32 tid, struct task_struct *task)
+{
+	thread->record = aa_record_of(AA_RECORD_TOLD, 0, tid);
+	thread->pid = aa_process_number(task);
+	thread->tid = aa_thread_number(task);
+	thread->process.ppid = aa_process_number(aa_read(task, real_parent));
+	thread->process.uid = bpf_get_current_uid_gid();
+	thread->process.cgroup_id = bpf_get_current_cgroup_id();
+	bpf_get_current_comm(thread->process.comm, sizeof(thread->process.comm));
+}
+
+/* Counts it under the name that `scratch` has by now. */
+static __always_inline void aa_send_whole_total(struct aa_scratch *scratch, __u64 bytes, __u32 operation, __u32 tgid,
+						__u64 started_ns, __s64 moved, __u64 duration_ns)
+{
+	__s32 row = aa_total_find_of(scratch->total_name, operation, true, tgid, started_ns);
+	struct aa_total *total = aa_total_at(row < 0 ? aa_config.total_rows + operation : (__u32)row);
+
+	if (!total)
+		return;
+	aa_total_add(total, moved, scratch->event.result < 0, duration_ns);
+	if (row < 0 || total->is_told)
+		return;
+	scratch->told.row = row;
+	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
+				aa_wake_sleeper()))
+		total->is_told = 1;
+}
+
+static __always_inline void aa_send_whole(struct aa_scratch *scratch, __u64 bytes)
+{
+	if (aa_config.no_events)
+		aa_count(counted, 1);
+	else if (bpf_ringbuf_output(&aa_ring, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
+				    aa_wake_flags()))
+		aa_count(ring_full, 1);
 }
 
 /* Neither side's object is of a kind that was asked for. What was found a moment ago may be gone: then it counts. */
@@ -2143,7 +2220,7 @@ AA_DEFINE_STEP(aa_step_object, , __u32 i)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_call_spec *spec;
 
-	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
+	if (!state || !scratch || !(spec = aa_spec_told(state->call)))
 		return 0;
 	aa_mask(i, 1);
 	aa_read_again(state, tid, spec, i, i ? spec->path2 : spec->path);
@@ -2166,7 +2243,7 @@ AA_DEFINE_STEP(aa_step_name, , __u32 i)
 	struct aa_long_names *names = NULL;
 	struct aa_acted *acted = NULL;
 
-	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
+	if (!state || !scratch || !(spec = aa_spec_told(state->call)))
 		return 0;
 	aa_mask(i, 1);
 	if (state->has_acted && scratch->result >= 0)
@@ -2205,7 +2282,7 @@ AA_DEFINE_STEP(aa_step_send)
 	__u32 number;
 	__s32 row = -1;
 
-	if (!state || !scratch || !(spec = aa_spec_of(state->call)))
+	if (!state || !scratch || !(spec = aa_spec_told(state->call)))
 		return 0;
 	/*
 	 * After the walk, so that between the call's beginning and this the name was in force: whoever puts events in
@@ -2258,6 +2335,7 @@ static __always_inline void aa_scratch_reset(struct aa_scratch *scratch, __s64 r
 	scratch->has_leaf[0] = scratch->has_leaf[1] = 0;
 	scratch->kind[0] = scratch->kind[1] = 0;
 	scratch->name_key = 0;
+	scratch->is_early = 0;
 }
 
 /* At the return of a call that began. `loops`: bpf_loop() may be used (a constant). */

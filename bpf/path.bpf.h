@@ -329,6 +329,8 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 	}
 AA_DEFINE_RENDER(bounded, (void)aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS),
 		 (void)aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS))
+AA_DEFINE_RENDER(short, (void)aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS_SHORT),
+		 (void)aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS_SHORT))
 AA_DEFINE_RENDER(looped,
 		 if (!aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS_AT_ONCE))
 			 bpf_loop(AA_WALK_STEPS_LOOPED, aa_copy_round, &slot, 0),

@@ -795,19 +795,6 @@ static __always_inline __u8 aa_ring_operation(const volatile struct aa_ring_row 
 	return aa_is_asked(operation) ? operation : AA_NO_OPERATION;
 }
 
-static __always_inline void aa_ring_note_thread(struct aa_request *request, struct task_struct *task)
-{
-	struct aa_thread *thread = &request->thread;
-
-	thread->record = aa_record_of(AA_RECORD_TOLD, 0, request->tid);
-	thread->pid = aa_process_number(task);
-	thread->tid = aa_thread_number(task);
-	thread->process.ppid = aa_process_number(aa_read(task, real_parent));
-	thread->process.uid = bpf_get_current_uid_gid();
-	thread->process.cgroup_id = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(thread->process.comm, sizeof(thread->process.comm));
-}
-
 /* One of the two sides, looked at in the submitter's table or from its current directory. */
 static __always_inline void aa_ring_look(struct aa_request *request, struct task_struct *task,
 					 const volatile struct aa_call_spec *spec, __u32 i, bool has_name)
@@ -1059,7 +1046,7 @@ static __always_inline void aa_ring_fill_facts(struct aa_request *request, const
 
 	event->record = aa_record_of(AA_RECORD_EVENT, request->operation, request->tid);
 	event->file = 0;
-	event->call = AA_CALL_COUNT + request->row;
+	event->call = AA_RING_FIRST + request->row;
 	event->blocks = AA_BLOCK_FILE | AA_BLOCK_NAMES;
 	if (request->has_no_count)
 		event->blocks |= AA_MARK_NO_COUNT;
@@ -1093,22 +1080,9 @@ __noinline int aa_ring_step_hash(struct aa_scratch *scratch, __u32 at)
 static __always_inline void aa_ring_send_total(struct aa_request *request, struct aa_scratch *scratch, __u64 bytes,
 					       bool moves)
 {
-	struct aa_total *total;
-	__s32 row;
-
 	aa_ring_step_hash(scratch, aa_total_hash_begin(scratch));
-	row = aa_total_find_of(scratch->total_name, request->operation, true, request->tgid, request->started_ns);
-	total = aa_total_at(row < 0 ? aa_config.total_rows + request->operation : (__u32)row);
-	if (!total)
-		return;
-	aa_total_add(total, moves ? scratch->event.result : 0, scratch->event.result < 0,
-		     scratch->is_early ? 0 : scratch->event.duration_ns);
-	if (row < 0 || total->is_told)
-		return;
-	scratch->told.row = row;
-	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
-				aa_wake_sleeper()))
-		total->is_told = 1;
+	aa_send_whole_total(scratch, bytes, request->operation, request->tgid, request->started_ns,
+			    moves ? scratch->event.result : 0, scratch->is_early ? 0 : scratch->event.duration_ns);
 }
 
 /* As aa_step_send() and aa_send(). */
@@ -1139,11 +1113,7 @@ __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *
 		return 0;
 	if (aa_config.total_rows)
 		aa_ring_send_total(request, scratch, bytes, row->spec.moves);
-	if (aa_config.no_events)
-		aa_count(counted, 1);
-	else if (bpf_ringbuf_output(&aa_ring, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
-				    aa_wake_flags()))
-		aa_count(ring_full, 1);
+	aa_send_whole(scratch, bytes);
 	return 0;
 }
 
@@ -1329,7 +1299,7 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 	request->by_fd[1] = row->spec.fd2;
 	request->is_fixed = (flags & REQ_F_FIXED_FILE) != 0;
 	request->is_issued_now = !sqe_at && aa_ring_is_issued_now(req, flags, task);
-	aa_ring_note_thread(request, task);
+	aa_fill_thread(&request->thread, request->tid, task);
 	if (sqe_at)
 		aa_ring_take_entry(request, key, aa_read(req, ctx), &sqe, row->shape);
 	else

@@ -15,7 +15,7 @@
 #ifndef AA_RING_OPERATIONS_H
 #define AA_RING_OPERATIONS_H
 
-#include "syscalls.h"
+#include "aio_operations.h"
 
 /* Of an opcode that is in neither table: it may work on files, so that it was used is told. */
 #define AA_RING_UNKNOWN 255
@@ -77,12 +77,12 @@ enum aa_ring_operation {
 		AA_RING_COUNT,
 };
 
-/* In an event's `call`, rows of this table come behind those of syscalls.h. */
-#define AA_CALL_LIMIT (AA_CALL_COUNT + AA_RING_COUNT)
+/* In an event's `call`, rows of this table come behind those of aio_operations.h; then come those of openers.h. */
+#define AA_RING_FIRST AA_SPEC_COUNT
 
 static inline __u32 aa_call_is_ring(__u32 call)
 {
-	return call >= AA_CALL_COUNT && call < AA_CALL_LIMIT;
+	return call >= AA_RING_FIRST && call < AA_RING_FIRST + AA_RING_COUNT;
 }
 
 #endif

@@ -52,6 +52,7 @@ enum aa_when {
 	AA_WHEN_RINGS_HIDE, /* io_uring_setup() where the ring's requests are not seen */
 	AA_WHEN_HANDS_OVER, /* connect() to one that does work for others; the name is inside the address */
 	AA_WHEN_RECEIVES,   /* recvmsg(), recvmmsg() of a message with descriptors: the first of them is told */
+	AA_WHEN_AIO_HIDES,  /* io_submit() where its requests are not seen */
 };
 
 enum aa_empty {
@@ -197,7 +198,7 @@ enum aa_empty {
 	/* after which something may happen that is not seen; told if they succeed, whatever was asked for */ \
 	AA_CALL(aa_sys_io_uring_setup, io_uring_setup, io_uring_setup, 425, BLIND_SPOT, 0, \
 		.count = 1, .returns_fd = 1, .when = AA_WHEN_RINGS_HIDE) \
-	AA_CALL(aa_sys_io_submit, io_submit, io_submit, 209, BLIND_SPOT, 0, .count = 2) \
+	AA_CALL(aa_sys_io_submit, io_submit, io_submit, 209, BLIND_SPOT, 0, .count = 2, .when = AA_WHEN_AIO_HIDES) \
 	AA_CALL(aa_sys_process_vm_writev, process_vm_writev, process_vm_writev, 311, BLIND_SPOT, 0, .flags = 6) \
 	AA_CALL(aa_sys_ptrace, ptrace, ptrace, 101, BLIND_SPOT, 0, .flags = 1, .when = AA_WHEN_SEIZES) \
 	AA_CALL(aa_sys_userfaultfd, userfaultfd, userfaultfd, 323, BLIND_SPOT, 0, .flags = 1, .returns_fd = 1) \

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = Path("docs/coverage.md")
 KERNELS = Path("docs/kernels.json")
 _COMPAT = re.compile(r"X\((\d+), (\w+), \w+, (\w+)\)")
+_AIO = re.compile(r"AA_AIO\((\w+),\s*(\d+),\s*(\w+),\s*([^()]*)\)")
 _RING = re.compile(r"AA_RING\((\w+),\s*(\w+),\s*(\w+),\s*(\w+),\s*([^()]*)\)")
 # IORING_OP_LAST: the kernel has the opcodes below.
 _OPCODES = {"6.1": 49, "6.12": 58, "6.18": 63, "7.2": 65}
@@ -70,6 +71,12 @@ class Table:
     rows: list[Row]
     rings: list[Row]
     """Operations of io_uring: bpf/ring_operations.h."""
+    aio: list[Row]
+    """Commands of Linux AIO: bpf/aio_operations.h."""
+    openers: list[tuple[str, str, str]]
+    """Who opens inside the kernel, by bpf/openers.h: `via`, `syscall`, and what it is, in words."""
+    witness: str
+    """The function that every open passes."""
     told_below: frozenset[str]
     """Operations whose entry of a directory is told below the call, to those that can probe functions."""
 
@@ -80,6 +87,7 @@ def read_table(root: Path = ROOT) -> Table:
     abi = (root / "bpf/fileio_abi.h").read_text()
     below = (root / "bpf/below.h").read_text()
     rings = (root / "bpf/ring_operations.h").read_text().partition("#define AA_RINGS")[2]
+    aio = (root / "bpf/aio_operations.h").read_text().partition("#define AA_AIOS")[2]
     conditions = dict(re.findall(r"(AA_WHEN_\w+),\s*/\* (.*?) \*/", calls))
     compat = (root / "bpf/compat.h").read_text()
     unified = re.search(r"#define AA_COMPAT_UNIFIED (\d+)", compat)
@@ -103,6 +111,14 @@ def read_table(root: Path = ROOT) -> Table:
             for match in _CALL.findall(calls.partition("#define AA_CALLS")[2].replace("\\\n", " "))
         ],
         [_ring_row(match) for match in _RING.findall(rings.replace("\\\n", " "))],
+        [_aio_row(match) for match in _AIO.findall(aio.replace("\\\n", " "))],
+        [
+            (via, name, words)
+            for name, via, words in re.findall(
+                r"X\([A-Z]+, (\w+), (\w+)\) /\* (.*?) \*/", (root / "bpf/openers.h").read_text()
+            )
+        ],
+        "".join(re.findall(r"X\(witnessed, (\w+),", below)),
         frozenset(
             operation.lower()
             for operations in re.findall(r"X\(\w+, (?:security_\w+|vfs_utimes), \d,(.*?), 0\)", below)
@@ -138,6 +154,12 @@ def _ring_row(fields: tuple[str, ...]) -> Row:
         "",
         (),
     )
+
+
+def _aio_row(fields: tuple[str, ...]) -> Row:
+    command, number, operation, rest = fields
+    arguments = dict(re.findall(r"\.(\w+)\s*=\s*(\w+)", rest))
+    return Row(f"IOCB_CMD_{command}", "", int(number), operation.lower(), arguments, "", ())
 
 
 # --- what a row means, in words
@@ -230,11 +252,12 @@ def _record(kernel: str, kallsyms: str) -> None:
 _HEAD = """\
 # What is traced
 
-Made by `python -m scripts.coverage --write` from `bpf/syscalls.h` and `bpf/ring_operations.h`; do not edit.
+Made by `python -m scripts.coverage --write` from `bpf/syscalls.h`, `bpf/ring_operations.h`, `bpf/aio_operations.h` and
+`bpf/openers.h`; do not edit.
 
 {calls} system calls on x86_64 do {operations} operations, by the table of 64-bit calls and by that of 32-bit ones
-(`int 0x80`, 32-bit programs), and so do {rings} requests of io_uring. What is not in these tables is not seen;
-the README tells what that means.
+(`int 0x80`, 32-bit programs), and so do {rings} requests of io_uring and {aio} of Linux AIO. What is not in these
+tables is not seen; the README tells what that means.
 
 ## Operations
 
@@ -270,6 +293,19 @@ Requests of a ring, which `via` tells from calls, where the kernel's tracepoints
 backend alike. What is only announced is a `blind_spot` when it succeeds.
 
 {ring_table}
+## Linux AIO
+
+Requests that `io_submit` took, told when it returns, on all these kernels and by every backend alike. Whether they
+succeeded is not known: `return_code` is None. The call itself is no event. The commands that are not here, POLL and
+NOOP, touch no file.
+
+{aio_table}
+## Opens inside the kernel
+
+Where `open` is asked for, kprobe and fentry witness every open of a file a second time, at `{witness}`. What a
+call or a request above explains is told by that alone; the rest is an event of the operation open, too:
+
+{opener_table}
 ## What it cannot see
 
 Ways to touch a file without being noticed, and what becomes of each: `tests/native/evasions.py`, which
@@ -291,6 +327,10 @@ def document(table: Table, kernels: dict[str, list[str]]) -> str:
         operation_table=_operation_table(table),
         call_table=_call_table(table, kernels),
         ring_table=_ring_table(table, kernels[""]),
+        opener_table=_opener_table(table),
+        witness=table.witness,
+        aio=len(table.aio),
+        aio_table=_aio_table(table),
         evasion_table=_evasion_table(),
     )
 
@@ -366,6 +406,16 @@ def _ring_table(table: Table, kernels: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _aio_table(table: Table) -> str:
+    lines = ["| command | number | operation | path_source |", "|---|---|---|---|"]
+    lines += [f"| `{row.name}` | {row.number} | {row.operation} | {names_told(row)} |" for row in table.aio]
+    return "\n".join(lines) + "\n"
+
+
+def _opener_table(table: Table) -> str:
+    lines = ["| `via` | `syscall` | opened by | by kprobe, fentry | by tracepoint |", "|---|---|---|---|---|"]
+    lines += [f"| {via} | `{name}` | {words} | witnessed | blind |" for via, name, words in table.openers]
+    return "\n".join(lines) + "\n"
 def _evasion_table() -> str:
     """What is silent comes last."""
     lines = ["| way | reported | announced by | silent | remark |", "|---|---|---|---|---|"]

@@ -120,6 +120,8 @@ def unseen_words(stats: Stats) -> list[str]:
         words.append(f"32-bit calls not followed: {stats.compat_calls}")
     if stats.blind_spots:
         words.append(f"blind spots: {stats.blind_spots}")
+    if stats.bypass:
+        words.append(f"opens that no traced call explains: {stats.bypass}")
     return words
 
 
@@ -168,6 +170,7 @@ def summary_object(
         "denied": stats.denied,
         "compat_calls": stats.compat_calls,
         "blind_spots": stats.blind_spots,
+        "bypass": stats.bypass,
         "path_truncated": stats.path_truncated,
         "path_unreadable": stats.path_unreadable,
         "still_running": [{"pid": survivor.pid, "comm": survivor.comm} for survivor in survivors.named],

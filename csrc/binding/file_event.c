@@ -403,19 +403,14 @@ static int set_VIA(struct draft *draft, PyObject *value, const struct field *fie
 	return find_member(draft->state->vias, AA_VIA_LIMIT, value, field, &draft->via);
 }
 
-/* Unless told: the first call of the operation, or the first operation of io_uring. */
+/* Unless told: the first that does the operation, by that way in. */
 static uint16_t default_call(const struct draft *draft)
 {
-	const struct aa_call_info *call;
-	const struct aa_ring_info *ring;
-	size_t index, calls;
+	unsigned call;
 
-	for (calls = 0; (call = aa_call_info(calls)); calls++)
-		if (!draft->via && call->operation == draft->event.operation)
-			return (uint16_t)calls;
-	for (index = 0; draft->via && (ring = aa_ring_info(index)); index++)
-		if (ring->operation == draft->event.operation)
-			return (uint16_t)(calls + index);
+	for (call = 0; aa_call_name(call); call++)
+		if (aa_call_via(call) == draft->via && aa_call_operation(call) == draft->event.operation)
+			return (uint16_t)call;
 	return CALL_UNKNOWN;
 }
 

@@ -789,6 +789,7 @@ static const struct {
 	{                                                                                                              \
 #name, offsetof(struct aa_stats, name)                                                                 \
 	}
+	/* clang-format off */
 	COUNTER(performed),
 	COUNTER(delivered),
 	COUNTER(queued),
@@ -808,10 +809,12 @@ static const struct {
 	COUNTER(denied),
 	COUNTER(compat_calls),
 	COUNTER(blind_spots),
+	COUNTER(bypass),
 	COUNTER(path_truncated),
 	COUNTER(path_unreadable),
 	COUNTER(watched),
 	COUNTER(boottime_to_realtime_ns),
+/* clang-format on */
 #undef COUNTER
 };
 

@@ -75,15 +75,15 @@ static PyObject *native_decide(PyObject *module, PyObject *args, PyObject *kwarg
 	return word;
 }
 
-static PyObject *native_ring_operations(PyObject *module, PyObject *Py_UNUSED(ignored))
+static PyObject *requests_of(PyObject *module, const struct aa_request_info *(*info_of)(size_t index))
 {
 	struct module_state *state = PyModule_GetState(module);
-	const struct aa_ring_info *ring;
+	const struct aa_request_info *info;
 	PyObject *rows = PyList_New(0), *row, *tuple;
 	size_t index;
 
-	for (index = 0; rows && (ring = aa_ring_info(index)); index++) {
-		row = Py_BuildValue("siO", ring->name, ring->number, state->operations[ring->operation]);
+	for (index = 0; rows && (info = info_of(index)); index++) {
+		row = Py_BuildValue("siO", info->name, info->number, state->operations[info->operation]);
 		if (!row || PyList_Append(rows, row) < 0)
 			Py_CLEAR(rows);
 		Py_XDECREF(row);
@@ -91,6 +91,16 @@ static PyObject *native_ring_operations(PyObject *module, PyObject *Py_UNUSED(ig
 	tuple = rows ? PyList_AsTuple(rows) : NULL;
 	Py_XDECREF(rows);
 	return tuple;
+}
+
+static PyObject *native_aio_operations(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+	return requests_of(module, aa_aio_info);
+}
+
+static PyObject *native_ring_operations(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+	return requests_of(module, aa_ring_info);
 }
 
 static PyObject *probe_backend(struct module_state *state, const char *name)
@@ -145,6 +155,8 @@ static PyMethodDef module_methods[] = {
 	{ "decide", AA_METHOD(native_decide), METH_VARARGS | METH_KEYWORDS,
 	  PyDoc_STR("decide($module, /, event, *, watch=None, sensitive=None, ignore=None)\n--\n\n"
 		    "What these path rules make of an event.") },
+	{ "aio_operations", native_aio_operations, METH_NOARGS,
+	  PyDoc_STR("aio_operations($module, /)\n--\n\nThe table: (name, number, op) for each command of Linux AIO.") },
 	{ "ring_operations", native_ring_operations, METH_NOARGS,
 	  PyDoc_STR(
 		  "ring_operations($module, /)\n--\n\nThe table: (name, number, op) for each operation of io_uring.") },

@@ -19,7 +19,7 @@
 #define AA_OPERATION_LIMIT 64 /* bits of aa_session_options.operations */
 #define AA_KIND_LIMIT 32      /* bits of aa_session_options.kinds */
 #define AA_SOURCE_LIMIT 32
-#define AA_VIA_LIMIT 2
+#define AA_VIA_LIMIT 5
 #define AA_FLAG_LIMIT 256 /* values of aa_file_event.path_flags */
 
 /* The str of a name that was asked for lately: programs touch the same files over and over. */

@@ -131,6 +131,7 @@ struct aa_probes {
 	bool loops;
 	bool direct; /* see AA_DIRECT */
 	struct aa_ring_tracepoints rings;
+	enum aa_aio aio;
 	bool detached;
 	struct aa_cpu_counters *counts; /* the map, one for each possible CPU */
 	size_t counts_bytes;
@@ -198,6 +199,8 @@ static struct aa_error *aa_probe_error(int errno_value, const struct aa_log *log
 
 static bool aa_is_row_asked(const struct aa_call_spec *spec, uint64_t operations)
 {
+	if (spec->when == AA_WHEN_AIO_HIDES)
+		return aa_aio_does(operations);
 	return (operations >> spec->operation & 1) || (spec->if_flag && operations >> spec->then_operation & 1);
 }
 
@@ -430,6 +433,9 @@ static void aa_probes_add_below(struct aa_probes *probes, unsigned what)
 	bool is_fentry = probes->kind == AA_BACKEND_FENTRY;
 	const char *program = is_fentry ? below->fentry : below->probe;
 
+	/* The one that renders a name itself has another program where bpf_loop() can be used. */
+	if (what == AA_BELOW_witnessed && probes->loops)
+		program = is_fentry ? "aa_below_witnessed_fentry_loop" : "aa_below_witnessed_probe_loop";
 	if (!aa_function_exists(probes, below->function))
 		aa_probes_add_absent(probes, program, below->function);
 	else if (is_fentry)
@@ -474,6 +480,8 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	bpf_map__set_autocreate(skeleton->maps.aa_silent_requests, probes->rings.submit);
 	bpf_map__set_autocreate(skeleton->maps.aa_multishots, probes->rings.submit);
 	bpf_map__set_autocreate(skeleton->maps.aa_rings_used, probes->rings.submit);
+	if (probes->aio != AA_AIO_SEEN)
+		bpf_map__set_max_entries(skeleton->maps.aa_aio_requests, 1);
 	for (unsigned what = 0; (is_kprobe || is_fentry) && what < AA_BELOW_COUNT; what++)
 		if (options->operations & aa_belows[what].operations)
 			aa_probes_add_below(probes, what);
@@ -641,6 +649,13 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	probes->direct = aa_kernel_has_function(btf, "bpf_rdonly_cast");
 	if (!options->no_rings && probes->loops && aa_rings_do(options->operations))
 		aa_ring_tracepoints_find(btf, &probes->rings);
+	/* What tells that a context is none: see aa_aio_has_context(). */
+	if (aa_aio_does(options->operations))
+		probes->aio = aa_kernel_has_member(btf, "mm_struct", "ioctx_table") &&
+					      aa_kernel_has_member(btf, "kioctx_table", "table") &&
+					      aa_kernel_has_member(btf, "kioctx", "user_id") ?
+				      AA_AIO_SEEN :
+				      AA_AIO_HIDDEN;
 	if (probes->kind == AA_BACKEND_TRACEPOINT)
 		return NULL;
 	/* Asked first: a kernel that refuses has the next backend tried, and the rest takes a tenth of a second. */
@@ -790,6 +805,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_ring_requests = probes->rings.submit != NULL;
 	probes->skeleton->rodata->aa_config.ring_compat_flag = probes->rings.compat_flag;
+	probes->skeleton->rodata->aa_config.aio = probes->aio;
 	probes->skeleton->rodata->aa_config.xattr_has_mapping = probes->xattr_has_mapping;
 	probes->skeleton->rodata->aa_config.errors_only = options->errors_only;
 	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;

@@ -49,7 +49,7 @@ struct aa_file_event {
 	int32_t fd;
 	int32_t dirfd; /* -100 = AT_FDCWD */
 	uint32_t mode;
-	uint16_t call;	     /* row of bpf/syscalls.h or ring_operations.h: aa_call_name(call) */
+	uint16_t call;	     /* row of bpf/syscalls.h, ring_operations.h or openers.h: aa_call_name(call) */
 	uint8_t operation;   /* enum aa_operation (bpf/fileio_abi.h): aa_operation_name() */
 	uint8_t kind;	     /* enum aa_kind: aa_kind_name() */
 	uint8_t path_source; /* enum aa_path_source: aa_path_source_name() */

@@ -118,7 +118,7 @@ void aa_ring_tracepoints_find(const struct btf *btf, struct aa_ring_tracepoints 
 
 bool aa_rings_do(uint64_t operations)
 {
-	for (unsigned row = AA_CALL_COUNT; row < AA_CALL_LIMIT; row++) {
+	for (unsigned row = AA_RING_FIRST; row < AA_OPENERS_FIRST; row++) {
 		const struct aa_call_spec *spec = &aa_call_specs[row];
 
 		if (spec->operation == AA_OPERATION_BLIND_SPOT)

@@ -717,6 +717,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 		stats->denied = counters.denied;
 		stats->compat_calls = counters.compat_calls;
 		stats->blind_spots = counters.blind_spots + session->blind_spots_from_before;
+		stats->bypass = counters.bypass;
 		stats->path_truncated = counters.path_truncated;
 		stats->path_unreadable = counters.path_unreadable;
 		stats->queued += aa_drain_waiting(session->drain);

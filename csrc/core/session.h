@@ -164,7 +164,7 @@ struct aa_stats {
 	/* causes of loss */
 	uint64_t ring_full, state_full, no_entry, no_exit, probe_missed, fork_map_full, queue_full, decode_error;
 	/* beside it, not loss */
-	uint64_t pre_attach, denied, compat_calls, blind_spots, path_truncated, path_unreadable;
+	uint64_t pre_attach, denied, compat_calls, blind_spots, bypass, path_truncated, path_unreadable;
 	uint64_t watched; /* processes watched now; 0 for the whole system */
 	bool exact;
 	char inexact_reason[160];	  /* '' when exact */
@@ -199,16 +199,19 @@ struct aa_call_info {
 	bool origin;	      /* one of the fourteen programs of KPROBE_TARGETS */
 };
 const struct aa_call_info *aa_call_info(size_t index);
-/* An operation of io_uring: in an event's `call` behind the calls. */
-struct aa_ring_info {
-	const char *name; /* "IORING_OP_READ" */
-	int number;	  /* the opcode; 255: any that is not known */
+/* A command of Linux AIO or an operation of io_uring: in an event's `call` behind the calls, in this order. */
+struct aa_request_info {
+	const char *name; /* "IOCB_CMD_PREAD", "IORING_OP_READ" */
+	int number;	  /* the command or opcode; 255: any that is not known */
 	uint8_t operation;
 };
-const struct aa_ring_info *aa_ring_info(size_t index);
-const char *aa_call_name(unsigned call); /* of a call or an operation of io_uring */
-unsigned aa_call_via(unsigned call);	 /* the way in: aa_via_name() */
-const char *aa_via_name(unsigned via);	 /* "syscall", "io_uring" */
+const struct aa_request_info *aa_aio_info(size_t index);
+const struct aa_request_info *aa_ring_info(size_t index);
+/* Of a call, a request, or an opener (bpf/openers.h); NULL: there is none behind that number. */
+const char *aa_call_name(unsigned call);
+unsigned aa_call_operation(unsigned call);
+unsigned aa_call_via(unsigned call);   /* the way in: aa_via_name() */
+const char *aa_via_name(unsigned via); /* "syscall", "io_uring", "aio", "exec", "kernel" */
 const char *aa_operation_name(unsigned operation);
 bool aa_operation_in_group(unsigned operation, const char *group); /* "default", "modify", "access", "always" */
 const char *aa_kind_name(unsigned kind);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The names behind the numbers: read from the two tables and the one ABI header, on every platform. */
+/* The names behind the numbers: read from the tables and the one ABI header, on every platform. */
 #include "syscall_table.h"
 
 #include <string.h>
@@ -11,13 +11,33 @@ const struct aa_call_spec aa_call_specs[AA_CALL_LIMIT] = {
 	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
 	AA_CALLS(AA_X)
 #undef AA_X
+#define AA_X(command, number_, operation_, ...)                                                                        \
+	[AA_CALL_COUNT + AA_AIO_##command##_ROW] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
+		AA_AIOS(AA_X)
+#undef AA_X
 #define AA_X(opcode, number_, operation_, shape, ...)                                                                  \
-	[AA_CALL_COUNT + AA_RING_##opcode##_ROW] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
-		AA_RINGS(AA_X)
+	[AA_RING_FIRST + AA_RING_##opcode##_ROW] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
+			AA_RINGS(AA_X)
+#undef AA_X
+#define AA_X(opener, ...) [AA_OPENERS_FIRST + AA_OPENER_##opener] = { .operation = AA_OPERATION_OPEN, .flags = 1 },
+			AA_OPENERS(AA_X)
 #undef AA_X
 };
 
-static const struct aa_ring_info aa_ring_infos[] = {
+static const char *const aa_opener_names[] = {
+#define AA_X(opener, name, via) #name,
+	AA_OPENERS(AA_X)
+#undef AA_X
+};
+
+static const struct aa_request_info aa_aio_infos[] = {
+#define AA_X(command, number_, operation_, ...)                                                                        \
+	{ .name = "IOCB_CMD_" #command, .number = number_, .operation = AA_OPERATION_##operation_ },
+	AA_AIOS(AA_X)
+#undef AA_X
+};
+
+static const struct aa_request_info aa_ring_infos[] = {
 #define AA_X(opcode, number_, operation_, ...)                                                                         \
 	{ .name = "IORING_OP_" #opcode, .number = number_, .operation = AA_OPERATION_##operation_ },
 	AA_RINGS(AA_X)
@@ -90,21 +110,49 @@ const struct aa_call_info *aa_call_info(size_t index)
 
 const char *aa_call_name(unsigned call)
 {
+	if (aa_call_is_aio(call))
+		return aa_aio_infos[call - AA_CALL_COUNT].name;
 	if (aa_call_is_ring(call))
-		return aa_ring_infos[call - AA_CALL_COUNT].name;
+		return aa_ring_infos[call - AA_RING_FIRST].name;
+	if (call >= AA_OPENERS_FIRST)
+		return call < AA_CALL_LIMIT ? aa_opener_names[call - AA_OPENERS_FIRST] : NULL;
 	return call < AA_CALL_COUNT ? aa_call_infos[call].name : NULL;
 }
 
-const struct aa_ring_info *aa_ring_info(size_t index)
+const struct aa_request_info *aa_aio_info(size_t index)
+{
+	return index < AA_AIO_COUNT ? &aa_aio_infos[index] : NULL;
+}
+
+const struct aa_request_info *aa_ring_info(size_t index)
 {
 	return index < AA_RING_COUNT ? &aa_ring_infos[index] : NULL;
 }
 
-static const char *const aa_via_names[] = { "syscall", "io_uring" };
+bool aa_aio_does(uint64_t operations)
+{
+	for (unsigned call = AA_CALL_COUNT; call < AA_SPEC_COUNT; call++)
+		if (operations >> aa_call_specs[call].operation & 1)
+			return true;
+	return false;
+}
+
+unsigned aa_call_operation(unsigned call)
+{
+	return call < AA_CALL_LIMIT ? aa_call_specs[call].operation : AA_OPERATION_COUNT;
+}
+
+static const char *const aa_via_names[] = { "syscall", "io_uring", "aio",
+#define AA_X(opener, name, via) #via,
+					    AA_OPENERS(AA_X)
+#undef AA_X
+};
 
 unsigned aa_call_via(unsigned call)
 {
-	return aa_call_is_ring(call);
+	if (call >= AA_OPENERS_FIRST && call < AA_CALL_LIMIT)
+		return 3 + call - AA_OPENERS_FIRST;
+	return aa_call_is_ring(call) ? 1 : aa_call_is_aio(call) ? 2 : 0;
 }
 
 const char *aa_via_name(unsigned via)

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of bpf/syscalls.h and bpf/ring_operations.h for the core's own use; what callers of the core may ask stands
- * in session.h. */
+/* The rows of bpf/syscalls.h, aio_operations.h, ring_operations.h and openers.h for the core's own use; what callers of
+ * the core may ask stands in session.h. */
 #ifndef AA_SYSCALL_TABLE_H
 #define AA_SYSCALL_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "../../bpf/compat.h"
-#include "../../bpf/ring_operations.h"
+#include "../../bpf/openers.h"
 
 extern const struct aa_call_spec aa_call_specs[AA_CALL_LIMIT];
 
@@ -18,5 +20,8 @@ struct aa_compat_function {
 };
 /* NULL: there is none behind that index. */
 const struct aa_compat_function *aa_compat_function(size_t index);
+
+/* One of these operations can be done by a request of Linux AIO. */
+bool aa_aio_does(uint64_t operations);
 
 #endif

@@ -26,7 +26,7 @@ from aa_fileio import (
     Via,
     _native,
 )
-from aa_fileio._native import ring_operations
+from aa_fileio._native import aio_operations, ring_operations
 from aa_fileio.integrations.command_line import KINDS_NOT_BY_DEFAULT, OPS_ALWAYS, OPS_NOT_BY_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,14 +69,27 @@ def test_each_blind_spot_says_what_it_means() -> None:
 
 
 def test_ways_in() -> None:
-    names = re.search(r"aa_via_names\[\] = { (.*?) }", (ROOT / "csrc/core/syscall_table.c").read_text())
-    assert names and re.findall(r'"(\w+)"', names[1]) == [str(via) for via in Via]
+    names = re.search(r"aa_via_names\[\] = {(.*?)}", (ROOT / "csrc/core/syscall_table.c").read_text(), re.DOTALL)
+    openers = re.findall(r"X\([A-Z]+, (\w+), (\w+)\)", (ROOT / "bpf/openers.h").read_text())
+    assert names and re.findall(r'"(\w+)"', names[1]) + [via for _, via in openers] == [str(via) for via in Via]
     for via in Via:
-        assert FileEvent(op="open", via=via).via is via
+        assert FileEvent(op="read" if via is Via.AIO else "open", via=via).via is via
     assert FileEvent(op="read").syscall == "read"
     assert FileEvent(op="read", via="io_uring").syscall == "IORING_OP_READ"
+    assert FileEvent(op="write", via="aio").syscall == "IOCB_CMD_PWRITE"
+    assert [FileEvent(op="open", via=via).syscall for _, via in openers] == [name for name, _ in openers]
+    with pytest.raises(ValueError, match="contradicts"):
+        FileEvent(op="read", via="exec")
     with pytest.raises(ValueError, match="contradicts"):
         FileEvent(op="read", via="io_uring", syscall="read")
+
+
+def test_each_command_of_aio_has_the_number_of_the_kernels_header() -> None:
+    header = Path("/usr/include/linux/aio_abi.h").read_text()
+    numbers = dict(re.findall(r"(IOCB_CMD_\w+) = (\d+),", header))
+    ours = {name: str(number) for name, number, _ in aio_operations()}
+    assert {name for name in numbers if name not in ours} == {"IOCB_CMD_POLL", "IOCB_CMD_NOOP"}
+    assert ours.items() <= numbers.items()
 
 
 def test_each_operation_of_io_uring_has_a_number_of_its_own() -> None:
@@ -170,7 +183,7 @@ def test_the_extension_needs_the_stable_abi_only() -> None:
 
 
 @pytest.mark.parametrize("compiler", [["gcc", "-std=c11"], ["clang", "-target", "bpf"]], ids=["gcc", "bpf"])
-@pytest.mark.parametrize("header", ["fileio_abi.h", "syscalls.h", "ring_operations.h"])
+@pytest.mark.parametrize("header", ["fileio_abi.h", "syscalls.h", "aio_operations.h", "ring_operations.h"])
 def test_the_wire_compiles_alone_on_both_sides(header: str, compiler: list[str]) -> None:
     assert shutil.which(compiler[0]), f"{compiler[0]} is needed"
     subprocess.run(

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "../../bpf/ring_operations.h"
+#include "../../bpf/openers.h"
 #include "check.h"
 #include "session.h"
 
@@ -351,6 +351,11 @@ static void test_told(void)
 	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_EVENT);
 	CHECK(!(room->present & (AA_FIELD_RESULT | AA_FIELD_BYTES | AA_FIELD_FD)) && aa_call_via(room->call));
 	CHECK(!strcmp(aa_call_name(room->call), "IORING_OP_READ"));
+	/* So is an open by an exec: it has flags and nothing else of a call. */
+	wire.record.event.call = AA_OPENERS_FIRST + AA_OPENER_EXEC;
+	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_EVENT);
+	CHECK(!(room->present & (AA_FIELD_RESULT | AA_FIELD_FD | AA_FIELD_DIRFD | AA_FIELD_COUNT | AA_FIELD_MODE)));
+	CHECK(room->present & AA_FIELD_FLAGS && !strcmp(aa_via_name(aa_call_via(room->call)), "exec"));
 	for (size_t less = 0; less < bytes; less++)
 		CHECK(!aa_decode_told(&wire, less, &row, room));
 	wire.told.thread.record.type = AA_RECORD_THREAD;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../bpf/fileio_abi.h"
 #include "check.h"
 
 static void expect_refusal(struct aa_session_options options, const char *words)
@@ -150,7 +151,14 @@ static void test_names(void)
 		CHECK(!strcmp(aa_ring_info(ring)->name, aa_call_name((unsigned)i)));
 		CHECK(!strcmp(aa_via_name(aa_call_via((unsigned)i)), "io_uring"));
 	}
-	CHECK(!aa_call_name((unsigned)i) && !aa_via_name(2));
+	CHECK(!strcmp(aa_call_name((unsigned)i), "open_exec") &&
+	      !strcmp(aa_via_name(aa_call_via((unsigned)i)), "exec"));
+	CHECK(aa_call_operation((unsigned)i) == AA_OPERATION_OPEN);
+	i++;
+	CHECK(!strcmp(aa_call_name((unsigned)i), "security_file_open"));
+	CHECK(!strcmp(aa_via_name(aa_call_via((unsigned)i)), "kernel"));
+	i++;
+	CHECK(!aa_call_name((unsigned)i) && !aa_via_name(4) && aa_call_operation((unsigned)i) == AA_OPERATION_COUNT);
 	CHECK(!strcmp(aa_operation_name(0), "open") && !aa_operation_name(63));
 	CHECK(aa_operation_in_group(0, "access") && !aa_operation_in_group(0, "nonsense"));
 	CHECK(!aa_kind_name(63) && !aa_path_source_name(63) && !aa_path_flag_name(7));

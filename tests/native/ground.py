@@ -71,6 +71,9 @@ GROUNDS = (
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING) runs all of it. An emulated machine is ten to
 # twenty times slower, and four of them have half an hour on two cores.
 GUEST_TESTS = (
+    "test_aio.py::test_every_command[kprobe-at-once",
+    "test_aio.py::test_every_command[tracepoint-at-once",
+    "test_aio.py::test_requests_that_are_refused[kprobe",
     "test_blind_spots.py::test_a_ring_from_before_is_found_in_the_whole_system[tracepoint]",
     "test_calls.py::test_four_threads_at_once",
     "test_compat.py::test_theme[tracepoint",
@@ -85,6 +88,7 @@ GUEST_TESTS = (
     "test_cost.py::test_bytes_of_a_read_and_a_write",
     "test_depth.py",
     "test_descriptors.py::test_theme[kprobe",
+    "test_exec_opens.py::test_every_file_of_an_exec[kprobe",
     "test_gone.py::test_after_a_kernel_thread",
     "test_gone.py::test_after_detach[kprobe",
     "test_gone.py::test_after_the_tracer_is_killed",
@@ -109,11 +113,14 @@ GUEST_TESTS = (
     "test_totals.py::test_more_files_than_rows",
     "test_tree.py::test_first_call_of_a_child",
     "test_tree.py::test_tree_from_the_start",
+    "test_witness.py::test_what_other_calls_open[kprobe-all",
+    "test_witness.py::test_a_command_that_opens_much[kprobe",
 )
 
 # What a guest runs of it by fentry, in `make test`: all but the way of attaching is kprobe's too.
 GUEST_TESTS_BY_FENTRY = (
     "test_compat.py::test_a_32_bit_program[fentry-sysinfo",
+    "test_exec_opens.py::test_asked_for_as_opens[fentry-open",
     "test_gone.py::test_after_the_tracer_is_killed[fentry-alone",
     "test_rows.py",
     "test_targets.py::test_every_program_is_attached",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aa_fileio import KprobeManager
-from tests.native.expected import FILTERED, as_passed, check_ledger, file
+from tests.native.expected import FILTERED, as_passed, check_ledger, file, sees_exec_opens
 from tests.native.ground import FIRST_OPS, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import read_to_end
@@ -86,14 +86,16 @@ def test_many_short_processes(backend: str, area: Path) -> None:
             by_process.setdefault(event.pid, []).append(
                 (str(event.op), event.path, event.new_path, event.return_code, event.comm, event.ppid)
             )
+        told = int(sees_exec_opens(script))
         wanted = [
+            *[("open", str(Script.program), None, None, "steps", running.pid)] * told,
             ("open", str(path), None, fd.result, "steps", running.pid),
             ("write", str(path), None, 5, "steps", running.pid),
             ("rename", str(path), str(new), 0, "steps", running.pid),
             ("unlink", str(new), None, 0, "steps", running.pid),
         ]
         assert Counter(map(tuple, by_process.values())) == {tuple(wanted): times}
-        check_ledger(manager.stats, backend, performed=4 * times, delivered=4 * times)
+        check_ledger(manager.stats, backend, performed=(4 + told) * times, delivered=(4 + told) * times)
 
 
 def _reader(area: Path, reads: int) -> Script:

@@ -66,6 +66,7 @@ def test_complete_needs_no_loss_exact_numbers_and_no_blind_spot() -> None:
     assert make_stats().complete
     assert make_stats(performed=9, delivered=9, denied=1, pre_attach=1, filtered=2, path_truncated=1).complete
     assert not make_stats(compat_calls=1).complete
+    assert not make_stats(bypass=1).complete
     inexact = make_stats(inexact_reason="misses")
     assert not inexact.complete
     assert not inexact.exact

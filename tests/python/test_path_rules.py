@@ -151,6 +151,16 @@ def test_no_name() -> None:
     assert decide(blind, watch=["/etc/"], ignore=["/"]) == "keep"
 
 
+def test_opens_inside_the_kernel() -> None:
+    """By an exec as any other; what nothing explains is kept, for it says why the trace is not complete."""
+    by_exec = FileEvent(op="open", via="exec", path="/bin/true", path_source="file", return_code=None)
+    assert decide(by_exec, watch=["/etc/"]) == decide(by_exec, ignore=["/bin/"]) == "leave out"
+    assert decide(by_exec, watch=["/bin/"]) == "keep"
+    by_kernel = FileEvent(op="open", via="kernel", path="/core", path_source="file", return_code=None)
+    assert decide(by_kernel, watch=["/etc/"], ignore=["/"]) == "keep"
+    assert decide(by_kernel, sensitive=["/core"]) == "sensitive"
+
+
 def test_the_file_itself(tmp_path: Path) -> None:
     """By device and inode, under another name."""
     secret = tmp_path / "secret"
