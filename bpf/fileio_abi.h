@@ -3,8 +3,9 @@
  * The wire between the kernel side (bpf/) and the core (csrc/core/): one header, compiled alone on both sides.
  *
  * What seldom changes is told once. Facts of a thread are a record of their own (struct aa_thread), sent when new. An
- * event is struct aa_event followed by the blocks its `blocks` names, in the order of the bits; one that says in `file`
- * under which number the thread will speak of its file again may be followed by struct aa_again, which has no name.
+ * event is struct aa_event, its names, and the blocks that its `blocks` says, in the order of the bits; one that says
+ * in `file` under which number the thread will speak of its file again may be followed by struct aa_again, which has no
+ * name.
  * Numbers are the thread's own, and a thread's records come in the order they were made, so that a number means to the
  * reader what it meant to the thread.
  */
@@ -23,7 +24,7 @@ typedef int32_t __s32;
 typedef int64_t __s64;
 #endif
 
-#define AA_ABI_VERSION 2
+#define AA_ABI_VERSION 3
 
 /* X(symbol, name, groups). A number is never used twice; names are what Python's Op shows. */
 #define AA_GROUP_DEFAULT 1
@@ -138,10 +139,10 @@ enum aa_path_source {
 #define AA_PRESENCE_SLOTS 8192
 #define AA_PRESENCE_SLOT(number) ((number) & (AA_PRESENCE_SLOTS - 1))
 
+/* What few events have. Unaligned, and read from the record's end: names have any length. */
 enum aa_block {
-	AA_BLOCK_FILE = 1u << 0,
-	AA_BLOCK_NAMES = 1u << 1,
-	AA_BLOCK_OTHER_FILE = 1u << 2, /* struct aa_file_facts of the second descriptor: after the names, unaligned */
+	AA_BLOCK_SECOND = 1u << 0, /* struct aa_second */
+	AA_BLOCK_MORE = 1u << 1,   /* struct aa_more; without it they are 0, AA_NO_OFFSET and 0 */
 	/* What a field would say is not known. */
 	AA_MARK_NO_RESULT = 1u << 12, /* of a request whose end nothing tells */
 	AA_MARK_NO_FD = 1u << 13,     /* a place in the table of a ring is no descriptor */
@@ -172,14 +173,34 @@ struct aa_record {
 	__u32 thread; /* by its number in the initial pid namespace */
 };
 
+struct aa_file_facts {
+	__u64 inode;
+	__u32 device; /* the kernel's own encoding: major << 20 | minor */
+	__u16 mode;
+	__u8 kind; /* enum aa_kind, AA_KIND_PLACELESS */
+	__u8 is_known;
+};
+
+/* What is absent has length 0. */
+struct aa_name_facts {
+	__u8 source; /* enum aa_path_source */
+	__u8 flags;  /* AA_PATH_* */
+	__u8 has_raw;
+	__u8 has_walk; /* enum aa_walk; a walk may be empty: the root directory itself */
+	__u16 raw_bytes;
+	__u16 walk_bytes;
+};
+
+/*
+ * Then come the names: as passed the first and the second, without NUL, and the walks of the first and the second: the
+ * components from the leaf to the root, each with its NUL, as the kernel's dentries have them.
+ */
 struct aa_event {
 	struct aa_record record;
 	__u64 timestamp_ns;
 	__u64 duration_ns; /* AA_NO_DURATION: the entry was not seen */
 	__s64 result;
-	__u64 count;
-	__s64 offset; /* AA_NO_OFFSET: not seekable or not known */
-	__u64 flags;
+	__u32 flags; /* the lower half: see struct aa_more */
 	__u32 mode;
 	__s32 fd;     /* of a call by descriptor, or -1 */
 	__s32 dirfd;  /* of the first name */
@@ -187,7 +208,20 @@ struct aa_event {
 		       */
 	__u16 call;   /* row of syscalls.h; behind them those of aio_operations.h, ring_operations.h, openers.h */
 	__u16 blocks; /* enum aa_block */
-	__u32 reserved;
+	struct aa_file_facts object;
+	struct aa_name_facts name;
+};
+
+/* Of the call's second side: what its second descriptor names (else nothing), and the second name. */
+struct aa_second {
+	struct aa_file_facts object;
+	struct aa_name_facts name;
+};
+
+struct aa_more {
+	__u64 count;
+	__s64 offset;	   /* AA_NO_OFFSET: not seekable or not known */
+	__u64 flags_above; /* the upper half of the flags */
 };
 
 /* A call by descriptor, on a file that this thread has told; what it has no room for is 0, or as the row implies. */
@@ -235,27 +269,6 @@ struct aa_told {
 	__u32 reserved;
 };
 
-struct aa_file_facts {
-	__u64 inode;
-	__u32 device; /* the kernel's own encoding: major << 20 | minor */
-	__u16 mode;
-	__u8 kind; /* enum aa_kind, AA_KIND_PLACELESS */
-	__u8 is_known;
-};
-
-/*
- * Two names of a call; what is absent has length 0. After this block: raw[0], raw[1] as passed, without NUL, then
- * walk[0], walk[1]: the components from the leaf to the root, each with its NUL, as the kernel's dentries have them.
- */
-struct aa_name_facts {
-	__u8 source[2]; /* enum aa_path_source */
-	__u8 flags[2];	/* AA_PATH_* */
-	__u8 has_raw[2];
-	__u8 has_walk[2]; /* enum aa_walk; a walk may be empty: the root directory itself */
-	__u16 raw_bytes[2];
-	__u16 walk_bytes[2];
-};
-
 #ifdef __cplusplus
 #define AA_ASSERT_SIZE(type, size) static_assert(sizeof(type) == (size), #type)
 #else
@@ -268,7 +281,9 @@ AA_ASSERT_SIZE(struct aa_thread, 56);
 AA_ASSERT_SIZE(struct aa_told, 64);
 AA_ASSERT_SIZE(struct aa_process_facts, 32);
 AA_ASSERT_SIZE(struct aa_file_facts, 16);
-AA_ASSERT_SIZE(struct aa_name_facts, 16);
+AA_ASSERT_SIZE(struct aa_name_facts, 8);
+AA_ASSERT_SIZE(struct aa_second, 24);
+AA_ASSERT_SIZE(struct aa_more, 24);
 
 /* Counted in the kernel where it happens, per CPU and atomically: a program may be preempted or nested. X(name) */
 #define AA_COUNTERS(X)                                                                                                 \

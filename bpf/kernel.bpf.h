@@ -364,7 +364,7 @@ static __always_inline void *aa_read_pointer(const void *address)
 					__FMODE_NONOTIFY */
 #define SB_KERNMOUNT (1 << 22)
 #define MNT_INTERNAL 0x4000 /* include/linux/mount.h */
-#define PF_IO_WORKER 0x10 /* include/linux/sched.h, since 5.12 */
+#define PF_IO_WORKER 0x10   /* include/linux/sched.h, since 5.12 */
 
 #define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */
 #define HUGETLBFS_MAGIC 0x958458f6

@@ -1762,6 +1762,12 @@ static __always_inline __u32 aa_number_file(struct aa_call_state *state, struct 
 	return (__u32)state->files_told | slot;
 }
 
+static __always_inline void aa_fill_flags(struct aa_scratch *scratch, __u64 flags)
+{
+	scratch->event.flags = flags;
+	scratch->more.flags_above = flags >> 32;
+}
+
 static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid,
 					  const volatile struct aa_call_spec *spec, struct aa_scratch *scratch)
 {
@@ -1770,7 +1776,7 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid
 	event->record = aa_record_of(AA_RECORD_EVENT, state->operation, tid);
 	event->file = 0;
 	event->call = state->call;
-	event->blocks = AA_BLOCK_FILE | AA_BLOCK_NAMES;
+	event->blocks = 0;
 	if (state->has_no_count)
 		event->blocks |= AA_MARK_NO_COUNT;
 	if (state->has_no_flags)
@@ -1783,9 +1789,9 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid
 	event->result = scratch->result;
 	event->fd = !spec->fd ? scratch->opened : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
-	event->count = state->count;
-	event->offset = state->position;
-	event->flags = spec->how ? state->flags : aa_flags_argument(spec, state->args) | spec->implied;
+	scratch->more.count = state->count;
+	scratch->more.offset = state->position;
+	aa_fill_flags(scratch, spec->how ? state->flags : aa_flags_argument(spec, state->args) | spec->implied);
 	event->mode = spec->how ? state->mode : spec->mode ? aa_argument(spec->mode, state->args) : 0;
 }
 
@@ -1795,7 +1801,7 @@ static __always_inline void aa_fill_raw(struct aa_scratch *scratch, __u32 i, __s
 {
 	__u64 bytes = name_bytes, at = scratch->fill;
 
-	scratch->names.has_raw[i] = name_bytes >= 0;
+	scratch->name[i].has_raw = name_bytes >= 0;
 	if (name_bytes <= 0)
 		return;
 	aa_mask(at, AA_PATH_BYTES - 1);
@@ -1804,36 +1810,45 @@ static __always_inline void aa_fill_raw(struct aa_scratch *scratch, __u32 i, __s
 		aa_mask(bytes, AA_NAME_BYTES - 1);
 	if (text)
 		bpf_probe_read_kernel(scratch->data + at, bytes, text);
-	scratch->names.raw_bytes[i] = bytes;
+	scratch->name[i].raw_bytes = bytes;
 	scratch->fill = at + bytes;
 }
 
-/* Of the second side's object; what is told of the first has a place of its own. */
-static __always_inline void aa_fill_other_file(struct aa_scratch *scratch)
+static __always_inline void aa_append_block(struct aa_scratch *scratch, __u32 block, const void *from, __u32 bytes)
 {
 	__u64 at = scratch->fill;
 
-	if (at > AA_DATA_BYTES - sizeof(struct aa_file_facts))
+	if (at > AA_DATA_BYTES - bytes)
 		return;
-	bpf_probe_read_kernel(scratch->data + at, sizeof(struct aa_file_facts), &scratch->facts[1]);
-	scratch->event.blocks |= AA_BLOCK_OTHER_FILE;
-	scratch->fill = at + sizeof(struct aa_file_facts);
+	bpf_probe_read_kernel(scratch->data + at, bytes, from);
+	scratch->event.blocks |= block;
+	scratch->fill = at + bytes;
 }
 
-/* The event is whole: what stands behind its fixed part, in bytes. */
-static __always_inline __u64 aa_close_record(struct aa_scratch *scratch)
+/* The event is whole: what stands behind its fixed part, in bytes. `has_other`: what a second descriptor names. */
+static __always_inline __u64 aa_close_record(struct aa_scratch *scratch, bool has_other)
 {
-	__u64 bytes = scratch->fill;
+	const struct aa_file_facts none = {};
+	__u64 bytes;
 
-	scratch->object = scratch->facts[0];
-	scratch->names.source[0] = scratch->source[0];
-	scratch->names.source[1] = scratch->source[1];
-	scratch->names.flags[0] = scratch->flags[0];
-	scratch->names.flags[1] = scratch->flags[1];
+	scratch->name[0].source = scratch->source[0];
+	scratch->name[0].flags = scratch->flags[0];
+	scratch->event.object = scratch->facts[0];
+	scratch->event.name = scratch->name[0];
+	scratch->name[1].source = scratch->source[1];
+	scratch->name[1].flags = scratch->flags[1];
+	scratch->second.name = scratch->name[1];
+	if (has_other || *(const __u64 *)&scratch->second.name) {
+		scratch->second.object = has_other ? scratch->facts[1] : none;
+		aa_append_block(scratch, AA_BLOCK_SECOND, &scratch->second, sizeof(scratch->second));
+	}
+	if (scratch->more.count || scratch->more.offset != AA_NO_OFFSET || scratch->more.flags_above)
+		aa_append_block(scratch, AA_BLOCK_MORE, &scratch->more, sizeof(scratch->more));
 	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_TRUNCATED)
 		aa_count(path_truncated, 1);
 	if ((scratch->flags[0] | scratch->flags[1]) & AA_PATH_UNREADABLE)
 		aa_count(path_unreadable, 1);
+	bytes = scratch->fill;
 	aa_mask(bytes, 0x7fff);
 	return bytes;
 }
@@ -1849,7 +1864,7 @@ static __always_inline void aa_send_event(struct aa_call_state *state, __u32 tid
 	if (number)
 		state->files[slot].number = 0;
 	if (!aa_tell_thread(state, tid, task) ||
-	    bpf_ringbuf_output(&aa_ring, &scratch->event, AA_RECORD_FIXED + bytes, aa_wake_flags())) {
+	    bpf_ringbuf_output(&aa_ring, &scratch->event, sizeof(struct aa_event) + bytes, aa_wake_flags())) {
 		aa_count(ring_full, 1);
 		return;
 	}
@@ -1875,7 +1890,7 @@ static __always_inline void aa_send_total(struct aa_call_state *state, __u32 tid
 	scratch->told.thread = state->thread;
 	scratch->told.thread.record.type = AA_RECORD_TOLD;
 	scratch->told.row = row;
-	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
+	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + sizeof(struct aa_event) + bytes,
 				aa_wake_sleeper()))
 		total->is_told = 1;
 }
@@ -1886,9 +1901,7 @@ static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, stru
 {
 	__u64 bytes;
 
-	if (state->by_fd[1])
-		aa_fill_other_file(scratch);
-	bytes = aa_close_record(scratch);
+	bytes = aa_close_record(scratch, state->by_fd[1]);
 	if (bytes > AA_DATA_BYTES)
 		return;
 	if (aa_config.total_rows)
@@ -1925,7 +1938,7 @@ static __always_inline void aa_send_whole_total(struct aa_scratch *scratch, __u6
 	if (row < 0 || total->is_told)
 		return;
 	scratch->told.row = row;
-	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
+	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + sizeof(struct aa_event) + bytes,
 				aa_wake_sleeper()))
 		total->is_told = 1;
 }
@@ -1934,7 +1947,7 @@ static __always_inline void aa_send_whole(struct aa_scratch *scratch, __u64 byte
 {
 	if (aa_config.no_events)
 		aa_count(counted, 1);
-	else if (bpf_ringbuf_output(&aa_ring, &scratch->told, sizeof(scratch->told) + AA_RECORD_FIXED + bytes,
+	else if (bpf_ringbuf_output(&aa_ring, &scratch->told, sizeof(scratch->told) + sizeof(struct aa_event) + bytes,
 				    aa_wake_flags()))
 		aa_count(ring_full, 1);
 }
@@ -2301,7 +2314,7 @@ AA_DEFINE_STEP(aa_step_send)
 	number = aa_number_file(state, scratch);
 	if (aa_config.total_rows) {
 		/* A number stands for the first name alone. */
-		if (number && scratch->walk[1] == AA_WALK_NONE && !scratch->names.has_raw[1])
+		if (number && scratch->walk[1] == AA_WALK_NONE && !scratch->name[1].has_raw)
 			scratch->total_name = aa_total_name_of(scratch->name_key, scratch->source[0]);
 		else
 			aa_step(aa_step_hash, , aa_total_hash_begin(scratch));
@@ -2322,7 +2335,7 @@ static __always_inline void aa_render(__u32 slot, __u64 i, bool loops)
 static __always_inline void aa_scratch_reset(struct aa_scratch *scratch, __s64 result)
 {
 	__builtin_memset(&scratch->place, 0, sizeof(scratch->place));
-	__builtin_memset(&scratch->names, 0, sizeof(scratch->names));
+	__builtin_memset(&scratch->name, 0, sizeof(scratch->name));
 	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
 	scratch->inode[0] = scratch->inode[1] = NULL;
 	scratch->result = result;

@@ -61,17 +61,16 @@ struct aa_scratch {
 	__u8 source[2], flags[2];
 	__u8 kind[2], walk[2]; /* enum aa_kind, enum aa_walk */
 	__u8 has_start[2], has_leaf[2];
+	struct aa_name_facts name[2];
+	struct aa_second second; /* as they are appended */
+	struct aa_more more;
 	char leaf[2][AA_NAME_BYTES]; /* the last component, where it is no longer the entry's name */
 	/* the record, contiguous as it is sent: from `told` on into the ring of names */
 	struct aa_told told;
 	struct aa_event event;
-	struct aa_file_facts object;
-	struct aa_name_facts names;
 	unsigned char data[AA_DATA_BYTES];
 	unsigned char beyond[AA_HASHED_BYTES]; /* of the data, for whoever reads it in such pieces */
 };
-
-#define AA_RECORD_FIXED (sizeof(struct aa_event) + sizeof(struct aa_file_facts) + sizeof(struct aa_name_facts))
 
 /*
  * A few scratch records for each CPU, each owned by one program at a time. A program cannot change its CPU, but it can
@@ -307,8 +306,8 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 		if (scratch->has_leaf[i])                                                                              \
 			aa_copy_leaf(scratch, i);                                                                      \
 		COPY_ROUNDS;                                                                                           \
-		scratch->names.has_walk[i] = scratch->walk[i];                                                         \
-		scratch->names.walk_bytes[i] = scratch->fill - scratch->start;                                         \
+		scratch->name[i].has_walk = scratch->walk[i];                                                          \
+		scratch->name[i].walk_bytes = scratch->fill - scratch->start;                                          \
 		is_done = scratch->walker.is_done;                                                                     \
 		if (!is_done) {                                                                                        \
 			scratch->flags[i] |= AA_PATH_TRUNCATED;                                                        \

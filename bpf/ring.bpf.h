@@ -1047,7 +1047,7 @@ static __always_inline void aa_ring_fill_facts(struct aa_request *request, const
 	event->record = aa_record_of(AA_RECORD_EVENT, request->operation, request->tid);
 	event->file = 0;
 	event->call = AA_RING_FIRST + request->row;
-	event->blocks = AA_BLOCK_FILE | AA_BLOCK_NAMES;
+	event->blocks = 0;
 	if (request->has_no_count)
 		event->blocks |= AA_MARK_NO_COUNT;
 	if (request->has_no_flags)
@@ -1064,9 +1064,9 @@ static __always_inline void aa_ring_fill_facts(struct aa_request *request, const
 	event->result = scratch->is_early ? 0 : scratch->result;
 	event->fd = !spec->fd ? -1 : spec->path ? request->file_fd : request->fd[0];
 	event->dirfd = spec->dirfd ? request->fd[0] : AT_FDCWD;
-	event->count = request->count;
-	event->offset = spec->offset ? request->position : AA_NO_OFFSET;
-	event->flags = request->flags;
+	scratch->more.count = request->count;
+	scratch->more.offset = spec->offset ? request->position : AA_NO_OFFSET;
+	aa_fill_flags(scratch, request->flags);
 	event->mode = request->mode;
 }
 
@@ -1080,7 +1080,6 @@ __noinline int aa_ring_step_hash(struct aa_scratch *scratch, __u32 at)
 static __always_inline void aa_ring_send_total(struct aa_request *request, struct aa_scratch *scratch, __u64 bytes,
 					       bool moves)
 {
-	aa_ring_step_hash(scratch, aa_total_hash_begin(scratch));
 	aa_send_whole_total(scratch, bytes, request->operation, request->tgid, request->started_ns,
 			    moves ? scratch->event.result : 0, scratch->is_early ? 0 : scratch->event.duration_ns);
 }
@@ -1104,11 +1103,11 @@ __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *
 	aa_flag_root(scratch, 1, task);
 	if (!scratch->facts[0].is_known)
 		aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
-	if (request->by_fd[1]) {
+	if (request->by_fd[1])
 		aa_fill_object(&scratch->facts[1], scratch->inode[1], scratch->kind[1]);
-		aa_fill_other_file(scratch);
-	}
-	bytes = aa_close_record(scratch);
+	if (aa_config.total_rows)
+		aa_ring_step_hash(scratch, aa_total_hash_begin(scratch));
+	bytes = aa_close_record(scratch, request->by_fd[1]);
 	if (bytes > AA_DATA_BYTES)
 		return 0;
 	if (aa_config.total_rows)

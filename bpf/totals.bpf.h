@@ -139,22 +139,22 @@ static __always_inline __u64 aa_total_name_of(__u64 file_key, __u8 source)
  */
 static __always_inline __u32 aa_total_hash_begin(struct aa_scratch *scratch)
 {
-	const struct aa_name_facts *names = &scratch->names;
+	const struct aa_name_facts *name = scratch->name;
 	__u64 hash = 1;
 	__u32 at = 0, i;
 
 	aa_mix_into(hash, (__u64)scratch->source[0] | scratch->source[1] << 8 | scratch->flags[0] << 16 |
 				  (__u64)scratch->flags[1] << 24);
-	aa_mix_into(hash, (__u64)names->has_walk[0] | names->has_walk[1] << 8 | (__u64)names->walk_bytes[0] << 16 |
-				  (__u64)names->walk_bytes[1] << 32);
+	aa_mix_into(hash, (__u64)name[0].has_walk | name[1].has_walk << 8 | (__u64)name[0].walk_bytes << 16 |
+				  (__u64)name[1].walk_bytes << 32);
 	for (i = 0; i < 2; i++) {
 		aa_mix_into(hash, scratch->facts[i].inode);
 		aa_mix_into(hash, (__u64)scratch->facts[i].device << 8 | scratch->facts[i].kind);
 	}
-	if (scratch->walk[0] == AA_WALK_OBJECT && (scratch->walk[1] == AA_WALK_OBJECT || !names->has_raw[1]))
-		at = (__u32)names->raw_bytes[0] + names->raw_bytes[1];
+	if (scratch->walk[0] == AA_WALK_OBJECT && (scratch->walk[1] == AA_WALK_OBJECT || !name[1].has_raw))
+		at = (__u32)name[0].raw_bytes + name[1].raw_bytes;
 	else
-		aa_mix_into(hash, names->raw_bytes[0] | (__u64)names->raw_bytes[1] << 16);
+		aa_mix_into(hash, name[0].raw_bytes | (__u64)name[1].raw_bytes << 16);
 	scratch->total_name = hash;
 	return at;
 }

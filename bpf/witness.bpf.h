@@ -129,27 +129,28 @@ __noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 flags)
 	event->timestamp_ns = bpf_ktime_get_boot_ns();
 	event->duration_ns = AA_NO_DURATION;
 	event->result = 0;
-	event->count = 0;
-	event->offset = AA_NO_OFFSET;
-	event->flags = flags;
+	scratch->more.count = 0;
+	scratch->more.offset = AA_NO_OFFSET;
+	aa_fill_flags(scratch, flags);
 	event->mode = 0;
 	event->fd = -1;
 	event->dirfd = AT_FDCWD;
 	event->file = 0;
 	event->call = AA_OPENERS_FIRST + opener;
 	/* The kernel has not decided yet whether it may be opened. */
-	event->blocks = AA_BLOCK_FILE | AA_BLOCK_NAMES | AA_MARK_NO_RESULT;
+	event->blocks = AA_MARK_NO_RESULT;
 	aa_fill_thread(&scratch->told.thread, (__u32)pid_tgid, task);
 	scratch->told.row = 0;
 	aa_flag_root(scratch, 0, task);
 	aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
-	bytes = aa_close_record(scratch);
+	if (aa_config.total_rows)
+		aa_witness_hash(slot, aa_total_hash_begin(scratch));
+	bytes = aa_close_record(scratch, false);
 	if (bytes > AA_DATA_BYTES)
 		return 0;
 	if (aa_config.total_rows) {
 		/* Of a known 0 clang makes an atomic or, which came with 5.12. */
 		asm volatile("" : "+r"(duration_ns));
-		aa_witness_hash(slot, aa_total_hash_begin(scratch));
 		aa_send_whole_total(scratch, bytes, AA_OPERATION_OPEN, pid_tgid >> 32,
 				    aa_read(task, group_leader, start_boottime), 0, duration_ns);
 	}

@@ -416,6 +416,8 @@ def _opener_table(table: Table) -> str:
     lines = ["| `via` | `syscall` | opened by | by kprobe, fentry | by tracepoint |", "|---|---|---|---|---|"]
     lines += [f"| {via} | `{name}` | {words} | witnessed | blind |" for via, name, words in table.openers]
     return "\n".join(lines) + "\n"
+
+
 def _evasion_table() -> str:
     """What is silent comes last."""
     lines = ["| way | reported | announced by | silent | remark |", "|---|---|---|---|---|"]

@@ -40,6 +40,16 @@ struct aa_cursor {
 	size_t left;
 };
 
+/* A block from the end; of a record that is too short for it nothing is there. */
+static bool aa_take_last(struct aa_cursor *cursor, void *ret_block, size_t bytes)
+{
+	if (bytes > cursor->left)
+		return false;
+	cursor->left -= bytes;
+	memcpy(ret_block, cursor->at + cursor->left, bytes);
+	return true;
+}
+
 static const void *aa_take(struct aa_cursor *cursor, size_t bytes)
 {
 	const void *part = cursor->at;
@@ -53,11 +63,8 @@ static const void *aa_take(struct aa_cursor *cursor, size_t bytes)
 
 /* A name as the wire carries it. */
 struct aa_wire_name {
+	struct aa_name_facts facts;
 	const char *raw, *components;
-	size_t raw_bytes, walk_bytes;
-	bool has_raw;
-	uint8_t walk; /* enum aa_walk */
-	uint8_t source, flags;
 };
 
 struct aa_writer {
@@ -78,9 +85,9 @@ static bool aa_append(struct aa_writer *writer, const char *text, size_t bytes)
 /* Components come leaf first, each with its NUL: "c\0b\0a\0" is /a/b/c. An empty walk is the root. */
 static bool aa_append_walk(struct aa_writer *writer, const struct aa_wire_name *name)
 {
-	const char *end = name->components + name->walk_bytes;
+	const char *end = name->components + name->facts.walk_bytes;
 
-	if (name->walk_bytes == 0)
+	if (name->facts.walk_bytes == 0)
 		return aa_append(writer, "/", 1);
 	if (end[-1] != '\0')
 		return false;
@@ -108,7 +115,7 @@ static bool aa_append_object(struct aa_writer *writer, const struct aa_wire_name
 	char text[64];
 	int length;
 
-	if (!(file->kind & AA_KIND_PLACELESS) || name->source == AA_PATH_SOURCE_DENTRY)
+	if (!(file->kind & AA_KIND_PLACELESS) || name->facts.source == AA_PATH_SOURCE_DENTRY)
 		return aa_append_walk(writer, name);
 	if (kind == AA_KIND_PIPE)
 		length = snprintf(text, sizeof(text), "pipe:[%llu]", (unsigned long long)file->inode);
@@ -116,7 +123,7 @@ static bool aa_append_object(struct aa_writer *writer, const struct aa_wire_name
 		length = snprintf(text, sizeof(text), "socket:[%llu]", (unsigned long long)file->inode);
 	else if (kind == AA_KIND_ANON)
 		length = snprintf(text, sizeof(text), "anon_inode:%.*s",
-				  name->walk_bytes ? (int)strnlen(name->components, name->walk_bytes) : 0,
+				  name->facts.walk_bytes ? (int)strnlen(name->components, name->facts.walk_bytes) : 0,
 				  name->components);
 	else
 		return aa_append_walk(writer, name);
@@ -130,23 +137,23 @@ static bool aa_append_path(struct aa_writer *writer, const struct aa_wire_name *
 	const char *start = writer->at;
 
 	*ret_length = 0;
-	if (name->source == AA_PATH_SOURCE_NONE || name->source == AA_PATH_SOURCE_FD_CHANGED)
+	if (name->facts.source == AA_PATH_SOURCE_NONE || name->facts.source == AA_PATH_SOURCE_FD_CHANGED)
 		return true;
-	if (name->walk == AA_WALK_OBJECT) {
+	if (name->facts.has_walk == AA_WALK_OBJECT) {
 		if (!aa_append_object(writer, name, file))
 			return false;
-	} else if (name->source == AA_PATH_SOURCE_AS_PASSED) {
-		if (!aa_append(writer, name->raw, name->raw_bytes))
+	} else if (name->facts.source == AA_PATH_SOURCE_AS_PASSED) {
+		if (!aa_append(writer, name->raw, name->facts.raw_bytes))
 			return false;
 	} else {
 		/* A directory's name and the name as passed; without the directory (it changed meanwhile) no path. */
-		if (name->walk != AA_WALK_DIRECTORY)
+		if (name->facts.has_walk != AA_WALK_DIRECTORY)
 			return true;
 		if (!aa_append_walk(writer, name))
 			return false;
-		if (name->walk_bytes && !aa_append(writer, "/", 1))
+		if (name->facts.walk_bytes && !aa_append(writer, "/", 1))
 			return false;
-		if (!aa_append(writer, name->raw, name->raw_bytes))
+		if (!aa_append(writer, name->raw, name->facts.raw_bytes))
 			return false;
 	}
 	if (writer->at - start > UINT16_MAX)
@@ -269,7 +276,7 @@ static bool aa_known_thread_number(struct aa_known_thread *thread, uint32_t numb
 }
 
 /* What both kinds of events tell of the call itself. */
-static void aa_take_call(const struct aa_event *wire, const struct aa_known_thread *thread,
+static void aa_take_call(const struct aa_event *wire, const struct aa_more *more, const struct aa_known_thread *thread,
 			 struct aa_file_event *ret_event)
 {
 	const struct aa_call_spec *spec = &aa_call_specs[wire->call];
@@ -304,7 +311,7 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_known_thre
 	}
 	if ((spec->flags || spec->how || spec->implied) && !(wire->blocks & AA_MARK_NO_FLAGS)) {
 		ret_event->present |= AA_FIELD_FLAGS;
-		ret_event->flags = wire->flags;
+		ret_event->flags = wire->flags | more->flags_above << 32;
 	}
 	if ((spec->mode || spec->how) &&
 	    (wire->record.operation != AA_OPERATION_OPEN || wire->flags & (AA_O_CREAT | AA_O_TMPFILE_BIT))) {
@@ -313,11 +320,11 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_known_thre
 	}
 	if (spec->count && !(wire->blocks & AA_MARK_NO_COUNT)) {
 		ret_event->present |= AA_FIELD_COUNT;
-		ret_event->count = wire->count;
+		ret_event->count = more->count;
 	}
-	if (wire->offset != AA_NO_OFFSET) {
+	if (more->offset != AA_NO_OFFSET) {
 		ret_event->present |= AA_FIELD_OFFSET;
-		ret_event->offset = wire->offset;
+		ret_event->offset = more->offset;
 	}
 	if (spec->moves && !(wire->blocks & AA_MARK_NO_RESULT))
 		ret_event->present |= AA_FIELD_BYTES;
@@ -342,49 +349,31 @@ static struct aa_writer aa_strings_of(struct aa_file_event *event)
 static bool aa_take_event(struct aa_cursor *cursor, const struct aa_known_thread *thread,
 			  struct aa_known_thread *numbers, struct aa_file_event *ret_event)
 {
-	static const struct aa_file_facts no_file;
-	const struct aa_file_facts *file = &no_file;
 	const struct aa_event *wire = aa_take(cursor, sizeof(*wire));
+	struct aa_more more = { .offset = AA_NO_OFFSET };
 	struct aa_wire_name names[2] = { 0 };
-	struct aa_file_facts other = { 0 };
+	struct aa_second second = { 0 };
+	const struct aa_file_facts *file;
 	struct aa_writer writer;
 
 	if (!wire || wire->call >= AA_CALL_LIMIT)
 		return false;
-	if (wire->blocks & AA_BLOCK_FILE && !(file = aa_take(cursor, sizeof(*file))))
+	if (wire->blocks & AA_BLOCK_MORE && !aa_take_last(cursor, &more, sizeof(more)))
 		return false;
-	if (wire->blocks & AA_BLOCK_NAMES) {
-		const struct aa_name_facts *facts = aa_take(cursor, sizeof(*facts));
-
-		if (!facts)
+	if (wire->blocks & AA_BLOCK_SECOND && !aa_take_last(cursor, &second, sizeof(second)))
+		return false;
+	file = &wire->object;
+	names[0].facts = wire->name;
+	names[1].facts = second.name;
+	for (int i = 0; i < 2; i++)
+		if (names[i].facts.source >= AA_PATH_SOURCE_COUNT ||
+		    !(names[i].raw = aa_take(cursor, names[i].facts.raw_bytes)))
 			return false;
-		for (int i = 0; i < 2; i++) {
-			names[i].source = facts->source[i];
-			names[i].flags = facts->flags[i];
-			names[i].has_raw = facts->has_raw[i];
-			names[i].walk = facts->has_walk[i];
-			names[i].raw_bytes = facts->raw_bytes[i];
-			names[i].walk_bytes = facts->walk_bytes[i];
-			if (names[i].source >= AA_PATH_SOURCE_COUNT)
-				return false;
-		}
-		for (int i = 0; i < 2; i++)
-			if (!(names[i].raw = aa_take(cursor, names[i].raw_bytes)))
-				return false;
-		for (int i = 0; i < 2; i++)
-			if (!(names[i].components = aa_take(cursor, names[i].walk_bytes)))
-				return false;
-	}
-
-	if (wire->blocks & AA_BLOCK_OTHER_FILE) {
-		const void *facts = aa_take(cursor, sizeof(other));
-
-		if (!facts)
+	for (int i = 0; i < 2; i++)
+		if (!(names[i].components = aa_take(cursor, names[i].facts.walk_bytes)))
 			return false;
-		memcpy(&other, facts, sizeof(other));
-	}
 
-	aa_take_call(wire, thread, ret_event);
+	aa_take_call(wire, &more, thread, ret_event);
 	if (file->is_known) {
 		ret_event->present |= AA_FIELD_FILE;
 		ret_event->device =
@@ -397,11 +386,11 @@ static bool aa_take_event(struct aa_cursor *cursor, const struct aa_known_thread
 	}
 
 	/* Of two names the less certain source is told; flags of both. */
-	ret_event->path_source = names[0].source > names[1].source ? names[0].source : names[1].source;
-	ret_event->path_flags = names[0].flags | names[1].flags;
+	ret_event->path_source = wire->name.source > second.name.source ? wire->name.source : second.name.source;
+	ret_event->path_flags = wire->name.flags | second.name.flags;
 	writer = aa_strings_of(ret_event);
 	if (!aa_append_path(&writer, &names[0], file, &ret_event->path_length) ||
-	    !aa_append_path(&writer, &names[1], &other, &ret_event->new_path_length))
+	    !aa_append_path(&writer, &names[1], &second.object, &ret_event->new_path_length))
 		return false;
 	if (ret_event->path_length)
 		ret_event->present |= AA_FIELD_PATH;
@@ -409,10 +398,10 @@ static bool aa_take_event(struct aa_cursor *cursor, const struct aa_known_thread
 		ret_event->present |= AA_FIELD_NEW_PATH;
 	if (numbers && wire->file && !aa_known_thread_number(numbers, wire->file, ret_event))
 		return false;
-	if (names[0].has_raw) {
+	if (wire->name.has_raw) {
 		ret_event->present |= AA_FIELD_RAW_PATH;
-		ret_event->raw_path_length = (uint16_t)names[0].raw_bytes;
-		if (!aa_append(&writer, names[0].raw, names[0].raw_bytes) || !aa_append(&writer, "", 1))
+		ret_event->raw_path_length = wire->name.raw_bytes;
+		if (!aa_append(&writer, names[0].raw, wire->name.raw_bytes) || !aa_append(&writer, "", 1))
 			return false;
 	}
 	return aa_end_event(&writer, ret_event);
@@ -436,11 +425,9 @@ static bool aa_take_again(struct aa_cursor *cursor, const struct aa_known_thread
 								AA_NO_DURATION :
 								wire->duration_ns,
 					 .result = wire->result,
-					 .count = wire->count,
-					 .offset = wire->offset,
 					 .fd = wire->fd,
 					 .call = wire->call },
-		     thread, ret_event);
+		     &(struct aa_more){ .count = wire->count, .offset = wire->offset }, thread, ret_event);
 	ret_event->present |= file->present;
 	ret_event->device = file->device;
 	ret_event->inode = file->inode;

@@ -13,9 +13,7 @@
 
 _Static_assert(AA_TOTAL_HISTOGRAM == AA_TOTAL_BUCKETS, "session.h and the wire agree");
 
-_Static_assert(sizeof(struct aa_told) + sizeof(struct aa_event) + sizeof(struct aa_file_facts) +
-			       sizeof(struct aa_name_facts) + AA_DATA_BYTES <=
-		       AA_RING_RECORD_MAX,
+_Static_assert(sizeof(struct aa_told) + sizeof(struct aa_event) + AA_DATA_BYTES <= AA_RING_RECORD_MAX,
 	       "the longest record there is");
 
 struct aa_totals {

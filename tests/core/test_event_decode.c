@@ -12,8 +12,6 @@
 
 struct record {
 	struct aa_event event;
-	struct aa_file_facts file;
-	struct aa_name_facts names;
 	char data[512];
 };
 
@@ -46,8 +44,6 @@ static void begin(struct record *record, enum aa_call call)
 	memset(record, 0, sizeof(*record));
 	record->event.record = head_of(AA_RECORD_EVENT, 5);
 	record->event.call = (__u16)call;
-	record->event.blocks = AA_BLOCK_FILE | AA_BLOCK_NAMES;
-	record->event.offset = AA_NO_OFFSET;
 	record->event.duration_ns = 5;
 }
 
@@ -55,6 +51,18 @@ static size_t put(struct record *record, size_t at, const char *bytes, size_t co
 {
 	memcpy(record->data + at, bytes, count);
 	return at + count;
+}
+
+static size_t put_second(struct record *record, size_t at, struct aa_second second)
+{
+	record->event.blocks |= AA_BLOCK_SECOND;
+	return put(record, at, (const char *)&second, sizeof(second));
+}
+
+static size_t put_more(struct record *record, size_t at, struct aa_more more)
+{
+	record->event.blocks |= AA_BLOCK_MORE;
+	return put(record, at, (const char *)&more, sizeof(more));
 }
 
 #define HEAD offsetof(struct record, data)
@@ -67,16 +75,14 @@ static void test_read_of_a_file(void)
 	begin(&record, AA_CALL_read);
 	record.event.record.operation = AA_OPERATION_READ;
 	record.event.fd = 4;
-	record.event.count = 100;
 	record.event.result = 42;
-	record.event.offset = 7;
-	record.file =
+	record.event.object =
 		(struct aa_file_facts){ .inode = 99, .device = 8u << 20 | 1, .kind = AA_KIND_FILE, .is_known = 1 };
-	record.names.source[0] = AA_PATH_SOURCE_FILE;
-	record.names.has_walk[0] = AA_WALK_OBJECT;
-	record.names.walk_bytes[0] = 6;
+	record.event.name.source = AA_PATH_SOURCE_FILE;
+	record.event.name.has_walk = AA_WALK_OBJECT;
 	end = put(&record, 0, "c\0bb\0a", 7);
-	record.names.walk_bytes[0] = 7;
+	record.event.name.walk_bytes = 7;
+	end = put_more(&record, end, (struct aa_more){ .count = 100, .offset = 7 });
 	CHECK(decode(&record, HEAD + end));
 	CHECK(!strcmp(aa_file_event_path(room), "/a/bb/c"));
 	CHECK(!aa_file_event_new_path(room) && !aa_file_event_raw_path(room));
@@ -89,24 +95,26 @@ static void test_read_of_a_file(void)
 	CHECK(room->size % 8 == 0);
 
 	/* The root directory is a walk of nothing. */
-	record.names.walk_bytes[0] = 0;
+	record.event.blocks = 0;
+	record.event.name.walk_bytes = 0;
 	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "/"));
+	CHECK(!(room->present & AA_FIELD_OFFSET) && room->count == 0);
 
 	/* A descriptor that changed has no name, whatever the record carries. */
-	record.names.source[0] = AA_PATH_SOURCE_FD_CHANGED;
-	record.names.walk_bytes[0] = 7;
-	CHECK(decode(&record, HEAD + end) && !aa_file_event_path(room));
+	record.event.name.source = AA_PATH_SOURCE_FD_CHANGED;
+	record.event.name.walk_bytes = 7;
+	CHECK(decode(&record, HEAD + 7) && !aa_file_event_path(room));
 
 	/* Objects that are nowhere are named as /proc/PID/fd does. */
-	record.names.source[0] = AA_PATH_SOURCE_FILE;
-	record.names.walk_bytes[0] = 0;
-	record.file.kind = AA_KIND_PIPE | AA_KIND_PLACELESS;
+	record.event.name.source = AA_PATH_SOURCE_FILE;
+	record.event.name.walk_bytes = 0;
+	record.event.object.kind = AA_KIND_PIPE | AA_KIND_PLACELESS;
 	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "pipe:[99]"));
-	record.file.kind = AA_KIND_SOCKET | AA_KIND_PLACELESS;
+	record.event.object.kind = AA_KIND_SOCKET | AA_KIND_PLACELESS;
 	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "socket:[99]"));
 	CHECK(room->kind == AA_KIND_SOCKET);
 	/* One that is somewhere, such as a socket opened with O_PATH, is named by its place. */
-	record.file.kind = AA_KIND_SOCKET;
+	record.event.object.kind = AA_KIND_SOCKET;
 	CHECK(decode(&record, HEAD) && !strcmp(aa_file_event_path(room), "/"));
 }
 
@@ -118,26 +126,31 @@ static void test_copy(void)
 
 	begin(&record, AA_CALL_splice);
 	record.event.record.operation = AA_OPERATION_COPY;
-	record.event.blocks |= AA_BLOCK_OTHER_FILE | AA_MARK_NO_COUNT;
+	record.event.blocks = AA_MARK_NO_COUNT;
 	record.event.fd = 3;
 	record.event.result = 5;
-	record.file = (struct aa_file_facts){ .inode = 99, .kind = AA_KIND_FILE, .is_known = 1 };
-	record.names.source[0] = record.names.source[1] = AA_PATH_SOURCE_FILE;
-	record.names.has_walk[0] = record.names.has_walk[1] = AA_WALK_OBJECT;
-	record.names.walk_bytes[0] = 3;
+	record.event.object = (struct aa_file_facts){ .inode = 99, .kind = AA_KIND_FILE, .is_known = 1 };
+	record.event.name.source = AA_PATH_SOURCE_FILE;
+	record.event.name.has_walk = AA_WALK_OBJECT;
+	record.event.name.walk_bytes = 3;
 	end = put(&record, 0, "ab", 3);
-	end = put(&record, end, (const char *)&pipe, sizeof(pipe));
+	end = put_second(&record, end,
+			 (struct aa_second){ .object = pipe,
+					     .name = { .source = AA_PATH_SOURCE_FILE, .has_walk = AA_WALK_OBJECT } });
 	CHECK(decode(&record, HEAD + end));
 	CHECK(!strcmp(aa_file_event_path(room), "/ab"));
 	CHECK(!strcmp(aa_file_event_new_path(room), "pipe:[77]"));
 	CHECK(room->inode == 99 && room->kind == AA_KIND_FILE);
 	CHECK(!(room->present & AA_FIELD_COUNT));
-	/* The second file's facts must be there when the record says so. */
+	/* The second side must be there when the record says so. */
 	CHECK(!decode(&record, HEAD + end - 1));
 }
 
 static void test_names_as_passed(void)
 {
+	const struct aa_second second = {
+		.name = { .source = AA_PATH_SOURCE_AS_PASSED, .flags = AA_PATH_TRUNCATED, .has_raw = 1, .raw_bytes = 4 }
+	};
 	struct record record;
 	size_t end;
 
@@ -146,18 +159,19 @@ static void test_names_as_passed(void)
 	record.event.dirfd = -100;
 	record.event.flags = 1;
 	record.event.result = -2;
-	record.names = (struct aa_name_facts){
-		.source = { AA_PATH_SOURCE_DIR_AND_NAME, AA_PATH_SOURCE_AS_PASSED },
-		.flags = { 0, AA_PATH_TRUNCATED },
-		.has_raw = { 1, 1 },
-		.has_walk = { AA_WALK_DIRECTORY, AA_WALK_NONE },
-		.raw_bytes = { 4, 4 },
-		.walk_bytes = { 4, 0 },
+	record.event.name = (struct aa_name_facts){
+		.source = AA_PATH_SOURCE_DIR_AND_NAME,
+		.has_raw = 1,
+		.has_walk = AA_WALK_DIRECTORY,
+		.raw_bytes = 4,
+		.walk_bytes = 4,
 	};
 	end = put(&record, 0, "../x", 4);
 	end = put(&record, end, "/new", 4);
 	end = put(&record, end, "tmp", 4);
-	CHECK(decode(&record, HEAD + end));
+	end = put_second(&record, end, second);
+	end = put_more(&record, end, (struct aa_more){ .offset = AA_NO_OFFSET, .flags_above = 1 });
+	CHECK(decode(&record, HEAD + end) && room->flags == (1ull << 32 | 1));
 	CHECK(!strcmp(aa_file_event_path(room), "/tmp/../x"));
 	CHECK(!strcmp(aa_file_event_new_path(room), "/new"));
 	CHECK(!strcmp(aa_file_event_raw_path(room), "../x"));
@@ -167,19 +181,21 @@ static void test_names_as_passed(void)
 				AA_FIELD_NEW_PATH | AA_FIELD_RAW_PATH));
 
 	/* What is known of the directory says nothing about the kind of the object. */
-	record.file = (struct aa_file_facts){ .inode = 5, .kind = AA_KIND_OF_START, .is_known = 1 };
+	record.event.object = (struct aa_file_facts){ .inode = 5, .kind = AA_KIND_OF_START, .is_known = 1 };
 	CHECK(decode(&record, HEAD + end));
 	CHECK(room->present & AA_FIELD_FILE && !(room->present & AA_FIELD_KIND) && room->inode == 5);
 
 	/* In the root directory the slash is not doubled. */
-	record.names.walk_bytes[0] = 0;
-	CHECK(decode(&record, HEAD + 8) && !strcmp(aa_file_event_path(room), "/../x"));
+	record.event.name.walk_bytes = 0;
+	record.event.blocks = 0;
+	end = put_second(&record, 8, second);
+	CHECK(decode(&record, HEAD + end) && !strcmp(aa_file_event_path(room), "/../x"));
 
 	/* The directory changed meanwhile: no path, the raw one stays. */
-	record.names.source[0] = AA_PATH_SOURCE_RACED;
-	record.names.has_walk[0] = AA_WALK_NONE;
-	CHECK(decode(&record, HEAD + 8) && !aa_file_event_path(room) && !strcmp(aa_file_event_raw_path(room), "../x") &&
-	      !strcmp(aa_file_event_new_path(room), "/new"));
+	record.event.name.source = AA_PATH_SOURCE_RACED;
+	record.event.name.has_walk = AA_WALK_NONE;
+	CHECK(decode(&record, HEAD + end) && !aa_file_event_path(room) &&
+	      !strcmp(aa_file_event_raw_path(room), "../x") && !strcmp(aa_file_event_new_path(room), "/new"));
 }
 
 static void test_missing_blocks(void)
@@ -188,7 +204,6 @@ static void test_missing_blocks(void)
 
 	begin(&record, AA_CALL_write);
 	record.event.record.operation = AA_OPERATION_WRITE;
-	record.event.blocks = 0;
 	record.event.duration_ns = AA_NO_DURATION;
 	CHECK(decode(&record, sizeof(record.event)));
 	CHECK(room->present == (AA_FIELD_RESULT | AA_FIELD_FD | AA_FIELD_COUNT | AA_FIELD_BYTES));
@@ -210,15 +225,23 @@ static void test_refusals(void)
 	begin(&record, AA_CALL_LIMIT);
 	CHECK(!decode(&record, HEAD));
 	begin(&record, AA_CALL_openat);
-	record.names.source[1] = 200;
+	record.event.name.source = 200;
 	CHECK(!decode(&record, HEAD));
 	begin(&record, AA_CALL_openat);
-	record.names.raw_bytes[0] = 65535;
+	CHECK(!decode(&record,
+		      HEAD + put_second(&record, 0, (struct aa_second){ .name.source = AA_PATH_SOURCE_COUNT })));
+	begin(&record, AA_CALL_openat);
+	record.event.blocks = AA_BLOCK_SECOND | AA_BLOCK_MORE;
+	CHECK(decode(&record, HEAD + sizeof(struct aa_second) + sizeof(struct aa_more)));
+	for (size_t bytes = 0; bytes < HEAD + sizeof(struct aa_second) + sizeof(struct aa_more); bytes++)
+		CHECK(!decode(&record, bytes));
+	begin(&record, AA_CALL_openat);
+	record.event.name.raw_bytes = 65535;
 	CHECK(!decode(&record, sizeof(record)));
 	begin(&record, AA_CALL_read);
-	record.names.source[0] = AA_PATH_SOURCE_FILE;
-	record.names.has_walk[0] = AA_WALK_OBJECT;
-	record.names.walk_bytes[0] = 3;
+	record.event.name.source = AA_PATH_SOURCE_FILE;
+	record.event.name.has_walk = AA_WALK_OBJECT;
+	record.event.name.walk_bytes = 3;
 	memcpy(record.data, "abc", 3); /* no NUL at its end */
 	CHECK(!decode(&record, HEAD + 3));
 }
@@ -249,12 +272,12 @@ static void tell(__u32 thread, __u32 number, const char *name)
 	begin(&record, AA_CALL_openat);
 	record.event.record.thread = thread;
 	record.event.file = number;
-	record.file =
+	record.event.object =
 		(struct aa_file_facts){ .inode = number, .device = 8u << 20 | 1, .kind = AA_KIND_FILE, .is_known = 1 };
-	record.names.source[0] = AA_PATH_SOURCE_FILE;
-	record.names.flags[0] = AA_PATH_DELETED;
-	record.names.has_walk[0] = AA_WALK_OBJECT;
-	record.names.walk_bytes[0] = (__u16)end;
+	record.event.name.source = AA_PATH_SOURCE_FILE;
+	record.event.name.flags = AA_PATH_DELETED;
+	record.event.name.has_walk = AA_WALK_OBJECT;
+	record.event.name.walk_bytes = (__u16)end;
 	put(&record, 0, name, end);
 	CHECK(decode(&record, HEAD + end));
 }
@@ -332,11 +355,11 @@ static void test_told(void)
 	wire.record.event.fd = 4;
 	wire.record.event.file = AA_THREAD_FILES | 5;
 	wire.record.event.record.operation = AA_OPERATION_READ;
-	wire.record.file = (struct aa_file_facts){ .inode = 9, .is_known = 1, .kind = AA_KIND_FILE };
-	wire.record.names.source[0] = AA_PATH_SOURCE_FILE;
-	wire.record.names.has_walk[0] = AA_WALK_OBJECT;
+	wire.record.event.object = (struct aa_file_facts){ .inode = 9, .is_known = 1, .kind = AA_KIND_FILE };
+	wire.record.event.name.source = AA_PATH_SOURCE_FILE;
+	wire.record.event.name.has_walk = AA_WALK_OBJECT;
 	walk = put(&wire.record, walk, "file\0dir", sizeof("file\0dir"));
-	wire.record.names.walk_bytes[0] = (__u16)walk;
+	wire.record.event.name.walk_bytes = (__u16)walk;
 	bytes += walk;
 	CHECK(aa_decode_told(&wire, bytes, &row, room) && row == 12);
 	CHECK(!strcmp(aa_file_event_path(room), "/dir/file") && room->pid == 70 && room->tid == 71);
@@ -346,7 +369,7 @@ static void test_told(void)
 	/* A request of io_uring is told so among the events. */
 	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_EVENT);
 	CHECK(!strcmp(aa_file_event_path(room), "/dir/file") && room->pid == 70 && room->present & AA_FIELD_RESULT);
-	wire.record.event.call = AA_CALL_COUNT + AA_RING_READ_ROW;
+	wire.record.event.call = AA_RING_FIRST + AA_RING_READ_ROW;
 	wire.record.event.blocks |= AA_MARK_NO_RESULT | AA_MARK_NO_FD;
 	CHECK(aa_decoder_take(decoder, &wire, bytes, room) == AA_DECODED_EVENT);
 	CHECK(!(room->present & (AA_FIELD_RESULT | AA_FIELD_BYTES | AA_FIELD_FD)) && aa_call_via(room->call));
@@ -378,6 +401,15 @@ static void test_events_are_told_from_facts(void)
 	CHECK(aa_record_is_event(&facts[0], 3));
 }
 
+static void noisy_name(struct aa_name_facts *name, unsigned *seed)
+{
+	name->source = (__u8)(rand_r(seed) % (AA_PATH_SOURCE_COUNT + 1));
+	name->has_raw = (__u8)(rand_r(seed) % 2);
+	name->has_walk = (__u8)(rand_r(seed) % 4);
+	name->raw_bytes = (__u16)(rand_r(seed) % 100);
+	name->walk_bytes = (__u16)(rand_r(seed) % 100);
+}
+
 /* Any bytes at all: the sanitizers are the judge. */
 static void test_noise(void)
 {
@@ -386,22 +418,26 @@ static void test_noise(void)
 
 	for (int round = 0; round < 200000; round++) {
 		struct record *record = (struct record *)bytes;
-		size_t size = HEAD + (size_t)rand_r(&seed) % 300;
+		size_t size = HEAD + sizeof(struct aa_more) + (size_t)rand_r(&seed) % 300, at;
 
 		begin(record, (enum aa_call)(rand_r(&seed) % AA_CALL_COUNT));
 		for (size_t i = HEAD; i < size; i++)
 			bytes[i] = (unsigned char)(rand_r(&seed) % 4);
-		record->file.kind = (__u8)(rand_r(&seed) % 12);
-		record->file.is_known = (__u8)(rand_r(&seed) % 2);
+		record->event.object.kind = (__u8)(rand_r(&seed) % 12);
+		record->event.object.is_known = (__u8)(rand_r(&seed) % 2);
 		record->event.result = rand_r(&seed) % 3 - 1;
 		record->event.record.type = (__u8)(1 + rand_r(&seed) % AA_RECORD_THREAD_END);
 		record->event.file = (__u32)rand_r(&seed) % 64;
-		for (int i = 0; i < 2; i++) {
-			record->names.source[i] = (__u8)(rand_r(&seed) % (AA_PATH_SOURCE_COUNT + 1));
-			record->names.has_raw[i] = (__u8)(rand_r(&seed) % 2);
-			record->names.has_walk[i] = (__u8)(rand_r(&seed) % 4);
-			record->names.raw_bytes[i] = (__u16)(rand_r(&seed) % 100);
-			record->names.walk_bytes[i] = (__u16)(rand_r(&seed) % 100);
+		record->event.blocks = (__u16)(rand_r(&seed) % 4);
+		noisy_name(&record->event.name, &seed);
+		at = size;
+		if (record->event.blocks & AA_BLOCK_MORE)
+			at -= sizeof(struct aa_more);
+		if (record->event.blocks & AA_BLOCK_SECOND && at - HEAD >= sizeof(struct aa_second)) {
+			struct aa_name_facts name = { 0 };
+
+			noisy_name(&name, &seed);
+			memcpy(bytes + at - sizeof(name), &name, sizeof(name));
 		}
 		if (rand_r(&seed) % 4 == 0)
 			bytes[rand_r(&seed) % (int)HEAD] ^= (unsigned char)(1 << rand_r(&seed) % 8);

@@ -147,6 +147,10 @@ static void test_names(void)
 		CHECK(!strncmp(aa_call_info(i)->function, "__x64_sys_", 10));
 	}
 	CHECK(origin == 7 && !aa_call_via(0));
+	for (size_t request = 0; aa_aio_info(request); request++, i++) {
+		CHECK(!strcmp(aa_aio_info(request)->name, aa_call_name((unsigned)i)));
+		CHECK(!strcmp(aa_via_name(aa_call_via((unsigned)i)), "aio"));
+	}
 	for (size_t ring = 0; aa_ring_info(ring); ring++, i++) {
 		CHECK(!strcmp(aa_ring_info(ring)->name, aa_call_name((unsigned)i)));
 		CHECK(!strcmp(aa_via_name(aa_call_via((unsigned)i)), "io_uring"));
@@ -158,7 +162,7 @@ static void test_names(void)
 	CHECK(!strcmp(aa_call_name((unsigned)i), "security_file_open"));
 	CHECK(!strcmp(aa_via_name(aa_call_via((unsigned)i)), "kernel"));
 	i++;
-	CHECK(!aa_call_name((unsigned)i) && !aa_via_name(4) && aa_call_operation((unsigned)i) == AA_OPERATION_COUNT);
+	CHECK(!aa_call_name((unsigned)i) && !aa_via_name(5) && aa_call_operation((unsigned)i) == AA_OPERATION_COUNT);
 	CHECK(!strcmp(aa_operation_name(0), "open") && !aa_operation_name(63));
 	CHECK(aa_operation_in_group(0, "access") && !aa_operation_in_group(0, "nonsense"));
 	CHECK(!aa_kind_name(63) && !aa_path_source_name(63) && !aa_path_flag_name(7));

@@ -22,6 +22,8 @@ from tests.native.ground import FIRST_OPS, GUEST, HANG_SECONDS, scaled
 from tests.native.script import AT_FDCWD, Running, Script
 
 _BPF_MAP_GET_FD_BY_ID = 14
+# What the ring puts before each record (BPF_RINGBUF_HDR_SZ).
+_RING_HEAD = 8
 # The drain thread's nap between two looks at the ring, which is what keeps it from being woken for each event.
 _DELAY_MS = 5
 # Its longest sleep when nothing comes.
@@ -49,19 +51,24 @@ class _Ring:
 
 
 class _Storm:
-    """Reads and writes the same 16 bytes of a file, a few times and then, from its flag on, so many times."""
+    """Reads and writes the same 16 bytes of a file, or opens it, a few times and then, from its flag on, so many
+    times."""
 
     FEW = 10
 
-    def __init__(self, area: Path, times: int) -> None:
-        file = area / "file"
+    def __init__(self, area: Path, times: int, opens: bool = False) -> None:
+        self.file = file = area / "file"
         file.write_bytes(bytes(64))
+        self._few_seen = self.FEW if opens else 2 * self.FEW
         self.script = Script(traced=())
         main, few, many = self.script.main, self.script.list(), self.script.list()
         self.flag = self.script.flag()
         main.hold()
         main.call("dup2", main.call("openat", AT_FDCWD, file, os.O_RDWR), 600)
         for body in (few, many):
+            if opens:
+                body.call("close", body.call("openat", AT_FDCWD, file, os.O_RDONLY))
+                continue
             for call in ("pread64", "pwrite64"):
                 body.call(call, 600, self.script.buffer(8), 8, 16)
         main.repeat(few, self.FEW)
@@ -72,7 +79,7 @@ class _Storm:
         """To the flag; takes what is seen until then."""
         running.go()
         seen = 0
-        while seen < 1 + 2 * self.FEW:  # the open, too
+        while seen < 1 + self._few_seen:  # the open, too
             seen += len(manager.read_batch(HANG_SECONDS) or ())
 
     def go_on(self) -> None:
@@ -101,6 +108,22 @@ def test_bytes_of_a_read_and_a_write(backend: str, area: Path) -> None:
         assert manager.stats.lost == 0
         # The thread's end is told too.
         assert taken <= 64 * 2_000 + 64, options
+
+
+def test_bytes_of_an_open(backend: str, area: Path) -> None:
+    """The fixed part, and its names: as it was passed, and as it is, each component with one byte more."""
+    storm = _Storm(area, 500, opens=True)
+    with storm.script.start(area) as running, KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
+        storm.begin(running, manager)
+        ring = _Ring()
+        before = ring.written()
+        storm.go_on()
+        assert _read_all(manager) == 500
+        taken = ring.written() - before
+        ring.close()
+    assert manager.stats.lost == 0
+    names = 2 * len(os.fsencode(storm.file))
+    assert taken <= 500 * (_RING_HEAD + (80 + names + 7) // 8 * 8) + 64
 
 
 def _switches(name: str) -> int:
