@@ -104,26 +104,32 @@ bool aa_kernel_has_struct(const struct btf *btf, const char *name)
 	return btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) > 0;
 }
 
-/* Also in a structure without a name inside it, one deep: most of struct mm_struct is. */
-static bool aa_type_has_member(const struct btf *btf, const struct btf_type *type, const char *member,
-			       bool looks_inside)
+static bool aa_type_has_member(const struct btf *btf, const struct btf_type *type, const char *member)
 {
 	const struct btf_member *members = btf_members(type);
 
-	for (unsigned i = 0; i < btf_vlen(type); i++) {
-		const char *name = btf__name_by_offset(btf, members[i].name_off);
-		const struct btf_type *inside = btf__type_by_id(btf, members[i].type);
-
-		if (!strcmp(name, member) || (!*name && looks_inside && inside && btf_is_composite(inside) &&
-					      aa_type_has_member(btf, inside, member, false)))
+	for (unsigned i = 0; i < btf_vlen(type); i++)
+		if (!strcmp(btf__name_by_offset(btf, members[i].name_off), member))
 			return true;
-	}
 	return false;
 }
 
+/* Also in a structure without a name inside it, one deep: most of struct mm_struct is. */
 bool aa_kernel_has_member(const struct btf *btf, const char *name, const char *member)
 {
 	int id = btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT);
+	const struct btf_type *type, *inside;
+	const struct btf_member *members;
 
-	return id > 0 && aa_type_has_member(btf, btf__type_by_id(btf, (uint32_t)id), member, true);
+	if (id <= 0)
+		return false;
+	type = btf__type_by_id(btf, (uint32_t)id);
+	members = btf_members(type);
+	for (unsigned i = 0; i < btf_vlen(type); i++) {
+		inside = btf__type_by_id(btf, members[i].type);
+		if (!*btf__name_by_offset(btf, members[i].name_off) && inside && btf_is_composite(inside) &&
+		    aa_type_has_member(btf, inside, member))
+			return true;
+	}
+	return aa_type_has_member(btf, type, member);
 }
