@@ -94,7 +94,8 @@ class Via(enum.StrEnum):
     loader). ``syscall`` is ``open_exec``; it is told as it begins, so ``return_code`` is None. By kprobe and fentry."""
     KERNEL = "kernel"
     """An open that nothing traced explains, counted in :attr:`Stats.bypass`: ``syscall`` is ``security_file_open``,
-    where it was met, and ``return_code`` None. By kprobe and fentry."""
+    where it was met, and ``return_code`` None. With ``witness_io`` also a read or a write, which are met in
+    ``security_file_permission``. By kprobe and fentry."""
 
 
 class PathFlag(enum.Flag, boundary=enum.KEEP):

@@ -126,7 +126,8 @@ class Stats(NamedTuple):
     """Calls after which something may happen that is not seen (events of ``Op.BLIND_SPOT``); rings of io_uring that
     were there when the trace began; 32-bit programs where their calls cannot be followed."""
     bypass: int = 0
-    """Opens by watched threads that nothing traced explains (events of ``Via.KERNEL``), where a backend sees them."""
+    """Opens by watched threads, and with ``witness_io`` reads and writes, that nothing traced explains (events of
+    ``Via.KERNEL``), where a backend sees them."""
 
     @property
     def exact(self) -> bool:

@@ -74,6 +74,7 @@ class ManagerOptions(TypedDict, total=False):
     watch: Iterable[StrOrBytesPath] | None
     sensitive: Iterable[StrOrBytesPath] | None
     ignore: Iterable[StrOrBytesPath] | None
+    witness_io: bool
 
 
 class KprobeManager(_native.KprobeManager):
@@ -100,6 +101,8 @@ class KprobeManager(_native.KprobeManager):
     sensitive    events about these are kept whatever the other two say, and `event.sensitive` is True:
                  DEFAULT_SENSITIVE offers some
     ignore       events about nothing but these are filtered
+    witness_io   True: not only opens but reads and writes, too, that nothing traced explains are told (Via.KERNEL) and
+                 counted in `stats.bypass`; each read and write is looked at once more. By kprobe and fentry alone
 
     Wrong types are TypeError and wrong values ValueError, before anything is attached.
     """

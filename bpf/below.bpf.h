@@ -275,13 +275,26 @@ static __always_inline void aa_below_xattr_removed(const struct aa_arguments *wi
 
 static __always_inline void aa_below_witnessed(const struct aa_arguments *with) /* security_file_open(file) */
 {
-	aa_witness((void *)with->at[0], false);
+	aa_witness_open((void *)with->at[0], false);
 }
 
 /* Where bpf_loop() may be used. */
 static __always_inline void aa_below_witnessed_looped(const struct aa_arguments *with)
 {
-	aa_witness((void *)with->at[0], true);
+	aa_witness_open((void *)with->at[0], true);
+}
+
+/* Where reads and writes are witnessed too, instead of aa_below_moved(). */
+static __always_inline void aa_below_checked(const struct aa_arguments *with)
+{
+	aa_below_moved(with);
+	aa_witness_moved((void *)with->at[0], with->at[1], false);
+}
+
+static __always_inline void aa_below_checked_looped(const struct aa_arguments *with)
+{
+	aa_below_moved(with);
+	aa_witness_moved((void *)with->at[0], with->at[1], true);
 }
 
 #endif

@@ -244,15 +244,20 @@ static __always_inline struct aa_arguments aa_arguments_of(const struct pt_regs 
 AA_BELOWS(AA_X)
 #undef AA_X
 
-/* Instead of aa_below_witnessed_probe. */
-SEC("kprobe")
-int aa_below_witnessed_probe_loop(struct pt_regs *ctx)
-{
-	struct aa_arguments arguments = aa_arguments_of(ctx);
-
-	aa_below_witnessed_looped(&arguments);
-	return 0;
-}
+/* Instead of aa_below_witnessed_probe and aa_below_moved_probe. */
+#define AA_DEFINE_INSTEAD(suffix, handler)                                                                             \
+	SEC("kprobe")                                                                                                  \
+	int aa_below_##suffix(struct pt_regs *ctx)                                                                     \
+	{                                                                                                              \
+		struct aa_arguments arguments = aa_arguments_of(ctx);                                                  \
+                                                                                                                       \
+		handler(&arguments);                                                                                   \
+		return 0;                                                                                              \
+	}
+AA_DEFINE_INSTEAD(witnessed_probe_loop, aa_below_witnessed_looped)
+AA_DEFINE_INSTEAD(checked_probe, aa_below_checked)
+AA_DEFINE_INSTEAD(checked_probe_loop, aa_below_checked_looped)
+#undef AA_DEFINE_INSTEAD
 
 /* --- kprobe.multi: one program and one link for all functions; the cookie says which --- */
 
@@ -286,9 +291,13 @@ int aa_multi_below(struct pt_regs *ctx)
 	struct aa_arguments arguments = aa_arguments_of(ctx);
 	__u64 what = bpf_get_attach_cookie(ctx);
 
-	/* The case below is not reached. */
+	/* The cases below are not reached. */
 	if (what == AA_BELOW_witnessed) {
 		aa_below_witnessed_looped(&arguments);
+		return 0;
+	}
+	if (aa_config.witness_io && what == AA_BELOW_moved) {
+		aa_below_checked_looped(&arguments);
 		return 0;
 	}
 	switch (what) {
@@ -411,16 +420,21 @@ AA_CALLS(AA_X)
 AA_BELOWS(AA_X)
 #undef AA_X
 
-/* Instead of aa_below_witnessed_fentry. */
-SEC("fentry/security_file_open")
-int aa_below_witnessed_fentry_loop(__u64 *ctx)
-{
-	struct aa_arguments arguments = {};
-
-	bpf_probe_read_kernel(&arguments, sizeof(__u64), ctx);
-	aa_below_witnessed_looped(&arguments);
-	return 0;
-}
+/* Instead of aa_below_witnessed_fentry and aa_below_moved_fentry. */
+#define AA_DEFINE_INSTEAD(suffix, function, count, handler)                                                            \
+	SEC("fentry/" #function)                                                                                       \
+	int aa_below_##suffix(__u64 *ctx)                                                                              \
+	{                                                                                                              \
+		struct aa_arguments arguments = {};                                                                    \
+                                                                                                                       \
+		bpf_probe_read_kernel(&arguments, (count) * sizeof(__u64), ctx);                                       \
+		handler(&arguments);                                                                                   \
+		return 0;                                                                                              \
+	}
+AA_DEFINE_INSTEAD(witnessed_fentry_loop, security_file_open, 1, aa_below_witnessed_looped)
+AA_DEFINE_INSTEAD(checked_fentry, security_file_permission, 2, aa_below_checked)
+AA_DEFINE_INSTEAD(checked_fentry_loop, security_file_permission, 2, aa_below_checked_looped)
+#undef AA_DEFINE_INSTEAD
 
 /* --- tracepoint: sys_enter and sys_exit, dispatched by call number --- */
 

@@ -374,8 +374,10 @@ struct aa_config {
 	__u32 has_ring_requests;    /* what is done by io_uring is seen */
 	__u32 ring_compat_flag;	    /* of a ring's int_flags: a 32-bit program made it; 0: it is told otherwise */
 	__u32 aio;		    /* enum aa_aio */
+	__u32 witness_io;	    /* reads and writes are witnessed a second time */
+	__u32 reserved;
 };
-AA_ASSERT_SIZE(struct aa_config, 80);
+AA_ASSERT_SIZE(struct aa_config, 88);
 
 /* Of a socket whose owner does work for others: key of aa_managers, sun_path of struct sockaddr_un. */
 struct aa_manager_name {

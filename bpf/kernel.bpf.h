@@ -339,6 +339,12 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define MADV_REMOVE 9 /* include/uapi/asm-generic/mman-common.h */
 #define MAP_ANONYMOUS 0x20
 #define AF_UNIX 1
+#define IOCSIZE_MASK 0x3fff0000	 /* include/uapi/asm-generic/ioctl.h */
+#define FS_IOC_RESVSP 0x40005828 /* include/uapi/linux/falloc.h, without the size, which 32-bit programs differ in */
+#define FS_IOC_UNRESVSP 0x40005829
+#define FS_IOC_RESVSP64 0x4000582a
+#define FS_IOC_UNRESVSP64 0x4000582b
+#define FS_IOC_ZERO_RANGE 0x40005839
 #define FICLONE 0x40049409 /* include/uapi/linux/fs.h */
 #define FICLONERANGE 0x4020940d
 #define FIDEDUPERANGE 0xc0189436

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Opens that no call and no request of a ring asked for by itself: who made the kernel do them. Each is an event of the
- * operation open, where a backend can see security_file_open().
+ * What no call and no request of a ring asked for by itself: who made the kernel do it. Each is an event, where a
+ * backend can see security_file_open(), and, if that is asked for, security_file_permission().
  *
- *   X(opener, name, via)
- *     name   what `syscall` shows: the kernel's function, for there is no call of that name
- *     via    the way in: what `via` shows
+ *   X(opener, name, via, operation)
+ *     name       what `syscall` shows: the kernel's function, for there is no call of that name
+ *     via        the way in: what `via` shows
+ *     operation  of AA_OPERATIONS
  */
 #ifndef AA_OPENERS_H
 #define AA_OPENERS_H
@@ -14,8 +15,10 @@
 
 /* clang-format off */
 #define AA_OPENERS(X) \
-	X(EXEC, open_exec, exec) /* execve, execveat: the program, the interpreter of a script, that of ELF */ \
-	X(KERNEL, security_file_open, kernel) /* anything else: acct(2), swapon(2), a core dump */
+	X(EXEC, open_exec, exec, OPEN) /* execve, execveat: the program, the interpreter of a script, that of ELF */ \
+	X(KERNEL, security_file_open, kernel, OPEN) /* anything else: acct(2), swapon(2), a core dump */ \
+	X(READER, security_file_permission, kernel, READ) /* with witness_io: finit_module(2) */ \
+	X(WRITER, security_file_permission, kernel, WRITE) /* with witness_io: none is known */
 /* clang-format on */
 
 enum aa_opener {

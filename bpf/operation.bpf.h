@@ -776,6 +776,19 @@ static __always_inline bool aa_is_fresh(const struct aa_call_state *state, struc
 #endif
 }
 
+/* _IOW('X', number, struct space_resv) */
+static __always_inline bool aa_is_of_space(__u32 command)
+{
+	__u32 plain = command & ~IOCSIZE_MASK;
+
+	return (plain >= FS_IOC_RESVSP && plain <= FS_IOC_UNRESVSP64) || plain == FS_IOC_ZERO_RANGE;
+}
+
+static __always_inline bool aa_is_of_blocks(__u32 command)
+{
+	return command == FICLONE || command == FICLONERANGE || command == FIDEDUPERANGE || aa_is_of_space(command);
+}
+
 /*
  * Calls that do many things: is this one of the row's kind? *ret_undecided: what tells it could not be read yet; asked
  * again at the return.
@@ -801,8 +814,8 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 			return false;
 		}
 		return address.family == AF_UNIX && address.first;
-	case AA_WHEN_CLONE:
-		return command == FICLONE || command == FICLONERANGE || command == FIDEDUPERANGE;
+	case AA_WHEN_BLOCKS:
+		return aa_is_of_blocks(command);
 	case AA_WHEN_OF_FILE:
 		return !(args[3] & MAP_ANONYMOUS);
 	case AA_WHEN_DUPLICATES:
@@ -823,7 +836,7 @@ static __always_inline __u64 aa_argument(__u8 which, const __u64 *args)
 	return args[(which - 1) & 7];
 }
 
-/* Source and destination: FICLONE has them the other way round, and the others have one in a structure. */
+/* Source and destination of a clone: FICLONE has them the other way round, and the others have one in a structure. */
 static __always_inline void aa_clone_descriptors(struct aa_call_state *state)
 {
 	__u64 fd = 0;
@@ -1280,8 +1293,10 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 		state->fd[0] = (__s32)aa_argument(spec->fd, args);
 	if (spec->fd2)
 		state->fd[1] = (__s32)aa_argument(spec->fd2, args);
-	if (spec->when == AA_WHEN_CLONE)
+	if (spec->when == AA_WHEN_BLOCKS && operation == spec->operation)
 		aa_clone_descriptors(state);
+	else if (spec->when == AA_WHEN_BLOCKS)
+		state->by_fd[1] = 0;
 	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
 	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
 	if ((spec->returns_fd || spec->when == AA_WHEN_RECEIVES) && aa_read(task, files, count.counter) > 1)

@@ -33,7 +33,8 @@
 
 #include "fileio_abi.h"
 
-#define AA_AT_REMOVEDIR 0x200 /* include/uapi/linux/fcntl.h */
+#define AA_IOCTL_OF_SPACE 0x4000 /* of the type 'X', which 0x94 has not: see AA_WHEN_BLOCKS */
+#define AA_AT_REMOVEDIR 0x200	 /* include/uapi/linux/fcntl.h */
 #define AA_AT_EMPTY_PATH 0x1000
 #define AA_MOVE_MOUNT_F_EMPTY_PATH 0x4 /* include/uapi/linux/mount.h */
 #define AA_MOVE_MOUNT_T_EMPTY_PATH 0x40
@@ -45,7 +46,8 @@ enum aa_when {
 	AA_WHEN_ALWAYS,
 	AA_WHEN_REMOVE,	    /* madvise(…, MADV_REMOVE) */
 	AA_WHEN_UNIX_PATH,  /* bind() of an AF_UNIX address that is a path; the name is inside the address */
-	AA_WHEN_CLONE,	    /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE); the other descriptor is in its argument */
+	AA_WHEN_BLOCKS,	    /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE), the other descriptor is in its argument;
+			       FS_IOC_RESVSP, FS_IOC_UNRESVSP, their forms of 64 bits, FS_IOC_ZERO_RANGE */
 	AA_WHEN_OF_FILE,    /* mmap() without MAP_ANONYMOUS; MAP_SHARED is one where the file may be written to */
 	AA_WHEN_DUPLICATES, /* fcntl(F_DUPFD, F_DUPFD_CLOEXEC) */
 	AA_WHEN_SEIZES,	    /* ptrace(PTRACE_ATTACH, PTRACE_SEIZE) */
@@ -145,7 +147,8 @@ enum aa_empty {
 	AA_CALL(aa_sys_tee, tee, tee, 276, COPY, 0, .fd = 1, .fd2 = 2, .count = 3, .flags = 4, .moves = 1) \
 	AA_CALL(aa_sys_vmsplice, vmsplice, vmsplice, 278, COPY, 0, \
 		.fd = 1, .iovec = 2, .count = 3, .flags = 4, .moves = 1) \
-	AA_CALL(aa_sys_ioctl, ioctl, ioctl, 16, COPY, 0, .fd = 1, .fd2 = 3, .flags = 2, .when = AA_WHEN_CLONE) \
+	AA_CALL(aa_sys_ioctl, ioctl, ioctl, 16, COPY, 0, .fd = 1, .fd2 = 3, .flags = 2, .when = AA_WHEN_BLOCKS, \
+		.if_flag = AA_IOCTL_OF_SPACE, .then_operation = AA_OPERATION_ALLOCATE) \
 	/* memory */ \
 	AA_CALL(aa_sys_mmap, mmap, mmap, 9, MAP, 0, \
 		.count = 2, .mode = 3, .flags = 4, .fd = 5, .offset = 6, .when = AA_WHEN_OF_FILE, \

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * A second witness of opens. Every file that is opened, but for a mere place (O_PATH), passes security_file_open(),
- * whoever asked for it. What comes there in a watched thread is explained by the call or the request that it is inside,
- * or was done by an exec, or nothing that is traced explains it: then it is told and counted (`bypass`).
+ * A second witness. Every file that is opened, but for a mere place (O_PATH), passes security_file_open(), whoever
+ * asked for it; and, where that is to be seen too (witness_io), what is read or written security_file_permission().
+ * What comes there in a watched thread is explained by the call or the request that it is inside, or was done by an
+ * exec, or nothing that is traced explains it: then it is told and counted (`bypass`).
  */
 #ifndef AA_WITNESS_BPF_H
 #define AA_WITNESS_BPF_H
@@ -11,6 +12,8 @@
 #include "openers.h"
 #include "operation.bpf.h"
 
+#define AA_IO_SUBMIT 209
+#define AA_IO_SUBMIT_COMPAT 248
 #define AA_IO_URING_ENTER 426 /* in both tables of calls */
 #define AA_IO_URING_REGISTER 427
 #define AA_FSCONFIG 431
@@ -44,6 +47,16 @@ static __always_inline bool aa_is_ring_work(struct task_struct *task, bool is_in
 	return !bpf_core_field_exists(((struct signal_struct *)0)->core_state) || !aa_read(task, signal, core_state);
 }
 
+/* Operations in the course of which a file is opened; or one is read, written or otherwise filled or emptied. */
+#define AA_BIT(operation) (1ULL << AA_OPERATION_##operation)
+#define AA_OPENING AA_BIT(OPEN)
+#define AA_MOVING (AA_BIT(READ) | AA_BIT(WRITE) | AA_BIT(COPY) | AA_BIT(LIST) | AA_BIT(ALLOCATE) | AA_BIT(EXEC))
+
+static __always_inline bool aa_is_one_of(__u32 operation, __u64 operations)
+{
+	return operations >> (operation & 63) & 1;
+}
+
 /* What is mounted may look into the directories that it is made of: ovl_check_d_type_supported() does. */
 static __always_inline bool aa_is_mount_work(const volatile struct aa_call_spec *spec, __u64 number, __u32 kind)
 {
@@ -51,16 +64,18 @@ static __always_inline bool aa_is_mount_work(const volatile struct aa_call_spec 
 }
 
 /*
- * Who has the file opened. Asked of the registers and not only of our own state: a call that was entered before we
- * attached, or that nobody asked for, has none.
+ * Who is at work on the file. Asked of the registers and not only of our own state: a call that was entered before we
+ * attached, or that nobody asked for, has none. `explaining`: the operations that say all of it; `opener`: who it is
+ * where nothing does.
  */
-static __always_inline __u32 aa_opener_of(const struct aa_call_state *state, __u32 kind, bool loops)
+static __always_inline __u32 aa_opener_of(const struct aa_call_state *state, __u32 kind, __u64 explaining, __u32 opener,
+					  bool loops)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_call_spec *spec;
 	struct pt_regs *user;
 	__u64 number;
-	bool is_inside;
+	bool is_inside, is_compat;
 
 	if (state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC)
 		return AA_OPENER_EXEC;
@@ -69,16 +84,22 @@ static __always_inline __u32 aa_opener_of(const struct aa_call_state *state, __u
 	/* Put there at the entry (entry_64.S, entry_64_compat.S); once the call is done it is the result. */
 	is_inside = (__s32)aa_read(user, ax) == -ENOSYS;
 	if (is_inside) {
-		spec = aa_spec_of(aa_is_compat() ? aa_compat_row_of(number, (__u32)aa_read(user, bx)) :
-						   aa_row_of(number));
-		if (spec && spec->operation == AA_OPERATION_OPEN)
+		is_compat = aa_is_compat();
+		spec = aa_spec_of(is_compat ? aa_compat_row_of(number, (__u32)aa_read(user, bx)) : aa_row_of(number));
+		if (spec && spec->when == AA_WHEN_BLOCKS &&
+		    !aa_is_of_blocks(is_compat ? aa_read(user, cx) : aa_read(user, si)))
+			spec = NULL;
+		if (spec && aa_is_one_of(spec->operation, explaining & ~AA_BIT(EXEC)))
+			return AA_OPENER_ASKED;
+		/* A request of Linux AIO is an event of its own, or the call is a blind spot. */
+		if (explaining & AA_MOVING && number == (is_compat ? AA_IO_SUBMIT_COMPAT : AA_IO_SUBMIT))
 			return AA_OPENER_ASKED;
 		if (spec && spec->operation == AA_OPERATION_EXEC)
 			return AA_OPENER_EXEC;
 		if (aa_is_mount_work(spec, number, kind))
 			return AA_OPENER_ASKED;
 	}
-	return aa_is_ring_work(task, is_inside, number) ? AA_OPENER_ASKED : AA_OPENER_KERNEL;
+	return aa_is_ring_work(task, is_inside, number) ? AA_OPENER_ASKED : opener;
 }
 
 /*
@@ -115,7 +136,7 @@ __noinline int aa_witness_hash(__u32 slot, __u32 at)
 }
 
 /* The name is there: the rest of the event, and on its way. */
-__noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 flags)
+__noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 operation, __u32 flags)
 {
 	struct aa_scratch *scratch = aa_scratch_at(slot);
 	struct task_struct *task = (void *)bpf_get_current_task();
@@ -125,7 +146,7 @@ __noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 flags)
 	if (!scratch)
 		return 0;
 	event = &scratch->event;
-	event->record = aa_record_of(AA_RECORD_EVENT, AA_OPERATION_OPEN, (__u32)pid_tgid);
+	event->record = aa_record_of(AA_RECORD_EVENT, operation, (__u32)pid_tgid);
 	event->timestamp_ns = bpf_ktime_get_boot_ns();
 	event->duration_ns = AA_NO_DURATION;
 	event->result = 0;
@@ -137,7 +158,7 @@ __noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 flags)
 	event->dirfd = AT_FDCWD;
 	event->file = 0;
 	event->call = AA_OPENERS_FIRST + opener;
-	/* The kernel has not decided yet whether it may be opened. */
+	/* The kernel has not decided yet whether it may be done. */
 	event->blocks = AA_MARK_NO_RESULT;
 	aa_fill_thread(&scratch->told.thread, (__u32)pid_tgid, task);
 	scratch->told.row = 0;
@@ -151,15 +172,16 @@ __noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 flags)
 	if (aa_config.total_rows) {
 		/* Of a known 0 clang makes an atomic or, which came with 5.12. */
 		asm volatile("" : "+r"(duration_ns));
-		aa_send_whole_total(scratch, bytes, AA_OPERATION_OPEN, pid_tgid >> 32,
+		aa_send_whole_total(scratch, bytes, operation, pid_tgid >> 32,
 				    aa_read(task, group_leader, start_boottime), 0, duration_ns);
 	}
 	aa_send_whole(scratch, bytes);
 	return 0;
 }
 
-/* Tells the file that is about to be opened. No state of the thread's is touched: it may be inside a call. */
-static __always_inline void aa_witness_tell(struct file *file, __u32 opener, bool loops)
+/* Tells the file that is about to be opened, read or written. No state of the thread's is touched: it may be inside a
+ * call. */
+static __always_inline void aa_witness_tell(struct file *file, __u32 opener, __u32 operation, bool loops)
 {
 	struct aa_scratch *scratch;
 	struct aa_identity opened;
@@ -177,39 +199,60 @@ static __always_inline void aa_witness_tell(struct file *file, __u32 opener, boo
 		aa_render_looped(slot, 0);
 	else
 		aa_render_short(slot, 0);
-	aa_witness_send(slot, opener, aa_read(file, f_flags) & ~KERNEL_OPEN_FLAGS);
+	aa_witness_send(slot, opener, operation, aa_read(file, f_flags) & ~KERNEL_OPEN_FLAGS);
 	aa_scratch_release(scratch);
 }
 
-/* At security_file_open(file). */
-static __always_inline void aa_witness(struct file *file, bool loops)
+/*
+ * Of `operation`, which those of `explaining` explain; `opener`: who it is where nothing does. What an exec does itself
+ * is told where it opens a file, and not what it reads there.
+ */
+static __always_inline void aa_witness(struct file *file, __u32 operation, __u64 explaining, __u32 opener, bool loops)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
-	__u32 opener, kind;
+	__u32 found, kind;
 	bool is_asked;
 
 	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
 		return;
-	if (state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_OPEN)
+	if (state && state->phase == AA_PHASE_IN_CALL && aa_is_one_of(state->operation, explaining))
 		return;
 	kind = aa_kind_of(aa_read(file, f_inode), aa_read(file, f_path.mnt));
-	opener = aa_opener_of(state, kind, loops);
-	if (opener == AA_OPENER_ASKED || aa_is_opened_below(file))
+	found = aa_opener_of(state, kind, explaining, opener, loops);
+	if (found == AA_OPENER_ASKED || aa_is_opened_below(file))
 		return;
 	is_asked = aa_config.kinds >> (kind & 31) & 1;
-	if (opener == AA_OPENER_KERNEL) {
+	if (found == opener) {
 		if (!is_asked || aa_is_no_file(file, kind))
 			return;
 		aa_count(bypass, 1);
+	} else if (operation != AA_OPERATION_OPEN) {
+		return;
 	}
 	aa_count(performed, 1);
 	/* As a request whose end is not known. What shows that the trace is not complete is never left out. */
-	if (opener == AA_OPENER_EXEC && (!is_asked || aa_config.errors_only)) {
+	if (found == AA_OPENER_EXEC && (!is_asked || aa_config.errors_only)) {
 		aa_count(filtered, 1);
 		return;
 	}
-	aa_witness_tell(file, opener, loops);
+	aa_witness_tell(file, found, operation, loops);
+}
+
+/* At security_file_open(file). */
+static __always_inline void aa_witness_open(struct file *file, bool loops)
+{
+	aa_witness(file, AA_OPERATION_OPEN, AA_OPENING, AA_OPENER_KERNEL, loops);
+}
+
+/* At security_file_permission(file, mask). */
+static __always_inline void aa_witness_moved(struct file *file, __u64 mask, bool loops)
+{
+	bool writes = mask & MAY_WRITE;
+
+	if (aa_is_asked(writes ? AA_OPERATION_WRITE : AA_OPERATION_READ))
+		aa_witness(file, writes ? AA_OPERATION_WRITE : AA_OPERATION_READ, AA_MOVING,
+			   writes ? AA_OPENER_WRITER : AA_OPENER_READER, loops);
 }
 
 #endif

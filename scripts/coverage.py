@@ -55,7 +55,7 @@ class Row:
     number: int
     operation: str
     arguments: dict[str, str]
-    """As the table has them: {"fd": "1", "when": "AA_WHEN_CLONE"}."""
+    """As the table has them: {"fd": "1", "when": "AA_WHEN_BLOCKS"}."""
     condition: str
     """Which of its calls are meant, in words; '' for all."""
     compat: tuple[int, ...]
@@ -73,8 +73,8 @@ class Table:
     """Operations of io_uring: bpf/ring_operations.h."""
     aio: list[Row]
     """Commands of Linux AIO: bpf/aio_operations.h."""
-    openers: list[tuple[str, str, str]]
-    """Who opens inside the kernel, by bpf/openers.h: `via`, `syscall`, and what it is, in words."""
+    openers: list[tuple[str, str, str, str]]
+    """Who is at work inside the kernel, by bpf/openers.h: `via`, `syscall`, the operation, and what it is, in words."""
     witness: str
     """The function that every open passes."""
     told_below: frozenset[str]
@@ -113,9 +113,9 @@ def read_table(root: Path = ROOT) -> Table:
         [_ring_row(match) for match in _RING.findall(rings.replace("\\\n", " "))],
         [_aio_row(match) for match in _AIO.findall(aio.replace("\\\n", " "))],
         [
-            (via, name, words)
-            for name, via, words in re.findall(
-                r"X\([A-Z]+, (\w+), (\w+)\) /\* (.*?) \*/", (root / "bpf/openers.h").read_text()
+            (via, name, operation.lower(), words)
+            for name, via, operation, words in re.findall(
+                r"X\([A-Z]+, (\w+), (\w+), (\w+)\) /\* (.*?) \*/", (root / "bpf/openers.h").read_text()
             )
         ],
         "".join(re.findall(r"X\(witnessed, (\w+),", below)),
@@ -184,7 +184,7 @@ def argument_words(row: Row) -> str:
         "iovec": "iovec",
         "how": "struct open_how",
     }
-    if row.arguments.get("when") == "AA_WHEN_CLONE":
+    if row.arguments.get("when") == "AA_WHEN_BLOCKS":
         words |= {"fd": "descriptor", "fd2": "descriptor or structure"}
     if two_names:
         words |= {"path": "first name", "dirfd": "first directory"}
@@ -300,10 +300,11 @@ succeeded is not known: `return_code` is None. The call itself is no event. The 
 NOOP, touch no file.
 
 {aio_table}
-## Opens inside the kernel
+## Inside the kernel
 
-Where `open` is asked for, kprobe and fentry witness every open of a file a second time, at `{witness}`. What a
-call or a request above explains is told by that alone; the rest is an event of the operation open, too:
+Where `open` is asked for, kprobe and fentry witness every open of a file a second time, at `{witness}`; with
+`witness_io` every read and write, too. What a call or a request above explains is told by that alone; the rest is an
+event, too:
 
 {opener_table}
 ## What it cannot see
@@ -413,8 +414,14 @@ def _aio_table(table: Table) -> str:
 
 
 def _opener_table(table: Table) -> str:
-    lines = ["| `via` | `syscall` | opened by | by kprobe, fentry | by tracepoint |", "|---|---|---|---|---|"]
-    lines += [f"| {via} | `{name}` | {words} | witnessed | blind |" for via, name, words in table.openers]
+    lines = [
+        "| operation | `via` | `syscall` | done by | by kprobe, fentry | by tracepoint |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {operation} | {via} | `{name}` | {words} | witnessed | blind |"
+        for via, name, operation, words in table.openers
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -403,7 +403,7 @@ def _manager_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for; the rest is left to the manager's own defaults."""
     names = (
         *("ops", "kinds", "errors_only", "min_duration_ns", "backend", "latency"),
-        *("totals_rows", "ring_bytes", "queue_bytes", "watch", "sensitive", "ignore"),
+        *("totals_rows", "ring_bytes", "queue_bytes", "watch", "sensitive", "ignore", "witness_io"),
     )
     return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
@@ -567,6 +567,12 @@ def _add_filter_options(parser: _Parser) -> None:
         help=f"mark events about this path, and keep them in any case; `default`: a list of secrets; {rule}",
     )
     add("--ignore", action="append", metavar="RULE", help=f"no events about nothing but this path; {rule}")
+    add(
+        "--witness-io",
+        action="store_const",
+        const=True,
+        help="look once more at each read and write: what no traced call explains is told (kprobe and fentry)",
+    )
     add("--backend", metavar="NAME", help="this backend or none (`aa-fileio doctor` lists them)")
     add(
         "--no-latency",

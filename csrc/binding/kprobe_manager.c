@@ -961,7 +961,8 @@ static PyType_Slot manager_slots[] = {
 	  (void *)PyDoc_STR("KprobeManager(pid=None, *, follow=True, until='tree', ops=None, kinds=None, "
 			    "errors_only=False, min_duration_ns=0, backend=None, "
 			    "latency=True, multi=True, totals=False, totals_rows=16384, events=True, max_delay_ms=5, "
-			    "ring_bytes=16777216, queue_bytes=8388608, watch=None, sensitive=None, ignore=None)\n--\n\n"
+			    "ring_bytes=16777216, queue_bytes=8388608, watch=None, sensitive=None, ignore=None, "
+			    "witness_io=False)\n--\n\n"
 			    "Watches the files a process tree touches.") },
 	{ Py_tp_new, manager_new },
 	{ Py_tp_init, manager_init },

@@ -358,15 +358,15 @@ int aa_options_parse_rules(PyObject *const given[AA_RULE_LISTS], struct aa_rule_
 int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options *options,
 		     struct aa_options_rules *ret_rules)
 {
-	static const char *const keywords[] = { "pid",	   "follow",	   "until",	      "ops",
-						"kinds",   "errors_only",  "min_duration_ns", "backend",
-						"latency", "multi",	   "totals",	      "totals_rows",
-						"events",  "max_delay_ms", "ring_bytes",      "queue_bytes",
-						"watch",   "sensitive",	   "ignore",	      NULL };
+	static const char *const keywords[] = {
+		"pid",	      "follow",	     "until", "ops",	   "kinds",	  "errors_only", "min_duration_ns",
+		"backend",    "latency",     "multi", "totals",	   "totals_rows", "events",	 "max_delay_ms",
+		"ring_bytes", "queue_bytes", "watch", "sensitive", "ignore",	  "witness_io",	 NULL
+	};
 	PyObject *pid = Py_None, *follow = NULL, *until = NULL, *ops = NULL, *kind_names = NULL, *backend = NULL,
 		 *latency = NULL, *multi = NULL, *ring_bytes = NULL, *queue_bytes = NULL, *errors_only = NULL,
 		 *min_duration = NULL, *totals = NULL, *totals_rows = NULL, *events = NULL, *max_delay = NULL,
-		 *rules[AA_RULE_LISTS] = { NULL };
+		 *witness_io = NULL, *rules[AA_RULE_LISTS] = { NULL };
 	bool has_latency = true, has_multi = true, has_totals = false, has_events = true;
 	int64_t duration_ns = 0, rows = AA_TOTAL_ROWS_DEFAULT, delay_ms = 0, ring = AA_RING_BYTES_DEFAULT,
 		queue = AA_QUEUE_BYTES_DEFAULT;
@@ -374,11 +374,11 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 
 	*options = (struct aa_session_options){ .follow = true };
 	*ret_rules = (struct aa_options_rules){ 0 };
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid,
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOOOOOOOOOOOOOOOO:KprobeManager", (char **)keywords, &pid,
 					 &follow, &until, &ops, &kind_names, &errors_only, &min_duration, &backend,
 					 &latency, &multi, &totals, &totals_rows, &events, &max_delay, &ring_bytes,
 					 &queue_bytes, &rules[AA_RULES_WATCH], &rules[AA_RULES_SENSITIVE],
-					 &rules[AA_RULES_IGNORE]))
+					 &rules[AA_RULES_IGNORE], &witness_io))
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
@@ -392,6 +392,7 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	    parse_number("totals_rows", totals_rows, (struct range){ AA_TOTAL_ROWS_MIN, AA_TOTAL_ROWS_MAX, true },
 			 &rows) < 0 ||
 	    parse_bool("events", events, &has_events) < 0 ||
+	    parse_bool("witness_io", witness_io, &options->witness_io) < 0 ||
 	    parse_number("max_delay_ms", max_delay, (struct range){ 1, AA_DELAY_MS_MAX, false }, &delay_ms) < 0 ||
 	    parse_number("ring_bytes", ring_bytes, (struct range){ AA_SIZE_BYTES_MIN, AA_SIZE_BYTES_MAX, true },
 			 &ring) < 0 ||

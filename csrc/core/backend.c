@@ -427,15 +427,19 @@ static void aa_probes_add_compat(struct aa_probes *probes, uint64_t operations)
 			probes->compat_unseen = true;
 }
 
-static void aa_probes_add_below(struct aa_probes *probes, unsigned what)
+static void aa_probes_add_below(struct aa_probes *probes, unsigned what, bool witness_io)
 {
 	const struct aa_below_info *below = &aa_belows[what];
 	bool is_fentry = probes->kind == AA_BACKEND_FENTRY;
 	const char *program = is_fentry ? below->fentry : below->probe;
 
-	/* The one that renders a name itself has another program where bpf_loop() can be used. */
+	/* Those that render a name themselves have another program where bpf_loop() can be used. */
 	if (what == AA_BELOW_witnessed && probes->loops)
 		program = is_fentry ? "aa_below_witnessed_fentry_loop" : "aa_below_witnessed_probe_loop";
+	if (what == AA_BELOW_moved && witness_io && probes->loops)
+		program = is_fentry ? "aa_below_checked_fentry_loop" : "aa_below_checked_probe_loop";
+	else if (what == AA_BELOW_moved && witness_io)
+		program = is_fentry ? "aa_below_checked_fentry" : "aa_below_checked_probe";
 	if (!aa_function_exists(probes, below->function))
 		aa_probes_add_absent(probes, program, below->function);
 	else if (is_fentry)
@@ -484,7 +488,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 		bpf_map__set_max_entries(skeleton->maps.aa_aio_requests, 1);
 	for (unsigned what = 0; (is_kprobe || is_fentry) && what < AA_BELOW_COUNT; what++)
 		if (options->operations & aa_belows[what].operations)
-			aa_probes_add_below(probes, what);
+			aa_probes_add_below(probes, what, options->witness_io);
 	if (is_kprobe) {
 		bpf_program__set_autoload(skeleton->progs.aa_kprobe_begin, !probes->multi_entries);
 		bpf_program__set_autoload(probes->loops ? skeleton->progs.aa_kprobe_loop :
@@ -657,7 +661,11 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 				      AA_AIO_SEEN :
 				      AA_AIO_HIDDEN;
 	if (probes->kind == AA_BACKEND_TRACEPOINT)
-		return NULL;
+		return options->witness_io ?
+			       aa_error_create(AA_ERROR_UNAVAILABLE, 0,
+					       "witness_io needs probes on functions of the kernel, which "
+					       "the tracepoint backend has none of") :
+			       NULL;
 	/* Asked first: a kernel that refuses has the next backend tried, and the rest takes a tenth of a second. */
 	if (probes->kind == AA_BACKEND_FENTRY && (error = aa_fentry_ask(btf)))
 		return error;
@@ -811,6 +819,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;
 	probes->skeleton->rodata->aa_config.total_rows = options->total_rows;
 	probes->skeleton->rodata->aa_config.no_events = options->no_events;
+	probes->skeleton->rodata->aa_config.witness_io = options->witness_io;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;

@@ -23,6 +23,7 @@ struct aa_probe_options {
 	bool no_latency; /* durations are not told, and entry probes left out where a return has all the data */
 	bool no_multi;	 /* kprobe: one link for each function */
 	bool errors_only;
+	bool witness_io; /* reads and writes are witnessed a second time; not by tracepoint */
 	uint64_t min_duration_ns;
 	uint32_t total_rows; /* 0: no totals */
 	bool no_events;

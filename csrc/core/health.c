@@ -66,7 +66,7 @@ static void aa_canary_arguments(const struct aa_call_spec *spec, long *ret_args)
 		ret_args[1] = (long)&aa_canary_address;
 		ret_args[2] = sizeof(aa_canary_address);
 		break;
-	case AA_WHEN_CLONE:
+	case AA_WHEN_BLOCKS:
 		ret_args[1] = FICLONE;
 		break;
 	case AA_WHEN_OF_FILE:

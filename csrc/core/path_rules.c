@@ -423,7 +423,7 @@ enum aa_rule_decision aa_path_rules_decide(const struct aa_path_rules *rules, co
 	names.names[1] = new_path ? aa_name_plain(new_path, names.rooms[1]) : NULL;
 	if (aa_event_matches(&lists[AA_RULES_SENSITIVE], event, &names))
 		return AA_RULE_KEEP_SENSITIVE;
-	if (event->operation == AA_OPERATION_BLIND_SPOT || event->call == AA_OPENERS_FIRST + AA_OPENER_KERNEL)
+	if (event->operation == AA_OPERATION_BLIND_SPOT || event->call >= AA_OPENERS_FIRST + AA_OPENER_KERNEL)
 		return AA_RULE_KEEP;
 	is_certain = aa_is_certain(event, &names);
 	if (lists[AA_RULES_IGNORE].count && is_certain && aa_is_ignored(&lists[AA_RULES_IGNORE], &names))

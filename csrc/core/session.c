@@ -144,6 +144,8 @@ static struct aa_error *aa_session_set_options(struct aa_session *session, const
 	if (ours->min_duration_ns > AA_DURATION_NS_MAX)
 		return aa_error_create(AA_ERROR_VALUE, 0, "min_duration_ns=%llu: at most %lld",
 				       (unsigned long long)ours->min_duration_ns, (long long)AA_DURATION_NS_MAX);
+	if (ours->witness_io && !(ours->operations & (1ULL << AA_OPERATION_READ | 1ULL << AA_OPERATION_WRITE)))
+		return aa_error_create(AA_ERROR_VALUE, 0, "witness_io=True needs read or write among the ops");
 	if (ours->min_duration_ns && ours->no_latency)
 		return aa_error_create(AA_ERROR_VALUE, 0,
 				       "min_duration_ns needs durations: it cannot be given with latency=False");
@@ -309,6 +311,7 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		.no_latency = options->no_latency,
 		.no_multi = options->no_multi,
 		.errors_only = options->errors_only,
+		.witness_io = options->witness_io,
 		.min_duration_ns = options->min_duration_ns,
 		.total_rows = options->total_rows,
 		.no_events = options->no_events,

@@ -50,6 +50,7 @@ struct aa_session_options {
 	bool errors_only;	  /* calls that succeed are filtered */
 	uint64_t min_duration_ns; /* quicker calls are filtered; not with no_latency. At most AA_DURATION_NS_MAX */
 	uint32_t total_rows;	  /* a power of two, AA_TOTAL_ROWS_MIN … _MAX; 0: nothing is totalled */
+	bool witness_io;	  /* reads and writes that nothing traced explains are told and counted */
 	bool no_events;		  /* totals alone: the stream has no events, and ends as ever */
 	struct aa_rule_texts rules[AA_RULE_LISTS]; /* copied */
 	uint32_t max_delay_ms;			   /* of an event in the ring, 1 … AA_DELAY_MS_MAX; 0 = default */

@@ -19,13 +19,15 @@ const struct aa_call_spec aa_call_specs[AA_CALL_LIMIT] = {
 	[AA_RING_FIRST + AA_RING_##opcode##_ROW] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
 			AA_RINGS(AA_X)
 #undef AA_X
-#define AA_X(opener, ...) [AA_OPENERS_FIRST + AA_OPENER_##opener] = { .operation = AA_OPERATION_OPEN, .flags = 1 },
-			AA_OPENERS(AA_X)
+#define AA_X(opener, name, via, operation_)                                                                            \
+	[AA_OPENERS_FIRST + AA_OPENER_##opener] = { .operation = AA_OPERATION_##operation_,                            \
+						    .flags = AA_OPERATION_##operation_ == AA_OPERATION_OPEN },
+				AA_OPENERS(AA_X)
 #undef AA_X
 };
 
 static const char *const aa_opener_names[] = {
-#define AA_X(opener, name, via) #name,
+#define AA_X(opener, name, ...) #name,
 	AA_OPENERS(AA_X)
 #undef AA_X
 };
@@ -142,17 +144,21 @@ unsigned aa_call_operation(unsigned call)
 	return call < AA_CALL_LIMIT ? aa_call_specs[call].operation : AA_OPERATION_COUNT;
 }
 
-static const char *const aa_via_names[] = { "syscall", "io_uring", "aio",
-#define AA_X(opener, name, via) #via,
-					    AA_OPENERS(AA_X)
+enum aa_via { AA_VIA_syscall, AA_VIA_io_uring, AA_VIA_aio, AA_VIA_exec, AA_VIA_kernel };
+
+static const char *const aa_via_names[] = { "syscall", "io_uring", "aio", "exec", "kernel" };
+
+static const enum aa_via aa_opener_vias[] = {
+#define AA_X(opener, name, via, ...) AA_VIA_##via,
+	AA_OPENERS(AA_X)
 #undef AA_X
 };
 
 unsigned aa_call_via(unsigned call)
 {
 	if (call >= AA_OPENERS_FIRST && call < AA_CALL_LIMIT)
-		return 3 + call - AA_OPENERS_FIRST;
-	return aa_call_is_ring(call) ? 1 : aa_call_is_aio(call) ? 2 : 0;
+		return aa_opener_vias[call - AA_OPENERS_FIRST];
+	return aa_call_is_ring(call) ? AA_VIA_io_uring : aa_call_is_aio(call) ? AA_VIA_aio : AA_VIA_syscall;
 }
 
 const char *aa_via_name(unsigned via)

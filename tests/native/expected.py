@@ -185,6 +185,8 @@ _MOVES = {
 }
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC  # creat(2)
 FICLONE, FICLONERANGE, FIDEDUPERANGE = 0x40049409, 0x4020940D, 0xC0189436
+FS_IOC_RESVSP, FS_IOC_UNRESVSP, FS_IOC_RESVSP64, FS_IOC_UNRESVSP64 = range(0x40305828, 0x4030582C)
+FS_IOC_ZERO_RANGE = 0x40305839
 
 # What a call that succeeds by a name did is told by the kernel itself, where a backend has probes below the calls.
 _ACTED = {
@@ -322,7 +324,11 @@ def _argument(step: Step, field: str) -> Any:
     index = _ARGUMENTS[step.name].get(field)
     if index is None or index >= len(step.arguments):
         return None
-    argument = step.arguments[index]
+    return _value(step.arguments[index])
+
+
+def _value(argument: Any) -> Any:
+    """As the workload had it."""
     if isinstance(argument, Step):
         return argument.result
     return argument.value if isinstance(argument, Stored) else argument
@@ -335,13 +341,12 @@ def _tells(operation: str) -> bool:
     return function in kernel_symbols()
 
 
-def _clone_source(step: Step) -> int:
+def _clone_source(step: Step) -> Any:
     """FICLONE is asked of the destination; the ranges are described in a structure."""
     request = step.arguments[1]
     if request == FICLONERANGE:
         return struct.unpack_from("=q", step.arguments[2].read())[0]
-    source = step.arguments[2 if request == FICLONE else 0]
-    return source.result if isinstance(source, Step) else source
+    return _value(step.arguments[2 if request == FICLONE else 0])
 
 
 def _asked(step: Step, seen: Seen) -> dict[str, Any]:

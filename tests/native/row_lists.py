@@ -22,6 +22,11 @@ from tests.native.expected import (
     FICLONE,
     FICLONERANGE,
     FIDEDUPERANGE,
+    FS_IOC_RESVSP,
+    FS_IOC_RESVSP64,
+    FS_IOC_UNRESVSP,
+    FS_IOC_UNRESVSP64,
+    FS_IOC_ZERO_RANGE,
     UNSEEN,
     Filtered,
     Identity,
@@ -443,6 +448,15 @@ def lengths(it: Lines) -> None:
     it.call("fallocate", reader, 0, 0, 5, sees=sees_pipe(error=errno.EBADF))
     it.call("fallocate", writer, 0, 0, 5, sees=sees_pipe(error=errno.ESPIPE))
     it.bad_fd("fallocate", FD, 0, 0, 5)
+
+    # struct space_resv, which the 32-bit table has in 44 bytes and also takes as it is
+    space = it.script.buffer(struct.pack("=hhiqqiI4i", 0, os.SEEK_SET, 0, PAGE, PAGE, 0, 0, 0, 0, 0, 0))
+    for command in (FS_IOC_RESVSP, FS_IOC_UNRESVSP, FS_IOC_RESVSP64, FS_IOC_UNRESVSP64):
+        it.call("ioctl", fd, command, space, sees=file(plain, op="allocate"))
+    for command in (FS_IOC_UNRESVSP, FS_IOC_ZERO_RANGE):
+        it.call("ioctl", only_read, command, space, sees=file(plain, op="allocate", error=errno.EBADF))
+        it.call("ioctl", reader, command, space, sees=sees_pipe(op="allocate", error=errno.ENOTTY))
+        it.call("ioctl", NO_FD, command, space, sees=nameless(errno.EBADF, op="allocate"))
 
     shared = it.call("mmap", 0, 2 * PAGE, 3, 1, fd, 0, sees=file(plain, op="blind_spot"))
     it.call("madvise", shared, PAGE, 9, sees=Seen("none"))  # MADV_REMOVE

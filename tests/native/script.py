@@ -103,6 +103,7 @@ NUMBERS = {
     "ptrace": 101,
     "chroot": 161,
     "acct": 163,
+    "finit_module": 313,
     "mount": 165,
     "umount2": 166,
     "swapon": 167,

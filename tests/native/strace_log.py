@@ -316,7 +316,7 @@ def _is_meant(call: str, parts: list[str]) -> bool:
     if call == "bind":
         return bool(re.match(r"{sa_family=(0x)?1[,}]", parts[1])) and _unix_name(parts[1]) is not None
     if call == "ioctl":
-        return _number(parts[1]) in (FICLONE, FICLONERANGE, FIDEDUPERANGE)
+        return _number(parts[1]) in (FICLONE, FICLONERANGE, FIDEDUPERANGE) or _is_of_space(parts)
     if call == "mmap":
         return not _number(parts[3]) & MAP_ANONYMOUS
     if call == "fcntl":
@@ -349,9 +349,16 @@ def _file(call: str, form: dict[str, int], parts: list[str], second: str, cwd: s
     return start if text == "" and flags & AT_EMPTY_PATH else Named(text, start.name or "")
 
 
-def _clone(parts: list[str]) -> tuple[File, File]:
+def _is_of_space(parts: list[str]) -> bool:
+    """FS_IOC_RESVSP and its like, which 32-bit programs give another size."""
+    return _number(parts[1]) & ~0x3FFF0000 in (0x40005828, 0x40005829, 0x4000582A, 0x4000582B, 0x40005839)
+
+
+def _clone(parts: list[str]) -> tuple[File, File | None]:
     """Source and destination of the ioctls: FICLONE names its source by a bare number."""
     _, on = _descriptor(parts[0])
+    if _is_of_space(parts):
+        return on, None
     request = _number(parts[1])
     member = re.search(r"(?:src|dest)_fd=(-?\d+(?:<[^>]*>)?(?:\(deleted\))?)", parts[2])
     inside: File = _descriptor(member[1])[1] if member else UNKNOWN

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Opens that no call of the table and no request of a ring explains: counted and shown where opens are witnessed. What
-the table, a ring, an exec or a file system's own doings explain is none of them."""
+"""Opens, and reads and writes, that no call of the table and no request of a ring explains: counted and shown where
+they are witnessed. What the table, a ring, an exec or a file system's own doings explain is none of them."""
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -14,14 +16,23 @@ from typing import Any
 
 import pytest
 
-from aa_fileio import KprobeManager
-from tests.native.expected import calls_of, check_ledger, fields_of, file, opened_by_exec, sees_exec_opens
+from aa_fileio import BackendUnavailable, KprobeManager
+from tests.native.expected import (
+    FS_IOC_UNRESVSP,
+    calls_of,
+    check_ledger,
+    fields_of,
+    file,
+    opened_by_exec,
+    sees_exec_opens,
+)
 from tests.native.ground import HANG_SECONDS
 from tests.native.script import AT_FDCWD, Script, Steps
 from tests.native.tracing import read_to_end, trace
 
 _CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
+_MOVES = ("read", "write")
 _KINDS = ("file", "dir", "symlink", "memfd", "device", "tty", "pipe", "socket", "anon")
 
 
@@ -194,3 +205,97 @@ def test_a_command_that_opens_much(backend: str, area: Path) -> None:
     # Each is a program by ELF with its loader.
     told = 2 if sees_exec_opens(Script(traced=calls_of(["open"]))) else 0
     assert len(execs) >= 5 and len(opened) == told * len(execs)
+
+
+def _cannot(backend: str) -> bool:
+    """What reads and writes are witnessed by is a probe on a function; that it is missing is said."""
+    if backend != "tracepoint":
+        return False
+    with pytest.raises(BackendUnavailable, match="witness_io needs probes on functions"):
+        KprobeManager(os.getpid(), backend=backend, witness_io=True).attach()
+    return True
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"errors_only": True, "min_duration_ns": 2**62, "watch": ["/nowhere/"]}, {"ops": ["write"]}],
+    ids=["all", "filtered", "writes"],
+)
+def test_what_other_calls_read(backend: str, area: Path, options: dict[str, Any]) -> None:
+    """A file that is no module is read all the same, to its end (kernel_read_file())."""
+    if _cannot(backend):
+        return
+    no_module = area / "no-module"
+    no_module.write_bytes(b"no module\n")
+    script = Script(traced=())
+    main = script.main
+    fd = main.call("openat", AT_FDCWD, no_module, os.O_RDONLY)
+    main.hold()
+    refused = main.call("finit_module", fd, b"", 0)
+    result = trace(script, area, backend, witness_io=True, **{"ops": _MOVES} | options)
+    assert refused.result == -errno.ENOEXEC
+    told = [(str(event.op), event.path, event.syscall, str(event.via)) for event in result.events]
+    bypass = 2 * int("ops" not in options)
+    assert told == [("read", str(no_module), "security_file_permission", "kernel")] * bypass
+    for event in result.events:
+        assert (event.fd, event.return_code, event.count, event.flags, event.duration_ns) == (None,) * 5
+        assert (event.pid, str(event.kind), str(event.path_source)) == (result.pid, "file", "file")
+    check_ledger(result.stats, backend, performed=bypass, delivered=bypass, bypass=bypass)
+
+
+def _moves_explained(script: Script, area: Path) -> None:
+    main = script.main
+    main.hold()
+    buffer, parts = script.buffer(4096), script.buffer(struct.pack("=QQ", 0, 0))
+    fd = main.call("openat", AT_FDCWD, area / "plain", os.O_RDWR)
+    other = main.call("openat", AT_FDCWD, area / "other", os.O_RDWR)
+    folder = main.call("openat", AT_FDCWD, area, os.O_RDONLY | os.O_DIRECTORY)
+    main.call("getdents64", folder, buffer, 4096)
+    main.call("read", fd, buffer, 10)
+    main.call("pwrite64", fd, buffer, 10, 0)
+    main.call("preadv", fd, parts, 1, 0, 0)
+    main.call("fallocate", fd, 0, 0, 100)
+    main.call("ioctl", fd, FS_IOC_UNRESVSP, script.buffer(struct.pack("=hhiqqiI4i", 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0)))
+    main.call("ftruncate", fd, 50)
+    main.call("copy_file_range", fd, 0, other, 0, 10, 0)
+    main.call("sendfile", other, fd, 0, 10)
+    main.call("memfd_create", b"memory", 0)
+    main.call("fsync", fd)
+    main.call("mmap", 0, 4096, 1, 2, fd, 0)
+
+
+@pytest.mark.parametrize("ops", [_MOVES, ("write",), ("read", "write", "copy", "list", "allocate")], ids=len)
+@pytest.mark.parametrize("kinds", [None, _KINDS], ids=["default", "all"])
+def test_reads_and_writes_that_are_explained(
+    backend: str, area: Path, ops: tuple[str, ...], kinds: tuple[str, ...] | None
+) -> None:
+    """By calls of the table, whether they were asked for or not."""
+    if _cannot(backend):
+        return
+    for name in ("plain", "other"):
+        (area / name).write_bytes(bytes(100))
+    script = Script(traced=())
+    _moves_explained(script, area)
+    result = trace(script, area, backend, ops=ops, kinds=kinds, witness_io=True)
+    assert {str(event.via) for event in result.events} == {"syscall"}
+    assert {str(event.op) for event in result.events} == set(ops)
+    assert result.stats.bypass == 0
+
+
+def test_a_command_that_moves_much(backend: str, area: Path) -> None:
+    """Everyday programs: each read and write of a file is a call's."""
+    if _cannot(backend):
+        return
+    work = "cp -r /etc/apt copy; tar cf copy.tar copy; sort copy.tar > sorted; find copy | wc; rm -r copy"
+    with KprobeManager.spawn(
+        ["sh", "-c", work], backend=backend, cwd=area, stdout=subprocess.DEVNULL, witness_io=True
+    ) as manager:
+        events = read_to_end(manager)
+        assert manager.process is not None and manager.process.wait(HANG_SECONDS) == 0
+    assert (manager.stats.bypass, manager.stats.lost, manager.stats.unseen) == (0, 0, 0)
+    assert len([event for event in events if event.op == "write"]) > 10
+
+
+def test_nothing_to_witness() -> None:
+    with pytest.raises(ValueError, match="needs read or write among the ops"):
+        KprobeManager(os.getpid(), ops=["open"], witness_io=True)
