@@ -44,11 +44,10 @@
 /* Calls that do many things: which of them is a file operation. Looked at before anything is counted. */
 enum aa_when {
 	AA_WHEN_ALWAYS,
-	AA_WHEN_REMOVE,	    /* madvise(…, MADV_REMOVE) */
-	AA_WHEN_UNIX_PATH,  /* bind() of an AF_UNIX address that is a path; the name is inside the address */
-	AA_WHEN_BLOCKS,	    /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE), the other descriptor is in its argument;
-			       FS_IOC_RESVSP, FS_IOC_UNRESVSP, their forms of 64 bits, FS_IOC_ZERO_RANGE */
-	AA_WHEN_OF_FILE,    /* mmap() without MAP_ANONYMOUS; MAP_SHARED is one where the file may be written to */
+	AA_WHEN_REMOVE,	   /* madvise(…, MADV_REMOVE) */
+	AA_WHEN_UNIX_PATH, /* bind() of an AF_UNIX address that is a path; the name is inside the address */
+	AA_WHEN_BLOCKS,	 /* ioctl(FICLONE, FICLONERANGE, FIDEDUPERANGE, FS_IOC_RESVSP and the other four of its kind) */
+	AA_WHEN_OF_FILE, /* mmap() without MAP_ANONYMOUS; MAP_SHARED is one where the file may be written to */
 	AA_WHEN_DUPLICATES, /* fcntl(F_DUPFD, F_DUPFD_CLOEXEC) */
 	AA_WHEN_SEIZES,	    /* ptrace(PTRACE_ATTACH, PTRACE_SEIZE) */
 	AA_WHEN_RINGS_HIDE, /* io_uring_setup() where the ring's requests are not seen */

@@ -143,13 +143,19 @@ EVASIONS = (
     Evasion("test_compat.py::test_a_32_bit_program", "a 32-bit program", "open read write"),
     Evasion("test_io_uring.py::test_every_operation", "io_uring", "open read write unlink", remark="from Linux 6.1 on"),
     Evasion("test_blind_spots.py::test_no_filter_keeps_it_back", "io_uring, older kernels", "", "io_uring_setup"),
-    Evasion("asynchronous", "libaio", "open", "io_submit"),
+    Evasion("asynchronous", "libaio", "open write"),
+    Evasion("hole", "an `ioctl` that takes back its space (`FS_IOC_UNRESVSP`)", "open allocate read"),
     Evasion("shared_mapping", "a write into a shared mapping", "open", "mmap"),
     Evasion("made_writable", "the same, made writable by `mprotect` later", "open", "mmap"),
-    Evasion("memory_file", "a memory file that is executed (`execveat`)", "memfd write exec"),
+    Evasion(
+        "memory_file",
+        "a memory file that is executed (`execveat`)",
+        "memfd write exec",
+        below="memfd write open exec",
+    ),
     # What the kernel opens for an exec.
-    Evasion("script", "the interpreter of a script (`#!`)", silent=_ALL),
-    Evasion("loader", "the loader of a program (`PT_INTERP`)", silent=_ALL),
+    Evasion("script", "the interpreter of a script (`#!`)", below="open", silent="by tracepoint all of it"),
+    Evasion("loader", "the loader of a program (`PT_INTERP`)", below="open", silent="by tracepoint all of it"),
     # Names that are only looked up.
     Evasion("handle", "`name_to_handle_at`", silent=_ALL),
     Evasion("inotify", "`inotify_add_watch`", silent=_ALL),

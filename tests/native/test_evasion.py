@@ -825,6 +825,17 @@ def asynchronous(home: Path) -> Any:
 
 
 @way
+def hole(home: Path) -> Any:
+    target = _made(home)
+    target.write_bytes(b"x" * 2 * _PAGE)
+    yield
+    fd = os.open(target, os.O_RDWR)
+    fcntl.ioctl(fd, 0x40305829, struct.pack("=hhiqqiI4i", 0, 0, 0, 0, _PAGE, 0, 0, 0, 0, 0, 0))
+    assert os.pread(fd, 1, 0) == b"\0"
+    return _truth(target)
+
+
+@way
 def shared_mapping(home: Path) -> Any:
     target = _made(home)
     yield
