@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aa_fileio import KprobeManager
-from benchmarks.instructions import WAYS, Added
+from benchmarks.instructions import OPTIONS, WAYS, Added
 from benchmarks.report import Found, text
 from benchmarks.tracers import Ground, NotRunError, Peer, Tracer, of_another, ours, peers, the_floor, untraced
 from benchmarks.workload import Shape, build, commands, floor
@@ -44,7 +44,7 @@ STORMS = {
 }
 BURST = {"read": Shape("read", 249_998), "open": Shape("open", 249_998)}
 STALL_SECONDS = 0.1
-GUESTS = {"bullseye": [*WAYS], "bookworm": [*WAYS, "bcc"], "trixie": [*WAYS], "sid": [*WAYS]}
+GUESTS = {"bullseye": [*WAYS], "bookworm": [*WAYS, "bcc"], "trixie": [*WAYS, *OPTIONS], "sid": [*WAYS]}
 
 
 TRACERS: dict[str, Tracer] = {

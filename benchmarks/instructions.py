@@ -34,17 +34,31 @@ class Way:
 
     options: dict[str, Any]
     floor: tuple[str, ...]
+    delivers: bool = True
+    """Events of what is done."""
 
 
+_NOWHERE = {"watch": ["/nowhere/"]}
 WAYS = {
     "tracepoint": Way({"backend": "tracepoint"}, ("tracepoint_enter", "tracepoint_exit")),
     "tracepoint-no-latency": Way({"backend": "tracepoint", "latency": False}, ("tracepoint_exit_only",)),
     "tracepoint-totals-alone": Way(
-        {"backend": "tracepoint", "totals": True, "events": False}, ("tracepoint_enter", "tracepoint_exit")
+        {"backend": "tracepoint", "totals": True, "events": False}, ("tracepoint_enter", "tracepoint_exit"), False
     ),
     "kprobe": Way({"backend": "kprobe", "multi": False}, ("kprobe_enter", "kprobe_exit")),
     "kprobe-multi": Way({"backend": "kprobe"}, ("multi_enter", "kprobe_exit")),
     "fentry": Way({"backend": "fentry"}, ("fentry_enter", "fentry_exit")),
+}
+#: What is asked for besides, and what it adds to the ways above.
+OPTIONS = {
+    "tracepoint-totals": Way({"backend": "tracepoint", "totals": True}, WAYS["tracepoint"].floor),
+    "tracepoint-watch": Way({"backend": "tracepoint", "watch": ["/tmp/", "/run/"]}, WAYS["tracepoint"].floor),
+    "tracepoint-left-out": Way({"backend": "tracepoint", **_NOWHERE}, WAYS["tracepoint"].floor, False),
+    "kprobe-left-out": Way({"backend": "kprobe", "multi": False, **_NOWHERE}, WAYS["kprobe"].floor, False),
+    "fentry-left-out": Way({"backend": "fentry", **_NOWHERE}, WAYS["fentry"].floor, False),
+    "kprobe-witness-io": Way({"backend": "kprobe", "multi": False, "witness_io": True}, WAYS["kprobe"].floor),
+    "kprobe-multi-witness-io": Way({"backend": "kprobe", "witness_io": True}, WAYS["kprobe-multi"].floor),
+    "fentry-witness-io": Way({"backend": "fentry", "witness_io": True}, WAYS["fentry"].floor),
 }
 
 
@@ -78,7 +92,8 @@ def untraced(built: Path, area: Path) -> float:
 def measure(way: str, built: Path, area: Path, base: float) -> Added:
     """Raises ProbeAttachError where this kernel has no such way; the floor may lack alone."""
     added = Added(way, base)
-    options = {"ops": OPS, **WAYS[way].options}
+    how = WAYS.get(way) or OPTIONS[way]
+    options = {"ops": OPS, **how.options}
 
     def cost(storm: Storm) -> float:
         return storm.run().cpu_ns / _NS_PER_INSTRUCTION - base
@@ -87,7 +102,7 @@ def measure(way: str, built: Path, area: Path, base: float) -> Added:
     with KprobeManager(storm.process.pid, **options) as manager:
         added.ours = cost(storm)
         seen = sum(map(len, iter(manager.read_batch, None)))
-    assert seen == (READS.events if options.get("events", True) else 0), seen
+    assert seen == (READS.events if how.delivers else 0), seen
 
     storm, other = Storm(built, READS, area), Storm(built, READS, area)
     with KprobeManager(other.process.pid, **options):
@@ -96,7 +111,7 @@ def measure(way: str, built: Path, area: Path, base: float) -> Added:
 
     storm = Storm(built, READS, area)
     try:
-        with floor(built, storm.process.pid, WAYS[way].floor) as records:
+        with floor(built, storm.process.pid, how.floor) as records:
             added.floor = cost(storm)
         assert records.records == READS.calls, records
     except RuntimeError as error:
@@ -142,7 +157,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Path(file).open("w") as results:
         area = Path(name)
         base = untraced(Path(built), area)
-        for way in ways or [*WAYS, "bcc"]:
+        for way in ways or [*WAYS, *OPTIONS, "bcc"]:
             try:
                 added = measure_bcc(Path(built), area, base) if way == "bcc" else measure(way, Path(built), area, base)
             except ProbeAttachError as error:
