@@ -355,6 +355,33 @@ enum aa_aio {
 	AA_AIO_HIDDEN,
 };
 
+/* Path rules, as the kernel side has them: see rules.bpf.h. */
+enum aa_rule_list {
+	AA_RULES_WATCH,
+	AA_RULES_SENSITIVE,
+	AA_RULES_IGNORE,
+	AA_RULE_LISTS,
+};
+#define AA_RULE_BIT(list) (1u << AA_RULES_##list)
+#define AA_RULE_WALK_BYTES 128
+#define AA_RULE_LENGTHS 16 /* different ones */
+
+struct aa_rule_name {
+	__u32 length;
+	char walk[AA_RULE_WALK_BYTES];
+};
+
+/* Of each list: is there a rule for this and all below it, or for this alone? */
+struct aa_rule_bits {
+	__u16 below, whole;
+};
+
+struct aa_rule_file {
+	__u64 inode;
+	__u32 device; /* as struct aa_file_facts has it */
+	__u32 reserved;
+};
+
 /* What the loader decides before load; frozen then. */
 struct aa_config {
 	__u64 operations;	    /* bit per enum aa_operation */
@@ -375,9 +402,12 @@ struct aa_config {
 	__u32 ring_compat_flag;	    /* of a ring's int_flags: a 32-bit program made it; 0: it is told otherwise */
 	__u32 aio;		    /* enum aa_aio */
 	__u32 witness_io;	    /* reads and writes are witnessed a second time */
+	__u32 rule_lists;	    /* those with rules; 0: none is applied in the kernel */
+	__u32 rules_of_all;	    /* the lists of which every name has a rule, as far as is known here */
 	__u32 reserved;
+	__u8 rule_lengths[AA_RULE_LENGTHS]; /* of the keys of aa_rule_names; behind the last 0 */
 };
-AA_ASSERT_SIZE(struct aa_config, 88);
+AA_ASSERT_SIZE(struct aa_config, 112);
 
 /* Of a socket whose owner does work for others: key of aa_managers, sun_path of struct sockaddr_un. */
 struct aa_manager_name {

@@ -14,6 +14,7 @@
 #include "compat.bpf.h"
 #include "filter.bpf.h"
 #include "path.bpf.h"
+#include "rules.bpf.h"
 #include "totals.bpf.h"
 
 /* The loader raises this for the whole system. */
@@ -1761,6 +1762,9 @@ static __always_inline __u32 aa_known_slot(__u64 key)
 	return key >> 60 & (AA_THREAD_FILES - 1);
 }
 
+/* In place of a number: what is done with the file by its descriptor is left out by path rules. */
+#define AA_FILE_LEFT_OUT (1u << 31)
+
 /* The number under which the thread will speak of the event's file; 0: of such a one it will not. */
 static __always_inline __u32 aa_number_file(struct aa_call_state *state, struct aa_scratch *scratch)
 {
@@ -1774,7 +1778,7 @@ static __always_inline __u32 aa_number_file(struct aa_call_state *state, struct 
 					scratch->inode[0], scratch->flags[0] & AA_PATH_DELETED);
 	slot = aa_known_slot(scratch->name_key);
 	state->files_told += AA_THREAD_FILES;
-	return (__u32)state->files_told | slot;
+	return ((__u32)state->files_told & ~AA_FILE_LEFT_OUT) | slot;
 }
 
 static __always_inline void aa_fill_flags(struct aa_scratch *scratch, __u64 flags)
@@ -1870,7 +1874,7 @@ static __always_inline __u64 aa_close_record(struct aa_scratch *scratch, bool ha
 
 /* Into the ring of events. */
 static __always_inline void aa_send_event(struct aa_call_state *state, __u32 tid, struct task_struct *task,
-					  struct aa_scratch *scratch, __u64 bytes, __u32 number)
+					  struct aa_scratch *scratch, __u64 bytes, __u32 number, bool is_left_out)
 {
 	__u32 slot = number & (AA_THREAD_FILES - 1);
 
@@ -1878,6 +1882,14 @@ static __always_inline void aa_send_event(struct aa_call_state *state, __u32 tid
 	/* Until it is told, the number that this one takes the place of means nothing any more. */
 	if (number)
 		state->files[slot].number = 0;
+	if (is_left_out) {
+		aa_count(filtered, 1);
+		if (number) {
+			state->files[slot].key = scratch->name_key;
+			state->files[slot].number = AA_FILE_LEFT_OUT;
+		}
+		return;
+	}
 	if (!aa_tell_thread(state, tid, task) ||
 	    bpf_ringbuf_output(&aa_ring, &scratch->event, sizeof(struct aa_event) + bytes, aa_wake_flags())) {
 		aa_count(ring_full, 1);
@@ -1912,7 +1924,7 @@ static __always_inline void aa_send_total(struct aa_call_state *state, __u32 tid
 
 static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, struct task_struct *task,
 				    struct aa_scratch *scratch, const volatile struct aa_call_spec *spec, __u32 number,
-				    __s32 row)
+				    __s32 row, bool is_left_out)
 {
 	__u64 bytes;
 
@@ -1924,7 +1936,7 @@ static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, stru
 	if (aa_config.no_events)
 		aa_count(counted, 1);
 	else
-		aa_send_event(state, tid, task, scratch, bytes, number);
+		aa_send_event(state, tid, task, scratch, bytes, number, is_left_out);
 }
 
 /* --- an event that says by itself whose it is: struct aa_told --- */
@@ -1958,10 +1970,12 @@ static __always_inline void aa_send_whole_total(struct aa_scratch *scratch, __u6
 		total->is_told = 1;
 }
 
-static __always_inline void aa_send_whole(struct aa_scratch *scratch, __u64 bytes)
+static __always_inline void aa_send_whole(struct aa_scratch *scratch, __u64 bytes, bool is_left_out)
 {
 	if (aa_config.no_events)
 		aa_count(counted, 1);
+	else if (is_left_out)
+		aa_count(filtered, 1);
 	else if (bpf_ringbuf_output(&aa_ring, &scratch->told, sizeof(scratch->told) + sizeof(struct aa_event) + bytes,
 				    aa_wake_flags()))
 		aa_count(ring_full, 1);
@@ -2033,8 +2047,8 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	__u32 slot;
 
 	if (!state || !(spec = aa_spec_of(state->call)) || !state->is_plain ||
-	    (!aa_config.no_events && !state->is_thread_told) || state->has_no_count || (__s32)result != result ||
-	    state->count >> 32 || aa_flags_argument(spec, state->args))
+	    (!aa_config.no_events && !aa_config.rule_lists && !state->is_thread_told) || state->has_no_count ||
+	    (__s32)result != result || state->count >> 32 || aa_flags_argument(spec, state->args))
 		return false;
 	if (!state->has_no_look)
 		changes = state->changes[0] ? aa_changes_if_shared(task, state->fd[0]) :
@@ -2074,6 +2088,10 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 		aa_total_add(total, spec->moves ? result : 0, result < 0, duration_ns);
 	if (aa_config.no_events) {
 		aa_count(counted, 1);
+		return true;
+	}
+	if (state->files[slot].number == AA_FILE_LEFT_OUT) {
+		aa_count(filtered, 1);
 		return true;
 	}
 	again = aa_tell_thread(state, tid, task) ? bpf_ringbuf_reserve(&aa_ring, sizeof(*again), 0) : NULL;
@@ -2301,6 +2319,14 @@ AA_DEFINE_STEP(aa_step_hash, , __u32 at)
 	return 0;
 }
 
+/* Whether path rules leave the event out. Asked when the rest of it is there. */
+AA_DEFINE_STEP(aa_step_rules)
+{
+	AA_STEP_BEGINS
+
+	return aa_config.rule_lists && state && scratch && !state->by_fd[1] && aa_is_left_out_by_rules(scratch);
+}
+
 /* What was found is checked once more, and sent. */
 AA_DEFINE_STEP(aa_step_send)
 {
@@ -2335,7 +2361,7 @@ AA_DEFINE_STEP(aa_step_send)
 			aa_step(aa_step_hash, , aa_total_hash_begin(scratch));
 		row = aa_total_find(scratch->total_name, state->operation, true);
 	}
-	aa_send(state, tid, task, scratch, spec, number, row);
+	aa_send(state, tid, task, scratch, spec, number, row, aa_config.rule_lists && aa_step(aa_step_rules));
 	return 0;
 }
 

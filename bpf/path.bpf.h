@@ -61,6 +61,7 @@ struct aa_scratch {
 	__u8 source[2], flags[2];
 	__u8 kind[2], walk[2]; /* enum aa_kind, enum aa_walk */
 	__u8 has_start[2], has_leaf[2];
+	struct aa_rule_name rule; /* what is looked for: 5.10's stack has no room for it */
 	struct aa_name_facts name[2];
 	struct aa_second second; /* as they are appended */
 	struct aa_more more;

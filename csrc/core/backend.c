@@ -26,6 +26,7 @@
 #include "../../bpf/below.h"
 #include "fileio.skel.h"
 #include "blind_spots.h"
+#include "path_rules.h"
 #include "probe_object.h"
 #include "kernel_functions.h"
 #include "health.h"
@@ -539,6 +540,33 @@ static int aa_managers_set(struct aa_probes *probes)
 	return 0;
 }
 
+static void aa_rules_choose(struct aa_probes *probes, const struct aa_kernel_rules *rules)
+{
+	struct fileio_bpf *skeleton = probes->skeleton;
+
+	if (!rules)
+		return;
+	skeleton->rodata->aa_config.rule_lists = rules->lists;
+	skeleton->rodata->aa_config.rules_of_all = rules->of_all;
+	memcpy((void *)skeleton->rodata->aa_config.rule_lengths, rules->lengths, sizeof(rules->lengths));
+	bpf_map__set_max_entries(skeleton->maps.aa_rule_names, (uint32_t)rules->name_count + 1);
+	bpf_map__set_max_entries(skeleton->maps.aa_rule_files, (uint32_t)rules->file_count + 1);
+}
+
+static int aa_rules_set(struct aa_probes *probes, const struct aa_kernel_rules *rules)
+{
+	int names = bpf_map__fd(probes->skeleton->maps.aa_rule_names),
+	    files = bpf_map__fd(probes->skeleton->maps.aa_rule_files);
+
+	for (size_t i = 0; rules && i < rules->name_count; i++)
+		if (bpf_map_update_elem(names, &rules->names[i].name, &rules->names[i].bits, BPF_NOEXIST))
+			return errno;
+	for (size_t i = 0; rules && i < rules->file_count; i++)
+		if (bpf_map_update_elem(files, &rules->files[i].file, &rules->files[i].lists, BPF_NOEXIST))
+			return errno;
+	return 0;
+}
+
 static int aa_jumps_set(struct aa_probes *probes)
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
@@ -825,6 +853,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
 	probes->skeleton->bss->aa_control.own_fd = -1;
 	aa_probes_choose(probes, options);
+	aa_rules_choose(probes, options->rules);
 	probes->skeleton->rodata->aa_config.compat_unseen = probes->compat_unseen;
 	bpf_map__set_max_entries(probes->skeleton->maps.aa_ring, (uint32_t)options->ring_bytes);
 	if (options->total_rows)
@@ -846,6 +875,11 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	result = aa_jumps_set(probes);
 	if (result) {
 		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the jumps between programs");
+		goto out;
+	}
+	result = aa_rules_set(probes, options->rules);
+	if (result) {
+		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the path rules");
 		goto out;
 	}
 	result = aa_managers_set(probes);

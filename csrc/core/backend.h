@@ -15,6 +15,7 @@
 #include "session.h"
 
 struct aa_probes;
+struct aa_kernel_rules;
 
 struct aa_probe_options {
 	uint64_t operations;
@@ -23,7 +24,8 @@ struct aa_probe_options {
 	bool no_latency; /* durations are not told, and entry probes left out where a return has all the data */
 	bool no_multi;	 /* kprobe: one link for each function */
 	bool errors_only;
-	bool witness_io; /* reads and writes are witnessed a second time; not by tracepoint */
+	const struct aa_kernel_rules *rules; /* NULL: none are applied in the kernel */
+	bool witness_io;		     /* reads and writes are witnessed a second time; not by tracepoint */
 	uint64_t min_duration_ns;
 	uint32_t total_rows; /* 0: no totals */
 	bool no_events;

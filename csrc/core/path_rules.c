@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "../../bpf/openers.h"
 
@@ -25,6 +26,7 @@ struct aa_path_rules {
 		struct aa_path_rule *rules;
 		size_t count;
 	} lists[AA_RULE_LISTS];
+	struct aa_kernel_rules kernel;
 };
 
 const char *const aa_rule_list_names[AA_RULE_LISTS] = { "watch", "sensitive", "ignore" };
@@ -294,6 +296,8 @@ void aa_path_rules_destroy(struct aa_path_rules *rules)
 			free(rules->lists[list].rules[i].text);
 		free(rules->lists[list].rules);
 	}
+	free(rules->kernel.names);
+	free(rules->kernel.files);
 	free(rules);
 }
 
@@ -316,6 +320,171 @@ void aa_path_rules_look(struct aa_path_rules *rules)
 bool aa_path_rules_match(const struct aa_path_rules *rules, enum aa_rule_list list, const char *path)
 {
 	return aa_set_matches(&rules->lists[list], path);
+}
+
+/* ---- for the kernel ---- */
+
+/* What a rule comes down to there: a beginning of its text, with all below it or alone. */
+struct aa_kernel_rule {
+	const char *text;
+	size_t length; /* 0: the root directory */
+	enum aa_rule_list list;
+	bool is_below;
+};
+
+/* The directory that it is in, which can only match more. */
+static void aa_kernel_rule_widen(struct aa_kernel_rule *rule)
+{
+	while (rule->length && rule->text[--rule->length] != '/')
+		;
+	rule->is_below = true;
+}
+
+/* False: only the core can tell what it ignores. What is to be kept may be more than the rule says. */
+static bool aa_kernel_rule_take(const struct aa_path_rule *from, enum aa_rule_list list,
+				struct aa_kernel_rule *ret_rule)
+{
+	*ret_rule = (struct aa_kernel_rule){ from->text, from->length, list, from->is_prefix };
+	if (list == AA_RULES_IGNORE)
+		return !from->is_glob && from->length <= AA_RULE_WALK_BYTES;
+	if (from->is_glob) {
+		ret_rule->length = strcspn(from->text, "*?[");
+		aa_kernel_rule_widen(ret_rule);
+	}
+	while (ret_rule->length > AA_RULE_WALK_BYTES)
+		aa_kernel_rule_widen(ret_rule);
+	return true;
+}
+
+/* As bpf/path.bpf.h walks: "/a/b" is "b\0a\0". */
+static struct aa_rule_name aa_rule_name_of(const char *text, size_t length)
+{
+	struct aa_rule_name name = { .length = (uint32_t)length };
+	size_t end = length, used = 0;
+
+	while (end) {
+		size_t start = end;
+
+		while (text[--start] != '/')
+			;
+		memcpy(name.walk + used, text + start + 1, end - start - 1);
+		used += end - start;
+		end = start;
+	}
+	return name;
+}
+
+static int aa_by_rule_name(const void *one, const void *other)
+{
+	return memcmp(one, other, sizeof(struct aa_rule_name));
+}
+
+static int aa_by_rule_file(const void *one, const void *other)
+{
+	return memcmp(one, other, sizeof(struct aa_rule_file));
+}
+
+/* The shortest lengths there are, as many as there is room for: what is longer can be widened to one of them. */
+static void aa_lengths_choose(const struct aa_kernel_rule *rules, size_t count, uint8_t ret_lengths[AA_RULE_LENGTHS])
+{
+	bool has[AA_RULE_WALK_BYTES + 1] = { false };
+	size_t chosen = 0;
+
+	for (size_t i = 0; i < count; i++)
+		has[rules[i].length] = true;
+	for (uint8_t length = 1; length <= AA_RULE_WALK_BYTES && chosen < AA_RULE_LENGTHS; length++)
+		if (has[length])
+			ret_lengths[chosen++] = length;
+}
+
+static void aa_kernel_name_add(struct aa_kernel_rules *kernel, struct aa_kernel_rule *rule)
+{
+	while (rule->length && !memchr(kernel->lengths, (int)rule->length, sizeof(kernel->lengths))) {
+		if (rule->list == AA_RULES_IGNORE)
+			return;
+		aa_kernel_rule_widen(rule);
+	}
+	if (!rule->length) {
+		kernel->of_all |= 1u << rule->list;
+		return;
+	}
+	kernel->names[kernel->name_count].name = aa_rule_name_of(rule->text, rule->length);
+	kernel->names[kernel->name_count].bits = (struct aa_rule_bits){
+		.below = rule->is_below ? (uint16_t)(1u << rule->list) : 0,
+		.whole = (uint16_t)(1u << rule->list),
+	};
+	kernel->name_count++;
+}
+
+/* Of several with one key one is made. */
+static void aa_kernel_rules_merge(struct aa_kernel_rules *kernel)
+{
+	size_t kept = 0;
+
+	qsort(kernel->names, kernel->name_count, sizeof(*kernel->names), aa_by_rule_name);
+	for (size_t i = 0; i < kernel->name_count; i++) {
+		if (kept && !aa_by_rule_name(&kernel->names[kept - 1], &kernel->names[i])) {
+			kernel->names[kept - 1].bits.below |= kernel->names[i].bits.below;
+			kernel->names[kept - 1].bits.whole |= kernel->names[i].bits.whole;
+		} else {
+			kernel->names[kept++] = kernel->names[i];
+		}
+	}
+	kernel->name_count = kept;
+	qsort(kernel->files, kernel->file_count, sizeof(*kernel->files), aa_by_rule_file);
+	kept = 0;
+	for (size_t i = 0; i < kernel->file_count; i++) {
+		if (kept && !aa_by_rule_file(&kernel->files[kept - 1], &kernel->files[i]))
+			kernel->files[kept - 1].lists |= kernel->files[i].lists;
+		else
+			kernel->files[kept++] = kernel->files[i];
+	}
+	kernel->file_count = kept;
+}
+
+const struct aa_kernel_rules *aa_path_rules_for_kernel(struct aa_path_rules *rules)
+{
+	struct aa_kernel_rules *kernel = &rules->kernel;
+	struct aa_kernel_rule *taken;
+	size_t count = 0, used = 0;
+
+	free(kernel->names);
+	free(kernel->files);
+	*kernel = (struct aa_kernel_rules){ 0 };
+	for (size_t list = 0; list < AA_RULE_LISTS; list++) {
+		count += rules->lists[list].count;
+		kernel->lists |= rules->lists[list].count ? 1u << list : 0;
+	}
+	taken = calloc(count + 1, sizeof(*taken));
+	kernel->names = calloc(count + 1, sizeof(*kernel->names));
+	kernel->files = calloc(count + 1, sizeof(*kernel->files));
+	if (!taken || !kernel->names || !kernel->files) {
+		free(taken);
+		return NULL;
+	}
+	for (unsigned list = 0; list < AA_RULE_LISTS; list++) {
+		for (size_t i = 0; i < rules->lists[list].count; i++) {
+			const struct aa_path_rule *rule = &rules->lists[list].rules[i];
+
+			used += aa_kernel_rule_take(rule, (enum aa_rule_list)list, &taken[used]);
+			/* What is ignored goes by its name alone. */
+			if (!rule->has_file || list == AA_RULES_IGNORE)
+				continue;
+			kernel->files[kernel->file_count].file = (struct aa_rule_file){
+				.inode = rule->inode,
+				.device = major(rule->device) << 20 | minor(rule->device),
+			};
+			kernel->files[kernel->file_count++].lists = 1u << list;
+		}
+	}
+	aa_lengths_choose(taken, used, kernel->lengths);
+	for (size_t i = 0; i < used; i++)
+		aa_kernel_name_add(kernel, &taken[i]);
+	free(taken);
+	aa_kernel_rules_merge(kernel);
+	if (kernel->of_all & AA_RULE_BIT(SENSITIVE) || kernel->lists == AA_RULE_BIT(SENSITIVE))
+		return NULL;
+	return kernel;
 }
 
 /* ---- events ---- */

@@ -12,15 +12,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "../../bpf/fileio_abi.h"
 #include "file_event.h"
 #include "fileio_error.h"
-
-enum aa_rule_list {
-	AA_RULES_WATCH,
-	AA_RULES_SENSITIVE,
-	AA_RULES_IGNORE,
-	AA_RULE_LISTS,
-};
 
 extern const char *const aa_rule_list_names[AA_RULE_LISTS]; /* as the options are called */
 
@@ -44,6 +38,24 @@ void aa_path_rules_look(struct aa_path_rules *rules);
 
 /* Whether a name, absolute and without "//", "/./" and "/../", matches a rule of the list. */
 bool aa_path_rules_match(const struct aa_path_rules *rules, enum aa_rule_list list, const char *path);
+
+/* What the kernel side is given: see bpf/rules.bpf.h. Owned by the rules. */
+struct aa_kernel_rules {
+	struct {
+		struct aa_rule_name name;
+		struct aa_rule_bits bits;
+	} * names; /* no two alike */
+	size_t name_count;
+	struct {
+		struct aa_rule_file file;
+		uint32_t lists;
+	} * files;
+	size_t file_count;
+	uint32_t lists, of_all;
+	uint8_t lengths[AA_RULE_LENGTHS];
+};
+/* After aa_path_rules_look(). NULL: the kernel could leave out nothing by them, or there is no memory for it. */
+const struct aa_kernel_rules *aa_path_rules_for_kernel(struct aa_path_rules *rules);
 
 enum aa_rule_decision {
 	AA_RULE_KEEP,

@@ -312,6 +312,7 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		.no_multi = options->no_multi,
 		.errors_only = options->errors_only,
 		.witness_io = options->witness_io,
+		.rules = session->rules ? aa_path_rules_for_kernel(session->rules) : NULL,
 		.min_duration_ns = options->min_duration_ns,
 		.total_rows = options->total_rows,
 		.no_events = options->no_events,

@@ -179,6 +179,18 @@ def check_every_command(backend: str, area: Path, program: Path, place: Place, a
     assert [results[request.at] for request in requests] == [result for _, result in pairs]
 
 
+def test_path_rules(backend: str, area: Path, program: Path, place: Place) -> None:
+    """What rules leave out is left out in the kernel: of requests, too."""
+    plan = Plan()
+    plan.hold()
+    for fd in (place.fd, place.log_fd, place.fd):
+        plan.submit(plan.request(PWRITE, fd=fd, buffer=plan.room(8), length=8))
+        plan.reap(1)
+    events, manager, *_ = run(plan, program, area, backend, place.fds, ignore=[f"{place.file}"])
+    assert [event.path for event in events] == [str(place.log)]
+    check_ledger(manager.stats, backend, performed=3, delivered=1, filtered=2)
+
+
 def test_requests_that_are_refused(backend: str, area: Path, program: Path, place: Place) -> None:
     """The first one of a call: its error is the call's. Of what comes behind none is told."""
     fd, file = place.fd, place.file

@@ -59,7 +59,7 @@ class _Storm:
     def __init__(self, area: Path, times: int, opens: bool = False) -> None:
         self.file = file = area / "file"
         file.write_bytes(bytes(64))
-        self._few_seen = self.FEW if opens else 2 * self.FEW
+        self.seen_first = self.FEW if opens else 2 * self.FEW
         self.script = Script(traced=())
         main, few, many = self.script.main, self.script.list(), self.script.list()
         self.flag = self.script.flag()
@@ -79,7 +79,7 @@ class _Storm:
         """To the flag; takes what is seen until then."""
         running.go()
         seen = 0
-        while seen < 1 + self._few_seen:  # the open, too
+        while seen < 1 + self.seen_first:  # the open, too
             seen += len(manager.read_batch(HANG_SECONDS) or ())
 
     def go_on(self) -> None:
@@ -108,6 +108,28 @@ def test_bytes_of_a_read_and_a_write(backend: str, area: Path) -> None:
         assert manager.stats.lost == 0
         # The thread's end is told too.
         assert taken <= 64 * 2_000 + 64, options
+
+
+@pytest.mark.parametrize("opens", [False, True], ids=["reads-and-writes", "opens"])
+def test_nothing_is_sent_of_what_rules_leave_out(backend: str, area: Path, opens: bool) -> None:
+    """But that a thread has ended, if it had been told of."""
+    storm = _Storm(area, 1_000, opens=opens)
+    with (
+        storm.script.start(area) as running,
+        KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, watch=[f"{area}/fil/"]) as manager,
+    ):
+        running.go()
+        while manager.stats.filtered < 1 + storm.seen_first:
+            time.sleep(0.01)
+        ring = _Ring()
+        before = ring.written()
+        storm.go_on()
+        assert _read_all(manager) == 0
+        taken = ring.written() - before
+        ring.close()
+    made = 1_000 if opens else 2_000
+    assert manager.stats.filtered == manager.stats.performed == 1 + storm.seen_first + made
+    assert taken <= 64
 
 
 def test_bytes_of_an_open(backend: str, area: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from aa_fileio import SYSCALLS, Kind, KprobeManager, Op
 from tests.native.expected import check_ledger, file
-from tests.native.ground import FIRST_OPS, HANG_SECONDS, kernel_symbols
+from tests.native.ground import FIRST_OPS, HANG_SECONDS, HERE, kernel_symbols
 from tests.native.script import AT_FDCWD, Script
 from tests.native.tracing import read_to_end
 
@@ -184,6 +185,29 @@ def test_kprobes_that_are_switched_off(area: Path) -> None:
     assert not health
     assert any("kprobes/enabled is 0" in problem for problem in health.problems), health
     assert {"a call of unlink was not seen", "a call of unlinkat was not seen"} <= set(health.problems)
+
+
+@pytest.mark.guest_only
+@pytest.mark.any_backend
+@pytest.mark.parametrize("options", [{"backend": "kprobe", "multi": False}, {"backend": "fentry"}], ids=str)
+def test_ftrace_that_is_switched_off(area: Path, options: dict[str, Any]) -> None:
+    """What hangs on it does not see a call then, where the kernel lets it be switched off at all."""
+    if options["backend"] not in HERE.backends:
+        return
+    switch = Path("/proc/sys/kernel/ftrace_enabled")
+    with _idle().start(area) as running, KprobeManager(running.pid, ops=["unlink"], **options) as manager:
+        assert manager.health(HANG_SECONDS)
+        # A trampoline forbids it: EBUSY.
+        with contextlib.suppress(OSError):
+            switch.write_text("0")
+        is_off = switch.read_text().strip() == "0"
+        try:
+            health = manager.health(0.5 if is_off else HANG_SECONDS)
+        finally:
+            switch.write_text("1")
+        assert manager.health(HANG_SECONDS)
+    assert bool(health) != is_off
+    assert any("kernel.ftrace_enabled is 0" in problem for problem in health.problems) == is_off, health
 
 
 def test_when_it_cannot_be_asked(backend: str, area: Path) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from aa_fileio import KprobeManager, Op
-from tests.native.expected import check_ledger
+from aa_fileio import KprobeManager, Op, _native
+from tests.native.expected import check_ledger, fields_of
 from tests.native.ground import HERE, scaled, unable
 from tests.native.rings import (
     ASYNC,
@@ -570,6 +570,27 @@ def test_every_operation(backend: str, area: Path, program: Path, place: Place, 
     unreadable = sum(event.path_flags.name == "UNREADABLE" for event in events)
     assert unreadable == 1
     books(plan, manager.stats, backend, path_unreadable=unreadable)
+
+
+def test_path_rules(backend: str, area: Path, program: Path, place: Place) -> None:
+    """What rules leave out is left out in the kernel: of requests, too."""
+    rules = {"ignore": [str(place.file), f"{place.file}/"]}
+    plan = Plan()
+    plan.setup()
+    plan.hold()
+    all_operations(plan, place, 0)
+    with (
+        plan.start(program, area, place.fds) as running,
+        KprobeManager(running.process.pid, backend=backend, ops=ALL) as manager,
+        KprobeManager(running.process.pid, backend=backend, ops=ALL, **rules) as ruled,
+    ):
+        running.go()
+        everything, events = read_to_end(manager), read_to_end(ruled)
+        running.finish()
+    wanted = [fields_of(event) for event in everything if _native.decide(event, **rules) != "leave out"]
+    assert 0 < len(wanted) < len(everything) - 5
+    assert [fields_of(event) for event in events] == wanted
+    assert (ruled.stats.filtered, ruled.stats.lost) == (len(everything) - len(wanted), 0)
 
 
 def test_the_rings_own_table_of_files(backend: str, area: Path, program: Path, place: Place) -> None:

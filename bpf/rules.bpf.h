@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Path rules, as far as they can be applied before an event is sent: what csrc/core/path_rules.c would leave out for
+ * certain. Whatever is not sure goes up and is decided there. The core has put the rules here in the form of a walk,
+ * the components from the last to the first, each with its NUL: so that a path lies below a directory when its walk
+ * ends in the directory's.
+ */
+#ifndef AA_RULES_BPF_H
+#define AA_RULES_BPF_H
+
+#include "kernel.bpf.h"
+#include "path.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* the core makes room where there are rules */
+	__type(key, struct aa_rule_name);
+	__type(value, struct aa_rule_bits);
+} aa_rule_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct aa_rule_file);
+	__type(value, __u32);
+} aa_rule_files SEC(".maps");
+
+/* The lists of which the name's last `length` bytes (a constant), which begin at `at`, are a rule. */
+static __always_inline __u32 aa_rules_of_end(struct aa_scratch *scratch, __u64 at, __u32 length, bool is_whole)
+{
+	const struct aa_rule_bits *bits;
+	char before = 0;
+
+	__builtin_memset(&scratch->rule, 0, sizeof(scratch->rule));
+	scratch->rule.length = length;
+	bpf_probe_read_kernel(scratch->rule.walk, length, scratch->data + at);
+	bits = bpf_map_lookup_elem(&aa_rule_names, &scratch->rule);
+	if (!bits)
+		return 0;
+	if (is_whole)
+		return bits->below | bits->whole;
+	/* "/x/etc" is not "/etc". */
+	bpf_probe_read_kernel(&before, sizeof(before), scratch->data + at - 1);
+	return before ? 0 : bits->below;
+}
+
+/* What was walked last is the first name. */
+static __always_inline bool aa_is_left_out_by_rules(struct aa_scratch *scratch)
+{
+	__u32 bytes = scratch->name[0].walk_bytes, found = aa_config.rules_of_all, i;
+	struct aa_rule_file file = {};
+	const __u32 *lists;
+
+	if (scratch->walk[0] != AA_WALK_OBJECT || scratch->walk[1] != AA_WALK_NONE || scratch->name[1].has_raw ||
+	    scratch->source[1] != AA_PATH_SOURCE_NONE ||
+	    (scratch->source[0] != AA_PATH_SOURCE_FILE && scratch->source[0] != AA_PATH_SOURCE_DENTRY &&
+	     scratch->source[0] != AA_PATH_SOURCE_FD_AT_RETURN) ||
+	    (scratch->flags[0] | scratch->flags[1]) & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE) ||
+	    scratch->facts[0].kind & AA_KIND_PLACELESS || scratch->event.record.operation == AA_OPERATION_BLIND_SPOT ||
+	    (__u32)bpf_get_current_pid_tgid() == aa_control.canary_tid)
+		return false;
+	for (i = 0; i < AA_RULE_LENGTHS; i++) {
+		__u32 length = aa_config.rule_lengths[i];
+
+		if (!length)
+			break;
+		if (length <= bytes && length <= AA_RULE_WALK_BYTES)
+			found |= aa_rules_of_end(scratch, scratch->start + bytes - length, length, length == bytes);
+	}
+	if (scratch->facts[0].is_known && !(scratch->facts[0].kind & AA_KIND_OF_START)) {
+		file.inode = scratch->facts[0].inode;
+		file.device = scratch->facts[0].device;
+		lists = bpf_map_lookup_elem(&aa_rule_files, &file);
+		if (lists)
+			found |= *lists;
+	}
+	if (found & AA_RULE_BIT(SENSITIVE))
+		return false;
+	if (found & AA_RULE_BIT(IGNORE))
+		return true;
+	return aa_config.rule_lists & AA_RULE_BIT(WATCH) && !(found & AA_RULE_BIT(WATCH));
+}
+
+#endif
