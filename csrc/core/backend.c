@@ -29,6 +29,7 @@
 #include "path_rules.h"
 #include "probe_object.h"
 #include "kernel_functions.h"
+#include "kernel_types.h"
 #include "health.h"
 #include "kprobe_line.h"
 #include "ring_tracepoints.h"
@@ -637,10 +638,10 @@ static bool aa_xattr_has_mapping(struct aa_probes *probes)
 }
 
 /* NULL where a fentry program can be attached. */
-static struct aa_error *aa_fentry_ask(const struct btf *btf)
+static struct aa_error *aa_fentry_ask(const struct aa_kernel_types *types)
 {
-	int id = btf__find_by_name_kind(btf, "__x64_sys_read", BTF_KIND_FUNC);
-	int code = id > 0 ? aa_fentry_try((uint32_t)id) : ENOENT;
+	uint32_t id = aa_kernel_types_find(types, "__x64_sys_read", BTF_KIND_FUNC);
+	int code = id ? aa_fentry_try(id) : ENOENT;
 
 	if (!code)
 		return NULL;
@@ -673,19 +674,19 @@ static bool aa_compat_at_once(struct aa_probes *probes)
 }
 
 static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options,
-					 const struct btf *btf)
+					 const struct aa_kernel_types *types)
 {
 	const struct aa_compat_function *compat;
 	struct aa_error *error = NULL;
 
-	probes->direct = aa_kernel_has_function(btf, "bpf_rdonly_cast");
+	probes->direct = aa_kernel_has_function(types, "bpf_rdonly_cast");
 	if (!options->no_rings && probes->loops && aa_rings_do(options->operations))
-		aa_ring_tracepoints_find(btf, &probes->rings);
+		aa_ring_tracepoints_find(types, &probes->rings);
 	/* What tells that a context is none: see aa_aio_has_context(). */
 	if (aa_aio_does(options->operations))
-		probes->aio = aa_kernel_has_member(btf, "mm_struct", "ioctx_table") &&
-					      aa_kernel_has_member(btf, "kioctx_table", "table") &&
-					      aa_kernel_has_member(btf, "kioctx", "user_id") ?
+		probes->aio = aa_kernel_has_member(types, "mm_struct", "ioctx_table") &&
+					      aa_kernel_has_member(types, "kioctx_table", "table") &&
+					      aa_kernel_has_member(types, "kioctx", "user_id") ?
 				      AA_AIO_SEEN :
 				      AA_AIO_HIDDEN;
 	if (probes->kind == AA_BACKEND_TRACEPOINT)
@@ -695,7 +696,7 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 					       "the tracepoint backend has none of") :
 			       NULL;
 	/* Asked first: a kernel that refuses has the next backend tried, and the rest takes a tenth of a second. */
-	if (probes->kind == AA_BACKEND_FENTRY && (error = aa_fentry_ask(btf)))
+	if (probes->kind == AA_BACKEND_FENTRY && (error = aa_fentry_ask(types)))
 		return error;
 	/*
 	 * Without a trampoline of its own such a return takes an instance from a pool that the whole host shares, and
@@ -703,8 +704,8 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	 * takes the place on the thread's own shadow stack, and struct fprobe has lost that pool (4346ba160409).
 	 */
 	if (probes->kind == AA_BACKEND_KPROBE && !options->no_multi && probes->loops) {
-		probes->multi_entries = aa_kernel_has_struct(btf, "fprobe");
-		probes->multi_returns = probes->multi_entries && !aa_kernel_has_member(btf, "fprobe", "rethook");
+		probes->multi_entries = aa_kernel_has_struct(types, "fprobe");
+		probes->multi_returns = probes->multi_entries && !aa_kernel_has_member(types, "fprobe", "rethook");
 	}
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++)
 		probes->functions[probes->function_count++].name = aa_call_info(row)->function;
@@ -714,7 +715,7 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 		if (compat->name)
 			probes->functions[probes->function_count++].name = compat->name;
 	probes->functions[probes->function_count++].name = AA_COMPAT_CALL;
-	aa_kernel_functions_find(btf, probes->functions, probes->function_count);
+	aa_kernel_functions_find(types, probes->functions, probes->function_count);
 	aa_kernel_functions_locate(probes->functions, probes->function_count);
 	probes->xattr_has_mapping = aa_xattr_has_mapping(probes);
 	probes->compat_at_once = aa_compat_at_once(probes);
@@ -734,11 +735,6 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 		if (probes->functions[i].takes_struct && aa_fentry_try(probes->functions[i].btf_id))
 			probes->functions[i].btf_id = 0;
 	return error;
-}
-
-void aa_probes_forget_types(struct btf *btf)
-{
-	btf__free(btf);
 }
 
 /*
@@ -764,8 +760,9 @@ static int aa_descriptors_try(void)
 	return code;
 }
 
-static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe_options *options, struct btf **btf,
-				      struct aa_probes **ret_probes, bool *ret_has_refused_rings)
+static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe_options *options,
+				      struct aa_kernel_types **types, struct aa_probes **ret_probes,
+				      bool *ret_has_refused_rings)
 {
 	struct aa_probes *probes = calloc(1, sizeof(*probes));
 	libbpf_print_fn_t previous;
@@ -782,10 +779,10 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->kind = !strcmp(backend, "kprobe") ? AA_BACKEND_KPROBE :
 		       !strcmp(backend, "fentry") ? AA_BACKEND_FENTRY :
 						    AA_BACKEND_TRACEPOINT;
-	if (access("/sys/kernel/btf/vmlinux", F_OK)) {
+	if (access(AA_KERNEL_TYPES_PATH, F_OK)) {
 		free(probes);
 		return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, errno,
-							    "this kernel has no BTF (/sys/kernel/btf/vmlinux)"),
+							    "this kernel has no BTF (" AA_KERNEL_TYPES_PATH ")"),
 					    "a kernel built with CONFIG_DEBUG_INFO_BTF, and /sys mounted");
 	}
 	/*
@@ -818,10 +815,10 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
 	log.used = 0;
 	log.text[0] = '\0';
-	if (!*btf)
-		*btf = btf__load_vmlinux_btf();
-	if (*btf)
-		error = aa_functions_ask(probes, options, *btf);
+	if (!*types)
+		*types = aa_kernel_types_create(AA_KERNEL_TYPES_PATH);
+	if (*types)
+		error = aa_functions_ask(probes, options, *types);
 	else
 		error = aa_error_create(AA_ERROR_UNAVAILABLE, errno, "this kernel's BTF cannot be read: %s",
 					strerror(errno));
@@ -908,12 +905,12 @@ out:
 	return NULL;
 }
 
-struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options, struct btf **btf,
-				  struct aa_probes **ret_probes)
+struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
+				  struct aa_kernel_types **types, struct aa_probes **ret_probes)
 {
 	struct aa_probe_options without_rings = *options;
 	bool has_refused_rings = false;
-	struct aa_error *error = aa_probes_try(backend, options, btf, ret_probes, &has_refused_rings);
+	struct aa_error *error = aa_probes_try(backend, options, types, ret_probes, &has_refused_rings);
 
 	if (!has_refused_rings)
 		return error;
@@ -921,7 +918,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	 */
 	aa_error_destroy(error);
 	without_rings.no_rings = true;
-	return aa_probes_try(backend, &without_rings, btf, ret_probes, &has_refused_rings);
+	return aa_probes_try(backend, &without_rings, types, ret_probes, &has_refused_rings);
 }
 
 /* The program's full name: the kernel cuts names to 15 characters, the program's BTF does not. */

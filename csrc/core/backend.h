@@ -34,13 +34,12 @@ struct aa_probe_options {
 };
 
 /*
- * Loads what `backend` needs for the operations asked, attaches nothing. The gate is closed. *btf, NULL at first, gets
- * the kernel's types if they are needed, for the next backend to be tried: reading them takes a tenth of an attach.
+ * Loads what `backend` needs for the operations asked, attaches nothing. The gate is closed. *types, NULL at first,
+ * gets the kernel's types if they are needed, for the next backend to be tried.
  */
-struct btf;
-struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options, struct btf **btf,
-				  struct aa_probes **ret_probes);
-void aa_probes_forget_types(struct btf *btf); /* accepts NULL */
+struct aa_kernel_types;
+struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
+				  struct aa_kernel_types **types, struct aa_probes **ret_probes);
 /* Attaches every probe, or none when it fails. */
 struct aa_error *aa_probes_attach(struct aa_probes *probes);
 /* Links, perf events, lines and programs go; with wait, returns when the kernel has let go of the programs, so that

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "kernel_functions.h"
 
-#include <bpf/btf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "kernel_types.h"
 
 static int aa_by_name(const void *a, const void *b)
 {
@@ -20,48 +21,47 @@ struct aa_kernel_function *aa_kernel_function_of(struct aa_kernel_function *func
 	return bsearch(&key, functions, count, sizeof(*functions), aa_by_name);
 }
 
-static bool aa_takes_struct(const struct btf *btf, uint32_t prototype)
+static bool aa_takes_struct(const struct aa_kernel_types *types, uint32_t prototype)
 {
-	const struct btf_type *type = btf__type_by_id(btf, prototype);
+	const struct btf_type *type = aa_kernel_type(types, prototype);
 	const struct btf_param *parameters = btf_params(type);
 
 	for (unsigned i = 0; i < btf_vlen(type); i++) {
-		const struct btf_type *parameter = btf__type_by_id(btf, parameters[i].type);
+		const struct btf_type *parameter = aa_kernel_type(types, parameters[i].type);
 
 		while (btf_is_typedef(parameter) || btf_is_mod(parameter))
-			parameter = btf__type_by_id(btf, parameter->type);
+			parameter = aa_kernel_type(types, parameter->type);
 		if (btf_is_composite(parameter))
 			return true;
 	}
 	return false;
 }
 
-static const char *aa_first_parameter(const struct btf *btf, uint32_t prototype)
+static const char *aa_first_parameter(const struct aa_kernel_types *types, uint32_t prototype)
 {
-	const struct btf_type *type = btf__type_by_id(btf, prototype);
+	const struct btf_type *type = aa_kernel_type(types, prototype);
 
-	return btf_vlen(type) ? btf__name_by_offset(btf, btf_params(type)[0].name_off) : NULL;
+	return btf_vlen(type) ? aa_kernel_type_name(types, btf_params(type)[0].name_off) : NULL;
 }
 
-void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *functions, size_t count)
+void aa_kernel_functions_find(const struct aa_kernel_types *types, struct aa_kernel_function *functions, size_t count)
 {
-	uint32_t end = btf__type_cnt(btf);
+	uint32_t of_kind;
+	const uint32_t *ids = aa_kernel_types_of_kind(types, BTF_KIND_FUNC, &of_kind);
 
 	qsort(functions, count, sizeof(*functions), aa_by_name);
-	for (uint32_t id = 1; id < end; id++) {
-		const struct btf_type *type = btf__type_by_id(btf, id);
+	for (uint32_t i = 0; i < of_kind; i++) {
+		const struct btf_type *type = aa_kernel_type(types, ids[i]);
 		struct aa_kernel_function *function;
 
-		if (!btf_is_func(type))
-			continue;
-		function = aa_kernel_function_of(functions, count, btf__name_by_offset(btf, type->name_off));
+		function = aa_kernel_function_of(functions, count, aa_kernel_type_name(types, type->name_off));
 		/* Of two with the same name libbpf takes the first as well. */
 		if (!function || function->btf_id)
 			continue;
-		function->btf_id = id;
+		function->btf_id = ids[i];
 		function->type_id = type->type;
-		function->takes_struct = aa_takes_struct(btf, type->type);
-		function->first = aa_first_parameter(btf, type->type);
+		function->takes_struct = aa_takes_struct(types, type->type);
+		function->first = aa_first_parameter(types, type->type);
 	}
 }
 
@@ -94,42 +94,36 @@ void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t cou
 	fclose(file);
 }
 
-bool aa_kernel_has_function(const struct btf *btf, const char *name)
+bool aa_kernel_has_function(const struct aa_kernel_types *types, const char *name)
 {
-	return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
+	return aa_kernel_types_find(types, name, BTF_KIND_FUNC) != 0;
 }
 
-bool aa_kernel_has_struct(const struct btf *btf, const char *name)
+bool aa_kernel_has_struct(const struct aa_kernel_types *types, const char *name)
 {
-	return btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) > 0;
-}
-
-static bool aa_type_has_member(const struct btf *btf, const struct btf_type *type, const char *member)
-{
-	const struct btf_member *members = btf_members(type);
-
-	for (unsigned i = 0; i < btf_vlen(type); i++)
-		if (!strcmp(btf__name_by_offset(btf, members[i].name_off), member))
-			return true;
-	return false;
+	return aa_kernel_types_find(types, name, BTF_KIND_STRUCT) != 0;
 }
 
 /* Also in a structure without a name inside it, one deep: most of struct mm_struct is. */
-bool aa_kernel_has_member(const struct btf *btf, const char *name, const char *member)
+static bool aa_type_has_member(const struct aa_kernel_types *types, const struct btf_type *type, const char *member,
+			       bool looks_inside)
 {
-	int id = btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT);
-	const struct btf_type *type, *inside;
-	const struct btf_member *members;
+	const struct btf_member *members = btf_members(type);
 
-	if (id <= 0)
-		return false;
-	type = btf__type_by_id(btf, (uint32_t)id);
-	members = btf_members(type);
 	for (unsigned i = 0; i < btf_vlen(type); i++) {
-		inside = btf__type_by_id(btf, members[i].type);
-		if (!*btf__name_by_offset(btf, members[i].name_off) && inside && btf_is_composite(inside) &&
-		    aa_type_has_member(btf, inside, member))
+		const char *name = aa_kernel_type_name(types, members[i].name_off);
+		const struct btf_type *inside = aa_kernel_type(types, members[i].type);
+
+		if (!strcmp(name, member) || (!*name && looks_inside && btf_is_composite(inside) &&
+					      aa_type_has_member(types, inside, member, false)))
 			return true;
 	}
-	return aa_type_has_member(btf, type, member);
+	return false;
+}
+
+bool aa_kernel_has_member(const struct aa_kernel_types *types, const char *name, const char *member)
+{
+	uint32_t id = aa_kernel_types_find(types, name, BTF_KIND_STRUCT);
+
+	return id && aa_type_has_member(types, aa_kernel_type(types, id), member, true);
 }

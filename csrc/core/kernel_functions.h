@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct btf;
+struct aa_kernel_types;
 
 /* One function; `name` is the asker's and outlives this. */
 struct aa_kernel_function {
@@ -20,16 +20,16 @@ struct aa_kernel_function {
 	uint64_t address;  /* 0: not told (kptr_restrict) */
 };
 
-/* Fills what the BTF tells, `first` as long as `btf` lives; sorts by name. */
-void aa_kernel_functions_find(const struct btf *btf, struct aa_kernel_function *functions, size_t count);
+/* Fills what the BTF tells, `first` as long as `types` lives; sorts by name. */
+void aa_kernel_functions_find(const struct aa_kernel_types *types, struct aa_kernel_function *functions, size_t count);
 /* Fills is_listed and address from /proc/kallsyms; sorts by name. */
 void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count);
 /* The one of that name in a sorted array, or NULL. */
 struct aa_kernel_function *aa_kernel_function_of(struct aa_kernel_function *functions, size_t count, const char *name);
 /* Whether there is such a function; one for BPF programs to call may be no symbol. */
-bool aa_kernel_has_function(const struct btf *btf, const char *name);
+bool aa_kernel_has_function(const struct aa_kernel_types *types, const char *name);
 /* Whether a structure of that name exists, and whether it has that member. */
-bool aa_kernel_has_struct(const struct btf *btf, const char *name);
-bool aa_kernel_has_member(const struct btf *btf, const char *name, const char *member);
+bool aa_kernel_has_struct(const struct aa_kernel_types *types, const char *name);
+bool aa_kernel_has_member(const struct aa_kernel_types *types, const char *name, const char *member);
 
 #endif

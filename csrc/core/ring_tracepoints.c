@@ -1,118 +1,119 @@
 // SPDX-License-Identifier: MIT
 #include "ring_tracepoints.h"
 
-#include <bpf/btf.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "kernel_functions.h"
+#include "kernel_types.h"
 #include "session.h"
 #include "syscall_table.h"
 
 /* The prototype of a tracepoint's programs; its first parameter is the kernel's own. NULL: there is no such one. */
-static const struct btf_type *aa_tracepoint_prototype(const struct btf *btf, const char *name)
+static const struct btf_type *aa_tracepoint_prototype(const struct aa_kernel_types *types, const char *name)
 {
-	int id = btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF);
-	const struct btf_type *type = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+	const struct btf_type *type = aa_kernel_type(types, aa_kernel_types_find(types, name, BTF_KIND_TYPEDEF));
 
-	if (type && btf_is_typedef(type))
-		type = btf__type_by_id(btf, type->type);
-	if (type && btf_is_ptr(type))
-		type = btf__type_by_id(btf, type->type);
-	return type && btf_is_func_proto(type) ? type : NULL;
+	if (btf_is_typedef(type))
+		type = aa_kernel_type(types, type->type);
+	if (btf_is_ptr(type))
+		type = aa_kernel_type(types, type->type);
+	return btf_is_func_proto(type) ? type : NULL;
 }
 
 /* Parameter `index` is a pointer: to a structure of that name, or with NULL to anything. */
-static bool aa_points_to(const struct btf *btf, const struct btf_type *prototype, unsigned index, const char *name)
+static bool aa_points_to(const struct aa_kernel_types *types, const struct btf_type *prototype, unsigned index,
+			 const char *name)
 {
 	const struct btf_type *type;
 
 	if (index >= btf_vlen(prototype))
 		return false;
-	type = btf__type_by_id(btf, btf_params(prototype)[index].type);
-	if (!type || !btf_is_ptr(type))
+	type = aa_kernel_type(types, btf_params(prototype)[index].type);
+	if (!btf_is_ptr(type))
 		return false;
 	if (!name)
 		return true;
-	type = btf__type_by_id(btf, type->type);
-	return type && btf_is_struct(type) && !strcmp(btf__name_by_offset(btf, type->name_off), name);
+	type = aa_kernel_type(types, type->type);
+	return btf_is_struct(type) && !strcmp(aa_kernel_type_name(types, type->name_off), name);
 }
 
 /* The value of an enumerator of an enum without a name, which CO-RE does not find; 0: there is none. */
-static uint32_t aa_enumerator(const struct btf *btf, const char *name)
+static uint32_t aa_enumerator(const struct aa_kernel_types *types, const char *name)
 {
-	for (uint32_t id = 1; id < btf__type_cnt(btf); id++) {
-		const struct btf_type *type = btf__type_by_id(btf, id);
+	uint32_t count;
+	const uint32_t *ids = aa_kernel_types_of_kind(types, BTF_KIND_ENUM, &count);
 
-		if (!btf_is_enum(type) || type->name_off)
-			continue;
-		for (unsigned i = 0; i < btf_vlen(type); i++) {
-			if (!strcmp(btf__name_by_offset(btf, btf_enum(type)[i].name_off), name))
-				return (uint32_t)btf_enum(type)[i].val;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct btf_type *type = aa_kernel_type(types, ids[i]);
+
+		for (unsigned j = 0; !type->name_off && j < btf_vlen(type); j++) {
+			if (!strcmp(aa_kernel_type_name(types, btf_enum(type)[j].name_off), name))
+				return (uint32_t)btf_enum(type)[j].val;
 		}
 	}
 	return 0;
 }
 
 /* Whether a structure has a member of that name itself. */
-static bool aa_has_own_member(const struct btf *btf, const struct btf_type *type, const char *name)
+static bool aa_has_own_member(const struct aa_kernel_types *types, const struct btf_type *type, const char *name)
 {
 	for (unsigned i = 0; i < btf_vlen(type); i++) {
-		if (!strcmp(btf__name_by_offset(btf, btf_members(type)[i].name_off), name))
+		if (!strcmp(aa_kernel_type_name(types, btf_members(type)[i].name_off), name))
 			return true;
 	}
 	return false;
 }
 
 /* The same, or in one of its parts without a name. */
-static bool aa_has_member(const struct btf *btf, const struct btf_type *type, const char *name)
+static bool aa_has_member(const struct aa_kernel_types *types, const struct btf_type *type, const char *name)
 {
 	for (unsigned i = 0; i < btf_vlen(type); i++) {
 		const struct btf_member *member = &btf_members(type)[i];
-		const struct btf_type *part = btf__type_by_id(btf, member->type);
+		const struct btf_type *part = aa_kernel_type(types, member->type);
 
-		if (!member->name_off && btf_is_composite(part) && aa_has_own_member(btf, part, name))
+		if (!member->name_off && btf_is_composite(part) && aa_has_own_member(types, part, name))
 			return true;
 	}
-	return aa_has_own_member(btf, type, name);
+	return aa_has_own_member(types, type, name);
 }
 
-void aa_ring_tracepoints_find(const struct btf *btf, struct aa_ring_tracepoints *ret_tracepoints)
+void aa_ring_tracepoints_find(const struct aa_kernel_types *types, struct aa_ring_tracepoints *ret_tracepoints)
 {
 	const struct btf_type *submit, *complete;
 	struct aa_ring_tracepoints found = { 0 };
-	int ring;
+	uint32_t ring;
 
 	*ret_tracepoints = found;
-	complete = aa_tracepoint_prototype(btf, "btf_trace_io_uring_complete");
-	if (!complete || !aa_points_to(btf, complete, 2, NULL))
+	complete = aa_tracepoint_prototype(types, "btf_trace_io_uring_complete");
+	if (!complete || !aa_points_to(types, complete, 2, NULL))
 		return;
-	if (btf_vlen(complete) == 4 && aa_points_to(btf, complete, 3, "io_uring_cqe"))
+	if (btf_vlen(complete) == 4 && aa_points_to(types, complete, 3, "io_uring_cqe"))
 		found.complete_program = "aa_ring_complete";
-	else if (btf_vlen(complete) == 8 && aa_points_to(btf, complete, 1, NULL))
+	else if (btf_vlen(complete) == 8 && aa_points_to(types, complete, 1, NULL))
 		found.complete_program = "aa_ring_complete_first";
 	else
 		return;
-	submit = aa_tracepoint_prototype(btf, "btf_trace_io_uring_submit_req");
-	if (submit && aa_points_to(btf, submit, 1, "io_kiocb")) {
+	submit = aa_tracepoint_prototype(types, "btf_trace_io_uring_submit_req");
+	if (submit && aa_points_to(types, submit, 1, "io_kiocb")) {
 		found.submit_program = "aa_ring_submit";
 		found.submit = "io_uring_submit_req";
 	} else {
-		submit = aa_tracepoint_prototype(btf, "btf_trace_io_uring_submit_sqe");
-		if (!submit || !aa_points_to(btf, submit, 1, "io_kiocb"))
+		submit = aa_tracepoint_prototype(types, "btf_trace_io_uring_submit_sqe");
+		if (!submit || !aa_points_to(types, submit, 1, "io_kiocb"))
 			return;
 		found.submit_program = "aa_ring_submit_first";
 		found.submit = "io_uring_submit_sqe";
 	}
-	submit = aa_tracepoint_prototype(btf, "btf_trace_io_uring_req_failed");
-	if (!submit || !aa_points_to(btf, submit, 1, NULL) || !aa_points_to(btf, submit, 2, "io_kiocb"))
+	submit = aa_tracepoint_prototype(types, "btf_trace_io_uring_req_failed");
+	if (!submit || !aa_points_to(types, submit, 1, NULL) || !aa_points_to(types, submit, 2, "io_kiocb"))
 		return;
-	found.overflow = aa_tracepoint_prototype(btf, "btf_trace_io_uring_cqe_overflow") != NULL;
-	ring = btf__find_by_name_kind(btf, "io_ring_ctx", BTF_KIND_STRUCT);
-	if (ring > 0 && aa_has_member(btf, btf__type_by_id(btf, (uint32_t)ring), "int_flags"))
-		found.compat_flag = aa_enumerator(btf, "IO_RING_F_COMPAT");
+	found.overflow = aa_tracepoint_prototype(types, "btf_trace_io_uring_cqe_overflow") != NULL;
+	ring = aa_kernel_types_find(types, "io_ring_ctx", BTF_KIND_STRUCT);
+	if (ring && aa_has_member(types, aa_kernel_type(types, ring), "int_flags"))
+		found.compat_flag = aa_enumerator(types, "IO_RING_F_COMPAT");
 	/* 6.0 gave each operation a structure of its own inside the request. */
-	if (aa_kernel_has_struct(btf, "io_cmd_data") && aa_kernel_has_struct(btf, "io_rw"))
+	if (aa_kernel_has_struct(types, "io_cmd_data") && aa_kernel_has_struct(types, "io_rw"))
 		*ret_tracepoints = found;
 }
 

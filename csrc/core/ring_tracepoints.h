@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct btf;
+struct aa_kernel_types;
 
 /* Programs of bpf/ring.bpf.h that know the shapes the two tracepoints have here. */
 struct aa_ring_tracepoints {
@@ -17,7 +17,7 @@ struct aa_ring_tracepoints {
 };
 
 /* By the BTF alone: 5.10 completes without the request, and three other shapes carry it. */
-void aa_ring_tracepoints_find(const struct btf *btf, struct aa_ring_tracepoints *ret_tracepoints);
+void aa_ring_tracepoints_find(const struct aa_kernel_types *types, struct aa_ring_tracepoints *ret_tracepoints);
 
 /* One of these operations can be done by a ring. */
 bool aa_rings_do(uint64_t operations);

@@ -17,6 +17,7 @@
 #include "drain.h"
 #include "event_queue.h"
 #include "health.h"
+#include "kernel_types.h"
 #include "process_tree.h"
 #include "totals.h"
 
@@ -299,7 +300,7 @@ static uint64_t aa_clock_ns(clockid_t clock)
 
 /* One backend, all of it: load, hooks, probes, the tree, and the gate last. */
 static struct aa_error *aa_session_attach_with(struct aa_session *session, const char *backend, int pidfd,
-					       struct btf **btf, bool no_rings)
+					       struct aa_kernel_types **types, bool no_rings)
 {
 	const struct aa_session_options *options = &session->options;
 	struct aa_probe_options probe_options = {
@@ -329,7 +330,7 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 	volatile struct aa_control *control;
 	struct aa_error *error;
 
-	error = aa_probes_create(backend, &probe_options, btf, &session->probes);
+	error = aa_probes_create(backend, &probe_options, types, &session->probes);
 	if (error)
 		return error;
 	control = aa_probes_control(session->probes);
@@ -360,14 +361,14 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 
 /* Where the requests of io_uring cannot be followed although the kernel shows them, a ring is a blind spot. */
 static struct aa_error *aa_session_attach_backend(struct aa_session *session, const char *backend, int pidfd,
-						  struct btf **btf)
+						  struct aa_kernel_types **types)
 {
-	struct aa_error *error = aa_session_attach_with(session, backend, pidfd, btf, false);
+	struct aa_error *error = aa_session_attach_with(session, backend, pidfd, types, false);
 
 	if (!error || !error->program || !strstr(error->program, "_ring_"))
 		return error;
 	aa_error_destroy(error);
-	return aa_session_attach_with(session, backend, pidfd, btf, true);
+	return aa_session_attach_with(session, backend, pidfd, types, true);
 }
 
 /* How bad an error is for "which one shall the user see when no backend worked". */
@@ -385,7 +386,7 @@ static void aa_session_pass_over(struct aa_session *session, const char *backend
 	session->passed_over[i] = (struct aa_passed_over){ backend, session->reasons[i] };
 }
 
-static struct aa_error *aa_session_attach_any(struct aa_session *session, int pidfd, struct btf **btf)
+static struct aa_error *aa_session_attach_any(struct aa_session *session, int pidfd, struct aa_kernel_types **types)
 {
 	struct aa_error *worst = NULL;
 
@@ -396,7 +397,7 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 
 		if (session->options.backend && strcmp(session->options.backend, backend) != 0)
 			continue;
-		error = aa_session_attach_backend(session, backend, pidfd, btf);
+		error = aa_session_attach_backend(session, backend, pidfd, types);
 		if (!error) {
 			session->backend = backend;
 			aa_error_destroy(worst);
@@ -423,7 +424,7 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 struct aa_error *aa_session_attach(struct aa_session *session)
 {
 	struct aa_error *error = NULL;
-	struct btf *btf = NULL;
+	struct aa_kernel_types *types = NULL;
 	int pidfd = -1;
 
 	if (aa_session_is_inert(session))
@@ -455,8 +456,8 @@ struct aa_error *aa_session_attach(struct aa_session *session)
 		session->has_ledger = false;
 		if (session->rules)
 			aa_path_rules_look(session->rules);
-		error = aa_session_attach_any(session, pidfd, &btf);
-		aa_probes_forget_types(btf);
+		error = aa_session_attach_any(session, pidfd, &types);
+		aa_kernel_types_destroy(types);
 	}
 	if (pidfd >= 0)
 		close(pidfd);
@@ -799,12 +800,12 @@ struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t 
 					    .scope = AA_SCOPE_SINGLE, /* of no process: it attaches and sees nothing */
 					    .ring_bytes = AA_SIZE_BYTES_MIN };
 	struct aa_probes *probes = NULL;
-	struct btf *btf = NULL;
+	struct aa_kernel_types *types = NULL;
 	struct aa_error *error;
 
 	ret_reason[0] = '\0';
-	error = aa_probes_create(backend, &options, &btf, &probes);
-	aa_probes_forget_types(btf);
+	error = aa_probes_create(backend, &options, &types, &probes);
+	aa_kernel_types_destroy(types);
 	if (!error)
 		error = aa_probes_attach(probes);
 	aa_probes_destroy(probes);
