@@ -2065,7 +2065,7 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	dentry = (void *)(long)now.dentry;
 	walker = &state->walker;
 	aa_walk_start(walker, dentry, (void *)(long)now.mount, aa_read(task, fs));
-	if (!aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS) || !walker->is_done || walker->is_torn)
+	if (!aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS) || !walker->is_done || walker->sequences & 1)
 		return false;
 	key = aa_file_key(walker->checksum, walker->root_dentry, walker->root_mount, (void *)(long)now.inode,
 			  aa_is_deleted(dentry) ? AA_PATH_DELETED : 0);

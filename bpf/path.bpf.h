@@ -33,7 +33,7 @@ struct aa_walker {
 	struct mount *mount_parent;
 	__u64 checksum;
 	__u32 is_done;
-	__u32 is_torn;
+	__u32 sequences; /* of all that was walked, ored: odd where one was torn */
 };
 
 #define AA_HASHED_BYTES 64
@@ -155,7 +155,7 @@ static __always_inline void aa_walk_start(struct aa_walker *walker, struct dentr
 	walker->root_mount = aa_of(view, root.mnt);
 	walker->checksum = 0;
 	walker->is_done = 0;
-	walker->is_torn = 0;
+	walker->sequences = 0;
 	aa_walk_enter(walker, aa_real_mount(vfsmount));
 }
 
@@ -212,8 +212,8 @@ static __always_inline bool aa_walk_step(struct aa_walker *walker, struct aa_scr
 		return true;
 	}
 	aa_dentry_read(dentry, &facts);
-	if (facts.sequence & 1)
-		walker->is_torn = 1;
+	/* Without a branch, which would double what there is to verify of every step after this one. */
+	walker->sequences |= facts.sequence;
 	parent = facts.parent;
 	if (dentry == walker->mount_root || dentry == parent) {
 		if (walker->mount_parent != mount) {
@@ -295,7 +295,7 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 		struct dentry *dentry;                                                                                 \
 		struct vfsmount *vfsmount;                                                                             \
 		__u64 checksum;                                                                                        \
-		__u32 is_torn, is_done;                                                                                \
+		__u32 sequences, is_done;                                                                              \
                                                                                                                        \
 		if (!scratch)                                                                                          \
 			return 0;                                                                                      \
@@ -315,10 +315,10 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 			return 0;                                                                                      \
 		}                                                                                                      \
 		checksum = scratch->walker.checksum;                                                                   \
-		is_torn = scratch->walker.is_torn;                                                                     \
+		sequences = scratch->walker.sequences;                                                                 \
 		aa_walk_start(&scratch->walker, dentry, vfsmount, fs);                                                 \
 		CHECK_ROUNDS;                                                                                          \
-		if (scratch->walker.checksum != checksum || is_torn || scratch->walker.is_torn)                        \
+		if (scratch->walker.checksum != checksum || (sequences | scratch->walker.sequences) & 1)               \
 			scratch->source[i] = AA_PATH_SOURCE_RACED;                                                     \
 		else if (!i) {                                                                                         \
 			scratch->name_key = checksum;                                                                  \
