@@ -104,26 +104,25 @@ bool aa_kernel_has_struct(const struct aa_kernel_types *types, const char *name)
 	return aa_kernel_types_find(types, name, BTF_KIND_STRUCT) != 0;
 }
 
-/* Also in a structure without a name inside it, one deep: most of struct mm_struct is. */
-static bool aa_type_has_member(const struct aa_kernel_types *types, const struct btf_type *type, const char *member,
-			       bool looks_inside)
+static bool aa_type_has_own_member(const struct aa_kernel_types *types, const struct btf_type *type, const char *member)
 {
-	const struct btf_member *members = btf_members(type);
-
-	for (unsigned i = 0; i < btf_vlen(type); i++) {
-		const char *name = aa_kernel_type_name(types, members[i].name_off);
-		const struct btf_type *inside = aa_kernel_type(types, members[i].type);
-
-		if (!strcmp(name, member) || (!*name && looks_inside && btf_is_composite(inside) &&
-					      aa_type_has_member(types, inside, member, false)))
+	for (unsigned i = 0; i < btf_vlen(type); i++)
+		if (!strcmp(aa_kernel_type_name(types, btf_members(type)[i].name_off), member))
 			return true;
-	}
 	return false;
 }
 
+/* Also in a structure without a name inside it, one deep: most of struct mm_struct is. */
 bool aa_kernel_has_member(const struct aa_kernel_types *types, const char *name, const char *member)
 {
-	uint32_t id = aa_kernel_types_find(types, name, BTF_KIND_STRUCT);
+	const struct btf_type *type = aa_kernel_type(types, aa_kernel_types_find(types, name, BTF_KIND_STRUCT));
 
-	return id && aa_type_has_member(types, aa_kernel_type(types, id), member, true);
+	for (unsigned i = 0; i < btf_vlen(type); i++) {
+		const struct btf_member *each = &btf_members(type)[i];
+		const struct btf_type *part = aa_kernel_type(types, each->type);
+
+		if (!each->name_off && btf_is_composite(part) && aa_type_has_own_member(types, part, member))
+			return true;
+	}
+	return aa_type_has_own_member(types, type, member);
 }

@@ -55,34 +55,10 @@ static uint32_t aa_enumerator(const struct aa_kernel_types *types, const char *n
 	return 0;
 }
 
-/* Whether a structure has a member of that name itself. */
-static bool aa_has_own_member(const struct aa_kernel_types *types, const struct btf_type *type, const char *name)
-{
-	for (unsigned i = 0; i < btf_vlen(type); i++) {
-		if (!strcmp(aa_kernel_type_name(types, btf_members(type)[i].name_off), name))
-			return true;
-	}
-	return false;
-}
-
-/* The same, or in one of its parts without a name. */
-static bool aa_has_member(const struct aa_kernel_types *types, const struct btf_type *type, const char *name)
-{
-	for (unsigned i = 0; i < btf_vlen(type); i++) {
-		const struct btf_member *member = &btf_members(type)[i];
-		const struct btf_type *part = aa_kernel_type(types, member->type);
-
-		if (!member->name_off && btf_is_composite(part) && aa_has_own_member(types, part, name))
-			return true;
-	}
-	return aa_has_own_member(types, type, name);
-}
-
 void aa_ring_tracepoints_find(const struct aa_kernel_types *types, struct aa_ring_tracepoints *ret_tracepoints)
 {
 	const struct btf_type *submit, *complete;
 	struct aa_ring_tracepoints found = { 0 };
-	uint32_t ring;
 
 	*ret_tracepoints = found;
 	complete = aa_tracepoint_prototype(types, "btf_trace_io_uring_complete");
@@ -109,8 +85,7 @@ void aa_ring_tracepoints_find(const struct aa_kernel_types *types, struct aa_rin
 	if (!submit || !aa_points_to(types, submit, 1, NULL) || !aa_points_to(types, submit, 2, "io_kiocb"))
 		return;
 	found.overflow = aa_tracepoint_prototype(types, "btf_trace_io_uring_cqe_overflow") != NULL;
-	ring = aa_kernel_types_find(types, "io_ring_ctx", BTF_KIND_STRUCT);
-	if (ring && aa_has_member(types, aa_kernel_type(types, ring), "int_flags"))
+	if (aa_kernel_has_member(types, "io_ring_ctx", "int_flags"))
 		found.compat_flag = aa_enumerator(types, "IO_RING_F_COMPAT");
 	/* 6.0 gave each operation a structure of its own inside the request. */
 	if (aa_kernel_has_struct(types, "io_cmd_data") && aa_kernel_has_struct(types, "io_rw"))
