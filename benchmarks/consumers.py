@@ -38,6 +38,7 @@ CFLAGS = [
     "-DPy_LIMITED_API=0x030B0000",
 ]
 CORE = [
+    "kernel_types",
     "session",
     "event_queue",
     "event_decode",

@@ -191,15 +191,11 @@ uint64_t aa_drain_decode_error(const struct aa_drain *drain)
 	return 0;
 }
 
-struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options, struct btf **btf,
-				  struct aa_probes **ret_probes)
+struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
+				  struct aa_kernel_types **types, struct aa_probes **ret_probes)
 {
 	*ret_probes = calloc(1, sizeof(**ret_probes));
 	return NULL;
-}
-
-void aa_probes_forget_types(struct btf *btf)
-{
 }
 
 struct aa_error *aa_probes_attach(struct aa_probes *probes)

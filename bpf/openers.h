@@ -6,7 +6,7 @@
  *   X(opener, name, via, operation)
  *     name       what `syscall` shows: the kernel's function, for there is no call of that name
  *     via        the way in: what `via` shows
- *     operation  of AA_OPERATIONS
+ *     operation  of AA_OPERATIONS; the last does writes, too
  */
 #ifndef AA_OPENERS_H
 #define AA_OPENERS_H
@@ -17,8 +17,7 @@
 #define AA_OPENERS(X) \
 	X(EXEC, open_exec, exec, OPEN) /* execve, execveat: the program, the interpreter of a script, that of ELF */ \
 	X(KERNEL, security_file_open, kernel, OPEN) /* anything else: acct(2), swapon(2), a core dump */ \
-	X(READER, security_file_permission, kernel, READ) /* with witness_io: finit_module(2) */ \
-	X(WRITER, security_file_permission, kernel, WRITE) /* with witness_io: none is known */
+	X(MOVER, security_file_permission, kernel, READ) /* with witness_io: finit_module(2); writes, too, if there are */
 /* clang-format on */
 
 enum aa_opener {

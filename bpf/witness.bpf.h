@@ -258,8 +258,7 @@ static __always_inline void aa_witness_moved(struct file *file, __u64 mask, bool
 	bool writes = mask & MAY_WRITE;
 
 	if (aa_is_asked(writes ? AA_OPERATION_WRITE : AA_OPERATION_READ))
-		aa_witness(file, writes ? AA_OPERATION_WRITE : AA_OPERATION_READ, AA_MOVING,
-			   writes ? AA_OPENER_WRITER : AA_OPENER_READER, loops);
+		aa_witness(file, writes ? AA_OPERATION_WRITE : AA_OPERATION_READ, AA_MOVING, AA_OPENER_MOVER, loops);
 }
 
 #endif
