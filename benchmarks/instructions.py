@@ -23,6 +23,8 @@ from aa_fileio import KprobeManager, ProbeAttachError
 from benchmarks.workload import HANG_SECONDS, Shape, Storm, floor
 
 READS = Shape("read", 5_000)
+#: Of an operation that nobody asked for.
+UNASKED = Shape("getppid", 5_000)
 #: Those whose calls this package's origin traced, of which the bcc script has the same.
 OPS = ("open", "read", "write", "unlink", "rename")
 _NS_PER_INSTRUCTION = 2  # -icount shift=1
@@ -71,6 +73,9 @@ class Added:
     floor: float | None = None
     ours: float | None = None
     foreign: float | None = None
+    """Of a process that is not watched."""
+    unasked: float | None = None
+    """Of the watched process, by no operation that was asked for."""
     notes: list[str] = field(default_factory=list)
     """Why something is not known."""
 
@@ -78,31 +83,44 @@ class Added:
         def said(number: float | None) -> str:
             return "?" if number is None else f"{number:.0f}"
 
+        notes = "".join(f"; {note}" for note in self.notes)
         ratio = f": {self.ours / self.floor:.2f} times the floor" if self.floor and self.ours else ""
         return (
             f"{self.way}: untraced {self.untraced:.0f}; added by floor {said(self.floor)}, by us {said(self.ours)}, "
-            f"of another {said(self.foreign)}{ratio}{''.join(f'; {note}' for note in self.notes)}"
+            f"of another {said(self.foreign)}, not asked for {said(self.unasked)}{ratio}{notes}"
         )
 
 
-def untraced(built: Path, area: Path) -> float:
-    return Storm(built, READS, area).run().cpu_ns / _NS_PER_INSTRUCTION
+@dataclass(frozen=True)
+class Untraced:
+    """Instructions of one call."""
+
+    read: float
+    unasked: float
 
 
-def measure(way: str, built: Path, area: Path, base: float) -> Added:
+def untraced(built: Path, area: Path) -> Untraced:
+    return Untraced(*(Storm(built, shape, area).run().cpu_ns / _NS_PER_INSTRUCTION for shape in (READS, UNASKED)))
+
+
+def measure(way: str, built: Path, area: Path, base: Untraced) -> Added:
     """Raises ProbeAttachError where this kernel has no such way; the floor may lack alone."""
-    added = Added(way, base)
+    added = Added(way, base.read)
     how = WAYS.get(way) or OPTIONS[way]
     options = {"ops": OPS, **how.options}
 
-    def cost(storm: Storm) -> float:
-        return storm.run().cpu_ns / _NS_PER_INSTRUCTION - base
+    def cost(storm: Storm, untraced: float = base.read) -> float:
+        return storm.run().cpu_ns / _NS_PER_INSTRUCTION - untraced
 
     storm = Storm(built, READS, area)
     with KprobeManager(storm.process.pid, **options) as manager:
         added.ours = cost(storm)
         seen = sum(map(len, iter(manager.read_batch, None)))
     assert seen == (READS.events if how.delivers else 0), seen
+
+    storm = Storm(built, UNASKED, area)
+    with KprobeManager(storm.process.pid, **options):
+        added.unasked = cost(storm, base.unasked)
 
     storm, other = Storm(built, READS, area), Storm(built, READS, area)
     with KprobeManager(other.process.pid, **options):
@@ -135,13 +153,13 @@ def _bcc(pid: int, lines: Path) -> Iterator[None]:
         tool.communicate(timeout=600)
 
 
-def measure_bcc(built: Path, area: Path, base: float) -> Added:
-    added = Added("bcc, a Python script of 30 lines", base)
+def measure_bcc(built: Path, area: Path, base: Untraced) -> Added:
+    added = Added("bcc, a Python script of 30 lines", base.read)
     lines = area / "bcc.out"
     storm = Storm(built, READS, area)
     try:
         with _bcc(storm.process.pid, lines):
-            added.ours = storm.run().cpu_ns / _NS_PER_INSTRUCTION - base
+            added.ours = storm.run().cpu_ns / _NS_PER_INSTRUCTION - base.read
     except RuntimeError as error:
         storm.dismiss()
         added.notes.append(f"not run: {error}")
@@ -161,7 +179,7 @@ def main() -> None:
             try:
                 added = measure_bcc(Path(built), area, base) if way == "bcc" else measure(way, Path(built), area, base)
             except ProbeAttachError as error:
-                added = Added(way, base, notes=[f"not here: {error}"])
+                added = Added(way, base.read, notes=[f"not here: {error}"])
             print(added, flush=True)
             results.write(json.dumps(asdict(added)) + "\n")
             results.flush()

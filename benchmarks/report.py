@@ -225,12 +225,13 @@ def _guests(found: Found) -> Iterable[str]:
     yield (
         "## Instructions in guests\n\nOf a read of one byte, in Debian's kernels in emulated machines whose clock"
         " counts instructions: what is added to a call of the\nwatched process by the floor of that way in, by us,"
-        " and to one of another process. Exact to a few in a thousand."
+        " to one of another process, and to a\ncall of the watched process that nobody asked for. Exact to a few in a"
+        " thousand."
     )
     rows = []
     for suite, ways in found.guests.items():
         for added in ways:
-            numbers = [added.untraced, added.floor, added.ours, added.foreign]
+            numbers = [added.untraced, added.floor, added.ours, added.foreign, added.unasked]
             ratio = added.ours / added.floor if added.ours and added.floor else None
             rows.append(
                 [suite, added.way]
@@ -238,5 +239,6 @@ def _guests(found: Found) -> Iterable[str]:
                 + ["" if ratio is None else f"{ratio:.2f}", "; ".join(added.notes).replace("\n", "; ")]
             )
     yield _table(
-        ("suite", "way in", "untraced", "floor", "ours (or the script)", "another's", "× floor", "remarks"), rows
+        ("suite", "way in", "untraced", "floor", "ours (or the script)", "another's", "unasked", "× floor", "remarks"),
+        rows,
     )

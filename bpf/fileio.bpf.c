@@ -30,7 +30,7 @@ static __always_inline int aa_kprobe_enter(struct pt_regs *ctx, __u32 call)
 	struct pt_regs *user = (void *)ctx->di;
 	struct aa_call_state *state;
 
-	if (!aa_is_taken(pid_tgid, call, user, &state) || !aa_control.gate)
+	if (!aa_is_taken(aa_presence_of((__u32)pid_tgid), pid_tgid, call, user, &state) || !aa_control.gate)
 		return 0;
 	if (!state)
 		state = aa_state_make((__u32)pid_tgid);
@@ -79,7 +79,7 @@ static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
 
-	if (!aa_is_watched_with(pid_tgid, &state))
+	if (!aa_is_watched_with(aa_presence_of((__u32)pid_tgid), pid_tgid, &state))
 		return NULL;
 	if (!state) {
 		if (aa_control.gate)
@@ -157,7 +157,7 @@ static __always_inline bool aa_compat_enters(struct pt_regs *user, struct aa_cal
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 
-	if (!aa_is_watched_with(pid_tgid, ret_state) || !aa_control.gate ||
+	if (!aa_is_watched_with(aa_presence_of((__u32)pid_tgid), pid_tgid, ret_state) || !aa_control.gate ||
 	    !aa_is_row_asked(aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx))))
 		return false;
 	if (!*ret_state)
@@ -269,7 +269,7 @@ int aa_multi_enter(struct pt_regs *ctx)
 	__u32 call = bpf_get_attach_cookie(ctx);
 	struct aa_call_state *state;
 
-	if (!aa_is_taken(pid_tgid, call, user, &state) || !aa_control.gate)
+	if (!aa_is_taken(aa_presence_of((__u32)pid_tgid), pid_tgid, call, user, &state) || !aa_control.gate)
 		return 0;
 	aa_begin_by(state ?: aa_state_make((__u32)pid_tgid), (__u32)pid_tgid, call, user);
 	return 0;
@@ -357,7 +357,7 @@ static __always_inline bool aa_fentry_enters(__u64 *ctx, __u32 call)
 	struct pt_regs *user = aa_reaches(call) ? aa_fentry_user(ctx) : NULL;
 	struct aa_call_state *state;
 
-	if (!aa_is_taken(pid_tgid, call, user, &state) || !aa_control.gate)
+	if (!aa_is_taken(aa_presence_of((__u32)pid_tgid), pid_tgid, call, user, &state) || !aa_control.gate)
 		return false;
 	if (!state)
 		state = aa_state_make((__u32)pid_tgid);
@@ -445,7 +445,7 @@ AA_DEFINE_INSTEAD(checked_fentry_loop, security_file_permission, 2, aa_below_che
 #define AA_CHANGES_ALL 14	/* close_range: any descriptor */
 #define AA_CHANGES_DIRECTORY 15 /* chdir, fchdir, chroot */
 #define AA_CHANGES(native, compat) ((native) | (compat) << 4)
-static const volatile __u8 aa_changes_by_number[AA_NUMBER_LIMIT] = {
+const volatile __u8 aa_changes_by_number[AA_NUMBER_LIMIT] = {
 	[3] = AA_CHANGES(1, 0),				    /* close */
 	[33] = AA_CHANGES(2, 0),			    /* dup2 */
 	[292] = AA_CHANGES(2, 0),			    /* dup3 */
@@ -460,6 +460,23 @@ static const volatile __u8 aa_changes_by_number[AA_NUMBER_LIMIT] = {
 	[133] = AA_CHANGES(0, AA_CHANGES_DIRECTORY),	    /* fchdir */
 	[61] = AA_CHANGES(0, AA_CHANGES_DIRECTORY),	    /* chroot */
 };
+
+/* By which of the two tables a call of that number is to be looked at: the core fills it in, for what was asked for. */
+const volatile __u8 aa_interest_by_number[AA_NUMBER_LIMIT] = {};
+
+/* Whether such a call of a thread is over before it begins: no operation, no change, and nothing under way to end. */
+static __always_inline bool aa_is_of_no_interest(const struct aa_presence *presence, __u32 tid, __u64 number)
+{
+	__u8 interest;
+
+	if (!presence->states || *(volatile const __u32 *)&presence->idle != tid)
+		return false;
+	if (number >= AA_NUMBER_LIMIT)
+		return true;
+	interest = aa_interest_by_number[number & (AA_NUMBER_LIMIT - 1)];
+	return !interest || (interest != (AA_INTEREST_NATIVE | AA_INTEREST_COMPAT) &&
+			     interest != (aa_is_compat() ? AA_INTEREST_COMPAT : AA_INTEREST_NATIVE));
+}
 
 /* Taken at the return alone: a descriptor that is still there, and nobody asks how long it took. */
 static __always_inline bool aa_is_exit_only(__u32 row)
@@ -506,15 +523,16 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
+	const struct aa_presence *presence = aa_presence_of(tid);
 	struct aa_call_state *state;
 	bool compat;
 
-	if (!aa_control.gate)
+	if (!aa_control.gate || aa_is_of_no_interest(presence, tid, number))
 		return 0;
 	/* Its return will tell all of it; nor does it change what a descriptor names. */
 	if (aa_config.exit_only && aa_is_exit_only(aa_row_of(number)) && !aa_is_compat())
 		return 0;
-	if (!aa_is_taken(pid_tgid, aa_stranger_row_of(number), regs, &state)) {
+	if (!aa_is_taken(presence, pid_tgid, aa_stranger_row_of(number), regs, &state)) {
 		/* Who is not watched may still share a watched process's table or directory (CLONE_FILES, CLONE_FS). */
 		aa_note_change(NULL, tid, regs, number);
 		return 0;
@@ -525,12 +543,14 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 	aa_note_change(state, tid, regs, number);
 	compat = aa_is_compat();
 	row = compat ? aa_compat_row_of(number, regs->bx) : aa_row_of(number);
-	if (!aa_is_row_asked(row) || aa_is_exit_only(row))
-		return 0;
-	if (!state)
-		aa_begin_is_lost();
-	else if (aa_take_arguments(state, tid, regs, compat, aa_register_of))
-		aa_call_begins(state, tid, row);
+	if (aa_is_row_asked(row) && !aa_is_exit_only(row)) {
+		if (!state)
+			aa_begin_is_lost();
+		else if (aa_take_arguments(state, tid, regs, compat, aa_register_of))
+			aa_call_begins(state, tid, row);
+	}
+	if (state)
+		aa_set_idle(tid, state->phase == AA_PHASE_IDLE && !state->changes_fd);
 	return 0;
 }
 
@@ -552,14 +572,19 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
+	const struct aa_presence *presence = aa_presence_of(tid);
 	struct aa_call_state *state;
 	bool is_exec, compat;
 
-	if (!aa_is_watched_with(pid_tgid, &state)) {
+	if (aa_is_of_no_interest(presence, tid, regs->orig_ax))
+		return 0;
+	if (!aa_is_watched_with(presence, pid_tgid, &state)) {
 		aa_change_ends(NULL, tid);
 		return 0;
 	}
 	aa_change_ends(state, tid);
+	if (state)
+		aa_set_idle(tid, true); /* by the end of this, whatever it is */
 	is_exec = state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC;
 	compat = aa_is_compat();
 	row = compat ? aa_compat_row_of(regs->orig_ax, regs->bx) : aa_row_of(regs->orig_ax);

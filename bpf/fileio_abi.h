@@ -131,6 +131,10 @@ enum aa_path_source {
 #define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
 
+/* By which table a call of a number is one of those that were asked for, or changes what a name starts from. */
+#define AA_INTEREST_NATIVE 1
+#define AA_INTEREST_COMPAT 2
+
 /*
  * How many of something there are by the last bits of their numbers: that one is not among them is mostly told without
  * looking for it, and that is most of what the calls of everybody else cost. Raised before one is added, lowered after
@@ -138,6 +142,12 @@ enum aa_path_source {
  */
 #define AA_PRESENCE_SLOTS 8192
 #define AA_PRESENCE_SLOT(number) ((number) & (AA_PRESENCE_SLOTS - 1))
+
+/* Of threads: how many have a state, and one of them by which nothing is under way. */
+struct aa_presence {
+	__u32 states;
+	__u32 idle;
+};
 
 /* What few events have. Unaligned, and read from the record's end: names have any length. */
 enum aa_block {

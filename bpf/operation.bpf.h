@@ -380,32 +380,57 @@ static __always_inline void aa_read_name(struct aa_call_state *state, __u32 tid,
 		state->name_is_cut[i] = 1;
 }
 
-__u32 aa_states_presence[AA_PRESENCE_SLOTS] = {};
+/*
+ * What is known of a thread before its state is looked for, which is most of what a call costs: that it has none, as of
+ * all that are not watched; or that nothing is under way by it, so that a call of an operation that nobody asked for
+ * is over at once. `idle` is the number of one of the threads of that slot. It alone puts its number there and, when it
+ * begins something, takes it away; whoever finds another's number there knows nothing.
+ */
+struct aa_presence aa_states_presence[AA_PRESENCE_SLOTS] = {};
+
+static __always_inline struct aa_presence *aa_presence_of(__u32 tid)
+{
+	return &aa_states_presence[AA_PRESENCE_SLOT(tid)];
+}
+
+static __always_inline void aa_set_idle(__u32 tid, bool is_idle)
+{
+	volatile __u32 *idle = &aa_presence_of(tid)->idle;
+
+	if (is_idle)
+		*idle = tid;
+	else if (*idle == tid)
+		*idle = 0;
+}
+
+static __always_inline struct aa_call_state *aa_state_by(const struct aa_presence *presence, __u32 tid)
+{
+	return presence->states ? bpf_map_lookup_elem(&aa_states, &tid) : NULL;
+}
 
 static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
 {
-	if (!aa_states_presence[AA_PRESENCE_SLOT(tid)])
-		return NULL;
-	return bpf_map_lookup_elem(&aa_states, &tid);
+	return aa_state_by(aa_presence_of(tid), tid);
 }
 
 /* The state of a thread that has none, as it was under another number or as it is at first. */
 static __always_inline bool aa_state_add(__u32 tid, const struct aa_call_state *state)
 {
-	__u32 *presence = &aa_states_presence[AA_PRESENCE_SLOT(tid)];
+	__u32 *states = &aa_presence_of(tid)->states;
 
-	__sync_fetch_and_add(presence, 1);
+	__sync_fetch_and_add(states, 1);
 	/* -EEXIST cannot be: the key is this thread's own. */
 	if (!bpf_map_update_elem(&aa_states, &tid, state, BPF_NOEXIST))
 		return true;
-	__sync_fetch_and_add(presence, -1);
+	__sync_fetch_and_add(states, -1);
 	return false;
 }
 
 static __always_inline void aa_state_drop(__u32 tid)
 {
+	aa_set_idle(tid, false);
 	if (!bpf_map_delete_elem(&aa_states, &tid))
-		__sync_fetch_and_add(&aa_states_presence[AA_PRESENCE_SLOT(tid)], -1);
+		__sync_fetch_and_add(&aa_presence_of(tid)->states, -1);
 }
 
 static __always_inline struct aa_call_state *aa_state_make(__u32 tid)
@@ -418,9 +443,10 @@ static __always_inline struct aa_call_state *aa_state_make(__u32 tid)
 }
 
 /* Whether the thread is watched, and its state, if it has one: only a watched thread has, until its exit. */
-static __always_inline bool aa_is_watched_with(__u64 pid_tgid, struct aa_call_state **ret_state)
+static __always_inline bool aa_is_watched_with(const struct aa_presence *presence, __u64 pid_tgid,
+					       struct aa_call_state **ret_state)
 {
-	*ret_state = aa_state_of((__u32)pid_tgid);
+	*ret_state = aa_state_by(presence, (__u32)pid_tgid);
 	return *ret_state || aa_is_watched(pid_tgid);
 }
 
@@ -450,12 +476,12 @@ static __always_inline bool aa_reaches(__u32 row)
  * Whose call is taken: a watched thread's; and of others a call that reaches into one, which is told as if its thread
  * were watched until it returns.
  */
-static __always_inline bool aa_is_taken(__u64 pid_tgid, __u32 row, struct pt_regs *user,
-					struct aa_call_state **ret_state)
+static __always_inline bool aa_is_taken(const struct aa_presence *presence, __u64 pid_tgid, __u32 row,
+					struct pt_regs *user, struct aa_call_state **ret_state)
 {
 	__u64 request, pid;
 
-	if (aa_is_watched_with(pid_tgid, ret_state))
+	if (aa_is_watched_with(presence, pid_tgid, ret_state))
 		return true;
 	if (!aa_reaches(row) || !aa_control.gate)
 		return false;

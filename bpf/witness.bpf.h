@@ -221,7 +221,7 @@ static __always_inline void aa_witness(struct file *file, __u32 operation, __u64
 	__u32 found, kind;
 	bool is_asked;
 
-	if (!aa_is_watched_with(pid_tgid, &state) || !aa_control.gate)
+	if (!aa_is_watched_with(aa_presence_of((__u32)pid_tgid), pid_tgid, &state) || !aa_control.gate)
 		return;
 	if (state && state->phase == AA_PHASE_IN_CALL && aa_is_one_of(state->operation, explaining))
 		return;

@@ -199,13 +199,6 @@ static struct aa_error *aa_probe_error(int errno_value, const struct aa_log *log
 	return error;
 }
 
-static bool aa_is_row_asked(const struct aa_call_spec *spec, uint64_t operations)
-{
-	if (spec->when == AA_WHEN_AIO_HIDES)
-		return aa_aio_does(operations);
-	return (operations >> spec->operation & 1) || (spec->if_flag && operations >> spec->then_operation & 1);
-}
-
 static struct aa_probe *aa_probes_add(struct aa_probes *probes, const char *program, const char *function,
 				      enum aa_way way)
 {
@@ -407,7 +400,7 @@ static void aa_probes_add_compat(struct aa_probes *probes, uint64_t operations)
 			continue;
 		has_any = true;
 		is_found[function->row] = true;
-		if (!is_fentry && aa_is_row_asked(&aa_call_specs[function->row], operations))
+		if (!is_fentry && aa_call_is_asked(function->row, operations))
 			aa_probes_add_compat_function(probes, function);
 	}
 	if (probes->compat_at_once && is_fentry) {
@@ -424,7 +417,7 @@ static void aa_probes_add_compat(struct aa_probes *probes, uint64_t operations)
 		return;
 	probes->compat_unseen = is_fentry && has_any;
 	for (unsigned row = 0; has_any && row < AA_CALL_COUNT; row++)
-		if (!is_found[row] && aa_is_row_asked(&aa_call_specs[row], operations) &&
+		if (!is_found[row] && aa_call_is_asked(row, operations) &&
 		    aa_function_exists(probes, aa_call_info(row)->function))
 			probes->compat_unseen = true;
 }
@@ -453,6 +446,19 @@ static void aa_probes_add_below(struct aa_probes *probes, unsigned what, bool wi
 	probes->probes[probes->count - 1].needed = below->needed;
 }
 
+/* What the tracepoints need not look at: see aa_is_of_no_interest(). */
+static void aa_interest_fill(struct fileio_bpf *skeleton, uint64_t operations)
+{
+	unsigned char *interests = (unsigned char *)skeleton->rodata->aa_interest_by_number;
+
+	for (unsigned number = 0; number < AA_NUMBER_LIMIT; number++) {
+		unsigned changes = skeleton->rodata->aa_changes_by_number[number];
+
+		interests[number] = aa_call_interest(number, operations) | (changes & 15 ? AA_INTEREST_NATIVE : 0) |
+				    (changes >> 4 ? AA_INTEREST_COMPAT : 0);
+	}
+}
+
 static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_options *options)
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
@@ -468,7 +474,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit");
 	aa_probes_add_row(probes, "aa_process_exec", "sched_process_exec");
 	for (unsigned row = 0; row < AA_CALL_COUNT; row++) {
-		if (!aa_is_row_asked(&aa_call_specs[row], options->operations))
+		if (!aa_call_is_asked(row, options->operations))
 			continue;
 		if (aa_call_specs[row].when == AA_WHEN_RINGS_HIDE && probes->rings.submit)
 			continue;
@@ -852,6 +858,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	aa_probes_choose(probes, options);
 	aa_rules_choose(probes, options->rules);
 	probes->skeleton->rodata->aa_config.compat_unseen = probes->compat_unseen;
+	aa_interest_fill(probes->skeleton, options->operations);
 	bpf_map__set_max_entries(probes->skeleton->maps.aa_ring, (uint32_t)options->ring_bytes);
 	if (options->total_rows)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_totals, options->total_rows + AA_OPERATION_COUNT);

@@ -59,11 +59,14 @@ static const struct aa_call_info aa_call_infos[] = {
 };
 
 static const struct aa_compat_function aa_compat_function_rows[] = {
-#define AA_X(number, call_, function_, shape) { .row = AA_CALL_##call_, .name = "__ia32_" #function_ },
+#define AA_X(number_, call_, function_, shape_)                                                                        \
+	{ .row = AA_CALL_##call_, .number = number_, .shape = AA_COMPAT_##shape_, .name = "__ia32_" #function_ },
 	AA_COMPAT_CALLS(AA_X)
 #undef AA_X
-#define AA_X(program, call_, function_, number, ...)                                                                   \
-	{ .row = AA_CALL_##call_, .name = (number) < AA_COMPAT_UNIFIED ? NULL : "__ia32_sys_" #function_ },
+#define AA_X(program, call_, function_, number_, ...)                                                                  \
+	{ .row = AA_CALL_##call_,                                                                                      \
+	  .number = number_,                                                                                           \
+	  .name = (number_) < AA_COMPAT_UNIFIED ? NULL : "__ia32_sys_" #function_ },
 		AA_CALLS(AA_X)
 #undef AA_X
 };
@@ -129,6 +132,31 @@ const struct aa_request_info *aa_aio_info(size_t index)
 const struct aa_request_info *aa_ring_info(size_t index)
 {
 	return index < AA_RING_COUNT ? &aa_ring_infos[index] : NULL;
+}
+
+bool aa_call_is_asked(unsigned row, uint64_t operations)
+{
+	const struct aa_call_spec *spec = &aa_call_specs[row];
+
+	if (spec->when == AA_WHEN_AIO_HIDES)
+		return aa_aio_does(operations);
+	return (operations >> spec->operation & 1) || (spec->if_flag && operations >> spec->then_operation & 1);
+}
+
+unsigned aa_call_interest(unsigned number, uint64_t operations)
+{
+	const struct aa_compat_function *compat;
+	unsigned interest = 0;
+
+	for (unsigned row = 0; row < AA_CALL_COUNT; row++)
+		if ((unsigned)aa_call_infos[row].number == number && aa_call_is_asked(row, operations))
+			interest |= AA_INTEREST_NATIVE;
+	/* Which call a socketcall is stands in its first argument. */
+	for (size_t i = 0; (compat = aa_compat_function(i)); i++)
+		if (compat->name && compat->number == number &&
+		    (compat->shape == AA_COMPAT_SOCKETCALL || aa_call_is_asked(compat->row, operations)))
+			interest |= AA_INTEREST_COMPAT;
+	return interest;
 }
 
 bool aa_aio_does(uint64_t operations)
