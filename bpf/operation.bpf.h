@@ -2345,14 +2345,6 @@ AA_DEFINE_STEP(aa_step_hash, , __u32 at)
 	return 0;
 }
 
-/* Whether path rules leave the event out. Asked when the rest of it is there. */
-AA_DEFINE_STEP(aa_step_rules)
-{
-	AA_STEP_BEGINS
-
-	return aa_config.rule_lists && state && scratch && !state->by_fd[1] && aa_is_left_out_by_rules(scratch);
-}
-
 /* What was found is checked once more, and sent. */
 AA_DEFINE_STEP(aa_step_send)
 {
@@ -2387,7 +2379,8 @@ AA_DEFINE_STEP(aa_step_send)
 			aa_step(aa_step_hash, , aa_total_hash_begin(scratch));
 		row = aa_total_find(scratch->total_name, state->operation, true);
 	}
-	aa_send(state, tid, task, scratch, spec, number, row, aa_config.rule_lists && aa_step(aa_step_rules));
+	aa_send(state, tid, task, scratch, spec, number, row,
+		aa_config.rule_lists && !state->by_fd[1] && aa_rules_leave_out(scratch->slot));
 	return 0;
 }
 

@@ -41,6 +41,7 @@ struct aa_walker {
 /* Everything that is gathered before a record is sent, and the record. */
 struct aa_scratch {
 	__u64 users;
+	__u32 slot; /* its own */
 	struct aa_place place[2];
 	struct aa_walker walker;
 	__u32 start;
@@ -103,7 +104,7 @@ static __always_inline struct aa_scratch *aa_scratch_claim(__u32 *ret_slot)
 			return NULL;
 		__sync_fetch_and_add(&scratch->users, 1);
 		if (*(volatile __u64 *)&scratch->users == 1) {
-			*ret_slot = slot;
+			*ret_slot = scratch->slot = slot;
 			return scratch;
 		}
 		__sync_fetch_and_add(&scratch->users, -1);

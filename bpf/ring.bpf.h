@@ -1084,11 +1084,6 @@ static __always_inline void aa_ring_send_total(struct aa_request *request, struc
 			    moves ? scratch->event.result : 0, scratch->is_early ? 0 : scratch->event.duration_ns);
 }
 
-__noinline int aa_ring_step_rules(struct aa_scratch *scratch)
-{
-	return aa_config.rule_lists && scratch && aa_is_left_out_by_rules(scratch);
-}
-
 /* As aa_step_send() and aa_send(). */
 __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *scratch)
 {
@@ -1117,7 +1112,7 @@ __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *
 		return 0;
 	if (aa_config.total_rows)
 		aa_ring_send_total(request, scratch, bytes, row->spec.moves);
-	aa_send_whole(scratch, bytes, aa_config.rule_lists && !request->by_fd[1] && aa_ring_step_rules(scratch));
+	aa_send_whole(scratch, bytes, aa_config.rule_lists && !request->by_fd[1] && aa_rules_leave_out(scratch->slot));
 	return 0;
 }
 

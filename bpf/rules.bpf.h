@@ -44,13 +44,21 @@ static __always_inline __u32 aa_rules_of_end(struct aa_scratch *scratch, __u64 a
 	return before ? 0 : bits->below;
 }
 
-/* What was walked last is the first name. */
-static __always_inline bool aa_is_left_out_by_rules(struct aa_scratch *scratch)
+/*
+ * Whether they leave out what the scratch record of that number holds: what was walked last is the first name. A
+ * function of its own, for its loop; and by number, for 6.1 takes no key of a map from memory that a function was
+ * given.
+ */
+__noinline int aa_rules_leave_out(__u32 slot)
 {
-	__u32 bytes = scratch->name[0].walk_bytes, found = aa_config.rules_of_all, i;
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+	__u32 bytes, found = aa_config.rules_of_all, i;
 	struct aa_rule_file file = {};
 	const __u32 *lists;
 
+	if (!aa_config.rule_lists || !scratch)
+		return false;
+	bytes = scratch->name[0].walk_bytes;
 	if (scratch->walk[0] != AA_WALK_OBJECT || scratch->walk[1] != AA_WALK_NONE || scratch->name[1].has_raw ||
 	    scratch->source[1] != AA_PATH_SOURCE_NONE ||
 	    (scratch->source[0] != AA_PATH_SOURCE_FILE && scratch->source[0] != AA_PATH_SOURCE_DENTRY &&

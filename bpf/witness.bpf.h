@@ -135,13 +135,6 @@ __noinline int aa_witness_hash(__u32 slot, __u32 at)
 	return 0;
 }
 
-__noinline int aa_witness_rules(__u32 slot)
-{
-	struct aa_scratch *scratch = aa_scratch_at(slot);
-
-	return aa_config.rule_lists && scratch && aa_is_left_out_by_rules(scratch);
-}
-
 /* The name is there: the rest of the event, and on its way. */
 __noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 operation, __u32 flags)
 {
@@ -182,7 +175,7 @@ __noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 operation, __u32 
 		aa_send_whole_total(scratch, bytes, operation, pid_tgid >> 32,
 				    aa_read(task, group_leader, start_boottime), 0, duration_ns);
 	}
-	aa_send_whole(scratch, bytes, aa_config.rule_lists && opener == AA_OPENER_EXEC && aa_witness_rules(slot));
+	aa_send_whole(scratch, bytes, aa_config.rule_lists && opener == AA_OPENER_EXEC && aa_rules_leave_out(slot));
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -71,13 +72,25 @@ static long compat_call(int result, uint64_t first, uint64_t second, uint64_t th
 	return result;
 }
 
+/* How often the other thread has put a descriptor over the third; 0: there is none. */
+static _Atomic uint64_t turns;
+
 static void *duplicate(void *of)
 {
 	struct step *step = of;
 
-	for (uint64_t i = 0;; i++)
-		syscall(SYS_dup2, step->arguments[i & 1], step->arguments[2]);
+	for (;; turns++)
+		syscall(SYS_dup2, step->arguments[turns & 1], step->arguments[2]);
 	return NULL;
+}
+
+/* On a busy machine this thread would else have made all its calls before the other one had its turn. */
+static void await_turn(void)
+{
+	uint64_t seen = turns;
+
+	while (seen && turns == seen)
+		sched_yield();
 }
 
 static aio_context_t setup(struct plan *plan)
@@ -110,6 +123,7 @@ int main(int count, char **arguments)
 
 		switch (step->kind) {
 		case STEP_SUBMIT:
+			await_turn();
 			if (with[2]) {
 				if (!plan->compat_context &&
 				    compat_call(245, plan->requests, (uintptr_t)&plan->compat_context,
@@ -145,6 +159,8 @@ int main(int count, char **arguments)
 		case STEP_THREAD:
 			if (pthread_create(&thread, NULL, duplicate, step))
 				exit(3);
+			while (!turns)
+				sched_yield();
 			break;
 		}
 	}
