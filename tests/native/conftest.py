@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -172,3 +173,12 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     if GUEST:
         assert not outside.KPROBE_EVENTS.read_text()
         assert not outside.KPROBES_LIST.read_text()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Each manager has some for each of its probes."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -572,6 +572,7 @@ def test_every_operation(backend: str, area: Path, program: Path, place: Place, 
     books(plan, manager.stats, backend, path_unreadable=unreadable)
 
 
+@pytest.mark.usefixtures("many_descriptors")
 def test_path_rules(backend: str, area: Path, program: Path, place: Place) -> None:
     """What rules leave out is left out in the kernel: of requests, too."""
     rules = {"ignore": [str(place.file), f"{place.file}/"]}

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import os
 import random
-import resource
 import shutil
 import tempfile
 from collections import defaultdict
@@ -161,15 +160,6 @@ def _read_all(managers: list[KprobeManager], running: Running) -> list[list[File
     events = [read_to_end(manager) for manager in managers]
     running.finish()
     return events
-
-
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    """Each manager has some for each of its probes."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.usefixtures("many_descriptors")
