@@ -98,6 +98,7 @@ GUEST_TESTS = (
     "test_io_uring.py::test_every_operation[tracepoint-inline",
     "test_io_uring.py::test_a_chain_whose_head_fails[tracepoint",
     "test_io_uring.py::test_completions_without_room[tracepoint",
+    "test_io_uring.py::test_requests_are_followed_whatever_is_asked_for[tracepoint",
     "test_load.py::test_a_million_reads_while_nobody_reads[kprobe",
     "test_load.py::test_losses_are_counted[",
     "test_load.py::test_many_short_processes",

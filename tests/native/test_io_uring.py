@@ -973,6 +973,34 @@ def test_nothing_is_attached_where_no_ring_could_do_it(backend: str, area: Path,
     check_ledger(manager.stats, backend, performed=1, delivered=1, blind_spots=1)
 
 
+# What changes the programs that follow requests.
+_ASKED: dict[str, dict[str, Any]] = {
+    "rules": {"ignore": ["/nowhere/"], "sensitive": ["/nowhere"]},
+    "rules-and-totals": {"watch": ["/"], "totals": True, "min_duration_ns": 0, "errors_only": True},
+    "totals-alone": {"totals": True, "events": False},
+}
+
+
+@pytest.mark.parametrize("asked", _ASKED)
+def test_requests_are_followed_whatever_is_asked_for(
+    backend: str, area: Path, program: Path, place: Place, asked: str
+) -> None:
+    """Where the kernel does not take those programs rings are announced, and nothing else would show it."""
+    plan = Plan()
+    plan.setup()
+    plan.hold()
+    with (
+        plan.start(program, area, place.fds) as running,
+        KprobeManager(running.process.pid, backend=backend, **_ASKED[asked]) as manager,
+    ):
+        functions = {target.function for target in manager.targets}
+        running.go()
+        read_to_end(manager)
+        running.finish()
+    assert {"io_uring_req_failed", "io_uring_complete"} <= functions
+    check_ledger(manager.stats, backend)
+
+
 def test_copies(backend: str, area: Path, program: Path, place: Place) -> None:
     """From a file, and to one: the path is the source's, the new one the destination's."""
     ours, theirs = os.pipe()
