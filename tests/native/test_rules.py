@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from aa_fileio import KprobeManager
-from tests.native.expected import as_passed, check_ledger, file
+from tests.native.expected import CLONE_NEWNS, as_passed, check_ledger, file
 from tests.native.ground import HANG_SECONDS
 from tests.native.script import AT_FDCWD, Script, Step
 from tests.native.tracing import read_to_end
+
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 class Tree:
@@ -97,6 +99,48 @@ def test_a_watched_folder_that_is_renamed(backend: str, area: Path) -> None:
     events, stats = tree.trace(backend, watch=[f"{before}/"])
     assert [(str(event.op), event.path) for event in events] == [("open", f"{before}/file"), ("rename", str(before))]
     check_ledger(stats, backend, performed=3, delivered=2, filtered=1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        # The folder has a rule of its own, and so it is found by what it is; what lies below it goes by its name there.
+        ("watched/", ["watched/file", "other/bound"]),
+        ("watched/file", ["watched/file", "other/bound/file", "other/alone"]),
+    ],
+)
+def test_a_watched_place_that_is_bound_elsewhere(backend: str, area: Path, rule: str, kept: list[str]) -> None:
+    tree = Tree(area)
+    (area / "other/bound").mkdir()
+    (area / "other/alone").write_bytes(b"")
+    main = tree.script.main
+    main.call("unshare", CLONE_NEWNS)
+    main.call("mount", b"none", b"/", 0, MS_REC | MS_PRIVATE, 0)
+    main.call("mount", area / "watched", area / "other/bound", 0, MS_BIND, 0)
+    main.call("mount", area / "watched/file", area / "other/alone", 0, MS_BIND, 0)
+    for name in ("watched/file", "other/bound/file", "other/bound", "other/alone", "other/file"):
+        tree.open(area / name)
+    events, stats = tree.trace(backend, watch=[area / rule if rule[-1] != "/" else f"{area}/{rule}"])
+    assert [event.path for event in events] == [str(area / name) for name in kept]
+    check_ledger(stats, backend, performed=5, delivered=len(kept), filtered=5 - len(kept))
+
+
+def test_a_symbolic_link_to_it(backend: str, area: Path) -> None:
+    """Found by the true name, which an open has; a rule for the link itself is held against no such name."""
+    tree = Tree(area)
+    os.symlink(area / "watched", area / "link")
+    tree.open(area / "link/file", truly=area / "watched/file")
+    tree.open(area / "other/file")
+    events, stats = tree.trace(backend, watch=[f"{area}/watched/"])
+    assert [event.path for event in events] == [str(area / "watched/file")]
+    check_ledger(stats, backend, performed=2, delivered=1, filtered=1)
+    (area / "again").mkdir()
+    again = Tree(area / "again")
+    os.symlink(area / "again/watched", area / "again/link")
+    again.open(area / "again/link/file", truly=area / "again/watched/file")
+    events, stats = again.trace(backend, watch=[f"{area}/again/link/"])
+    assert events == []
+    check_ledger(stats, backend, performed=1, delivered=0, filtered=1)
 
 
 def test_sensitive_before_ignored_before_watched(backend: str, area: Path) -> None:
