@@ -26,6 +26,7 @@ from pathlib import Path
 
 from aa_fileio import KprobeManager
 from benchmarks.instructions import OPTIONS, WAYS, Added
+from benchmarks.profile import profile
 from benchmarks.report import Found, text
 from benchmarks.tracers import Ground, NotRunError, Peer, Tracer, of_another, ours, peers, the_floor, untraced
 from benchmarks.workload import Shape, build, commands, floor
@@ -44,6 +45,7 @@ STORMS = {
 }
 BURST = {"read": Shape("read", 249_998), "open": Shape("open", 249_998)}
 STALL_SECONDS = 0.1
+PROFILED = Shape("read", 2_000_000)
 GUESTS = {"bullseye": [*WAYS], "bookworm": [*WAYS, "bcc"], "trixie": [*WAYS, *OPTIONS], "sid": [*WAYS]}
 
 
@@ -94,6 +96,16 @@ class Bench:
                     self.found.not_run[tool.name] = str(error)
                     tools.remove(tool)
             if time.monotonic() > end:
+                return
+
+    def profile(self) -> None:
+        self.found.profile.clear()
+        ground = Ground(self.built, self.folder)
+        for name in ("untraced", "floor: entry and return", "aa_fileio"):
+            try:
+                self.found.profile[name] = profile(ground, TRACERS[name], PROFILED)
+            except NotRunError as error:
+                self.found.not_run["profile"] = str(error)
                 return
 
     def commands(self) -> None:
@@ -198,7 +210,7 @@ class Bench:
 
 
 _KEPT = PROJECT / "build" / "bench" / "found.json"
-PARTS = ("storms", "commands", "start", "stalled", "memory", "consumers", "guests")
+PARTS = ("storms", "profile", "commands", "start", "stalled", "memory", "consumers", "guests")
 
 
 def _command_seconds(command: list[str], traced: bool) -> float:
