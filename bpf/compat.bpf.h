@@ -63,6 +63,11 @@ static __always_inline enum aa_compat_found aa_compat_unfold(__u8 shape, __u64 *
 	case AA_COMPAT_PAGES:
 		args[5] <<= 12;
 		break;
+	case AA_COMPAT_MASK:
+		args[2] |= args[3] << 32;
+		args[3] = args[4];
+		args[4] = args[5];
+		break;
 	case AA_COMPAT_ONE:
 		args[1] = 0;
 		break;

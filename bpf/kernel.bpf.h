@@ -330,6 +330,7 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define O_CREAT 0100
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_FDCWD -100
+#define EBADF 9
 #define EFAULT 14
 #define ENOSYS 38
 #define EEXIST 17
@@ -353,6 +354,7 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define F_DUPFD 0
 #define MAY_WRITE 2 /* include/linux/fs.h */
 #define F_DUPFD_CLOEXEC 1030
+#define FAN_MARK_FLUSH 0x80 /* include/uapi/linux/fanotify.h */
 
 #define SYS_BIND 2 /* include/uapi/linux/net.h */
 #define SYS_CONNECT 3

@@ -825,6 +825,8 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 		return args[0] == PTRACE_ATTACH || args[0] == PTRACE_SEIZE;
 	case AA_WHEN_RINGS_HIDE:
 		return !aa_config.has_ring_requests;
+	case AA_WHEN_MARKS:
+		return !(command & FAN_MARK_FLUSH);
 	case AA_WHEN_AIO_HIDES:
 		return aa_config.aio == AA_AIO_HIDDEN;
 	default:
@@ -1058,6 +1060,8 @@ static __always_inline bool aa_is_empty_meant(const volatile struct aa_call_spec
 		return flags & AA_AT_EMPTY_PATH;
 	case AA_EMPTY_MOVE_MOUNT:
 		return flags & (i ? AA_MOVE_MOUNT_T_EMPTY_PATH : AA_MOVE_MOUNT_F_EMPTY_PATH);
+	case AA_EMPTY_FSPICK:
+		return flags & AA_FSPICK_EMPTY_PATH;
 	case AA_EMPTY_ALWAYS:
 		return state->fd[i] != AT_FDCWD;
 	default:
@@ -2275,7 +2279,8 @@ AA_DEFINE_STEP(aa_step_object, , __u32 i)
 	else if (!i && state->by_null[0] && scratch->result == -EFAULT)
 		/* This kernel knows no such meaning of NULL, or not here. */
 		scratch->flags[0] |= AA_PATH_UNREADABLE;
-	else if (state->by_fd[i])
+	else if (state->by_fd[i] && !(state->by_null[i] && state->fd[i] == AT_FDCWD && scratch->result == -EBADF))
+		/* To fanotify_mark() the current directory is no descriptor. */
 		aa_resolve_descriptor(state, task, spec, i, scratch);
 	return 0;
 }

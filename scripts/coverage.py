@@ -36,8 +36,8 @@ FILE = "file"
 DENTRY = "dentry"
 PASSED = "dir_and_name, as_passed"
 NONE = "none"
-# Afterwards the process has another root, and these names mean something else.
-NOT_TOLD = ("pivot_root", "chroot")
+# Afterwards the process has another root, and these names mean something else; or no security function is told.
+NOT_TOLD = ("pivot_root", "chroot", "open_tree", "open_tree_attr", "mount_setattr", "fspick")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,9 @@ def argument_words(row: Row) -> str:
         "path": "address" if row.name in ("bind", "connect") else "name",
         "dirfd2": "second directory",
         "path2": "second name",
-        "flags": {"ioctl": "request", "ptrace": "request", "madvise": "advice"}.get(row.name, "flags"),
+        "flags": {"ioctl": "request", "ptrace": "request", "madvise": "advice", "inotify_add_watch": "mask"}.get(
+            row.name, "flags"
+        ),
         "mode": {"map": "protection", "stat": "access"}.get(row.operation, "mode"),
         "count": "parts" if "iovec" in row.arguments else "length" if row.operation == "truncate" else "count",
         "offset": "position",

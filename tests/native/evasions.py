@@ -166,8 +166,9 @@ EVASIONS = (
     Evasion("script", "the interpreter of a script (`#!`)", below="open", silent="by tracepoint all of it"),
     Evasion("loader", "the loader of a program (`PT_INTERP`)", below="open", silent="by tracepoint all of it"),
     # Names that are only looked up.
-    Evasion("handle", "`name_to_handle_at`", silent=_ALL),
-    Evasion("inotify", "`inotify_add_watch`", silent=_ALL),
-    Evasion("file_system", "`statfs`", silent=_ALL),
-    Evasion("tree", "`open_tree`", silent=_ALL),
+    Evasion("handle", "`name_to_handle_at`", "stat"),
+    Evasion("inotify", "`inotify_add_watch`", "stat"),
+    Evasion("fanotify", "`fanotify_mark`", "stat"),
+    Evasion("file_system", "`statfs`", "stat"),
+    Evasion("tree", "`open_tree`", "mount"),
 )

@@ -28,21 +28,17 @@ from tests.native.ground import HANG_SECONDS, HERE
 from tests.native.script import AT_FDCWD, NUMBERS
 from tests.native.tracing import read_to_end
 
-# Without what the ways themselves ask of a file to know it again.
-OPS = [op for op in Op if op not in (Op.CLOSE, Op.DUP, Op.STAT, Op.BLIND_SPOT)]
+OPS = [op for op in Op if op not in (Op.CLOSE, Op.DUP, Op.BLIND_SPOT)]
+# What the ways themselves ask of a file to know it again.
+_ASKING = {"stat", "fstat", "newfstatat", "statx", "readlink", "access"}
 _CERTAIN = {"file", "dentry"}
 _PAGE = mmap.PAGESIZE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _NUMBERS = NUMBERS | {
     "clone": 56,
-    "statfs": 137,
     "io_getevents": 208,
     "inotify_init": 253,
-    "inotify_add_watch": 254,
-    "fanotify_init": 300,
-    "fanotify_mark": 301,
-    "open_tree": 428,
 }
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_FILES, CLONE_PARENT, CLONE_UNTRACED = 0x20000, 0x10000000, 0x400, 0x8000, 0x800000
 
@@ -929,6 +925,15 @@ def inotify(home: Path) -> Any:
 
 
 @way
+def fanotify(home: Path) -> Any:
+    target = _made(home)
+    listener = call("fanotify_init", 0, os.O_RDONLY)
+    yield
+    call("fanotify_mark", listener, 1, 0x20, AT_FDCWD, os.fsencode(target))
+    return _truth(target)
+
+
+@way
 def file_system(home: Path) -> Any:
     target = _made(home)
     yield
@@ -975,7 +980,7 @@ class Trace:
                 continue
             is_it = (event.device, event.inode) == truth.identity
             is_named = not truth.names.isdisjoint((event.path, event.new_path))
-            if event.errno or not (is_it or is_named):
+            if event.errno or event.syscall in _ASKING or not (is_it or is_named):
                 continue
             is_other = event.device is None or (event.device, event.inode) in truth.others
             if str(event.path_source) in _CERTAIN and not (is_it and is_named) and not is_other:
