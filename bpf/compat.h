@@ -76,7 +76,7 @@ enum aa_compat_shape {
 	X(95, fchown, sys_fchown16, SAME) \
 	X(99, statfs, compat_sys_statfs, SAME) \
 	X(100, fstatfs, compat_sys_fstatfs, SAME) \
-	X(102, connect, compat_sys_socketcall, SOCKETCALL) /* or bind, recvmsg, recvmmsg */ \
+	X(102, connect, compat_sys_socketcall, SOCKETCALL) /* or bind, sendmsg, sendmmsg, recvmsg, recvmmsg */ \
 	X(106, stat, compat_sys_newstat, SAME) \
 	X(107, lstat, compat_sys_newlstat, SAME) \
 	X(108, fstat, compat_sys_newfstat, SAME) \
@@ -149,12 +149,14 @@ enum aa_compat_shape {
 	X(341, name_to_handle_at, sys_name_to_handle_at, SAME) \
 	X(342, open_by_handle_at, compat_sys_open_by_handle_at, SAME) \
 	X(344, syncfs, sys_syncfs, SAME) \
+	X(345, sendmmsg, compat_sys_sendmmsg, SAME) \
 	X(348, process_vm_writev, sys_process_vm_writev, SAME) \
 	X(353, renameat2, sys_renameat2, SAME) \
 	X(356, memfd_create, sys_memfd_create, SAME) \
 	X(358, execveat, compat_sys_execveat, SAME) \
 	X(361, bind, sys_bind, SAME) \
 	X(362, connect, sys_connect, SAME) \
+	X(370, sendmsg, compat_sys_sendmsg, SAME) \
 	X(372, recvmsg, compat_sys_recvmsg, SAME) \
 	X(374, userfaultfd, sys_userfaultfd, SAME) \
 	X(377, copy_file_range, sys_copy_file_range, SAME) \

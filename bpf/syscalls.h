@@ -54,6 +54,7 @@ enum aa_when {
 	AA_WHEN_RINGS_HIDE, /* io_uring_setup() where the ring's requests are not seen */
 	AA_WHEN_HANDS_OVER, /* connect() to one that does work for others; the name is inside the address */
 	AA_WHEN_RECEIVES,   /* recvmsg(), recvmmsg() of a message with descriptors: the first of them is told */
+	AA_WHEN_GIVES,	    /* sendmsg(), sendmmsg() of a message with descriptors: the first of them is told */
 	AA_WHEN_AIO_HIDES,  /* io_submit() where its requests are not seen */
 	AA_WHEN_MARKS,	    /* fanotify_mark() without FAN_MARK_FLUSH, which looks at no name */
 };
@@ -228,6 +229,8 @@ enum aa_empty {
 	AA_CALL(aa_sys_connect, connect, connect, 42, BLIND_SPOT, 0, .fd = 1, .path = 2, .when = AA_WHEN_HANDS_OVER) \
 	AA_CALL(aa_sys_recvmsg, recvmsg, recvmsg, 47, BLIND_SPOT, 0, .flags = 3, .when = AA_WHEN_RECEIVES) \
 	AA_CALL(aa_sys_recvmmsg, recvmmsg, recvmmsg, 299, BLIND_SPOT, 0, .count = 3, .flags = 4, .when = AA_WHEN_RECEIVES) \
+	AA_CALL(aa_sys_sendmsg, sendmsg, sendmsg, 46, BLIND_SPOT, 0, .flags = 3, .when = AA_WHEN_GIVES) \
+	AA_CALL(aa_sys_sendmmsg, sendmmsg, sendmmsg, 307, BLIND_SPOT, 0, .count = 3, .flags = 4, .when = AA_WHEN_GIVES) \
 	AA_CALL(aa_sys_pidfd_getfd, pidfd_getfd, pidfd_getfd, 438, BLIND_SPOT, 0, .flags = 3, .returns_fd = 1)
 /* clang-format on */
 

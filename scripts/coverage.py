@@ -207,7 +207,7 @@ def names_told(row: Row, *, below: Iterable[str] = ()) -> str:
     """`path_source` of a call that succeeds. below: operations whose entry a probe below the call tells."""
     if row.argument("closes") > 1:
         return NONE
-    if "returns_fd" in row.arguments or row.arguments.get("when") == "AA_WHEN_RECEIVES":
+    if "returns_fd" in row.arguments or row.arguments.get("when") in ("AA_WHEN_RECEIVES", "AA_WHEN_GIVES"):
         return FILE
     if "sets_pwd" in row.arguments:
         return DENTRY

@@ -124,7 +124,7 @@ EVASIONS = (
     # Descriptors from elsewhere.
     Evasion("test_descriptors.py::test_theme", "inherited, duplicated and kept descriptors", "read write"),
     Evasion("descriptor_received", "a descriptor received over a socket (`SCM_RIGHTS`)", "read", "recvmsg"),
-    Evasion("descriptor_given", "a descriptor given away over a socket", "open", silent="what is written there"),
+    Evasion("descriptor_given", "a descriptor given away over a socket (`SCM_RIGHTS`)", "open", "sendmsg"),
     Evasion("descriptor_taken", "a descriptor taken from another process by `pidfd_getfd`", "read", "pidfd_getfd"),
     Evasion(
         "descriptor_taken_from_it",

@@ -137,6 +137,8 @@ _ARGUMENTS: dict[str, dict[str, int]] = {
     "connect": {"fd": 0},
     "recvmsg": {"flags": 2},
     "recvmmsg": {"count": 2, "flags": 3},
+    "sendmsg": {"flags": 2},
+    "sendmmsg": {"count": 2, "flags": 3},
     "pidfd_getfd": {"flags": 2},
 }
 _OPERATIONS = {
@@ -174,7 +176,8 @@ _OPERATIONS = {
         ),
         "list": "getdents getdents64",
         "blind_spot": (
-            "io_uring_setup io_submit process_vm_writev ptrace userfaultfd connect recvmsg recvmmsg pidfd_getfd"
+            "io_uring_setup io_submit process_vm_writev ptrace userfaultfd connect recvmsg recvmmsg sendmsg sendmmsg "
+            "pidfd_getfd"
         ),
     }.items()
     for call in calls.split()

@@ -1735,8 +1735,8 @@ class Message:
         return Stored(self.control + at + self.word + 8)
 
 
-def message(it: Lines, room: int, head: Address | None = None, word: int | None = None) -> Message:
-    word = word or (4 if it.script.by_compat else 8)
+def message(it: Lines, room: int, head: Address | None = None) -> Message:
+    word = 4 if it.script.by_compat else 8
     made = Message(head or it.script.buffer(64), it.script.buffer(room or 8), word)
     part = it.script.buffer(16)
     it.steps.poke(part, it.script.buffer(1), word)
@@ -1746,24 +1746,72 @@ def message(it: Lines, room: int, head: Address | None = None, word: int | None 
     return made
 
 
+# Of one descriptor, by the size of a long: the head, and the number, filled up.
+CONTROL_BYTES = {8: 24, 4: 16}
+
+
+def message_with(it: Lines, fd: Step | int, head: Address | None = None) -> Message:
+    """One that gives it away."""
+    word = 4 if it.script.by_compat else 8
+    made = message(it, CONTROL_BYTES[word], head)
+    it.steps.poke(made.control, word + 12, word)
+    it.steps.poke(made.control + word, socket.SOL_SOCKET, 4)
+    it.steps.poke(made.control + word + 4, socket.SCM_RIGHTS, 4)
+    it.steps.poke(made.control + word + 8, fd, 4)
+    return made
+
+
+def a_pair(it: Lines) -> tuple[Stored, Stored]:
+    pair = it.script.buffer(8)
+    it.steps.call("socketpair", socket.AF_UNIX, socket.SOCK_DGRAM, 0, pair)
+    return Stored(pair), Stored(pair + 4)
+
+
+def given(it: Lines) -> None:
+    """A message without descriptors is nothing to tell, nor is one that was not sent."""
+    plain, part = it.home / "plain", it.home / "part"
+    fd, (ours, _) = it.open(plain), a_pair(it)
+    post, bare = message_with(it, fd), message(it, 0)
+    it.call("sendmsg", ours, post.head, 0, sees=file(plain, fd=post.first()))
+    it.call("sendmsg", ours, bare.head, 0, sees=UNSEEN)
+    it.call("sendmsg", NO_FD, post.head, 0, sees=Unseen(errno.EBADF))
+    it.call("sendmsg", ours, message_with(it, NO_FD).head, 0, sees=Unseen(errno.EBADF))
+    it.call("sendmsg", ours, NOWHERE, 0, sees=Unseen(errno.EFAULT))
+    reader, _, sees_pipe = it.pipe()
+    other = message_with(it, reader)
+    it.call("sendmsg", ours, other.head, 0, sees=sees_pipe(fd=other.first()))
+    # In memory that is not there before the kernel wants it.
+    it.call("dup2", fd, 700, sees=file(plain))
+    word = post.word
+    part.write_bytes(struct.pack("=QII" if word == 8 else "=III", word + 12, 1, 1) + struct.pack("=i", 700) + bytes(8))
+    mapped = it.call("mmap", 0, PAGE, 1, 0x42, it.open(part), 0, sees=file(part))  # PROT_READ; MAP_PRIVATE, MAP_32BIT
+    far = message(it, CONTROL_BYTES[word])
+    it.steps.poke(far.head + 4 * word, mapped, word)
+    seven = it.script.buffer(struct.pack("=i", 700))
+    it.call("sendmsg", ours, far.head, 0, sees=file(plain, fd=Stored(seven)))
+    # In the last of four; and where that one is not sent, because the one before it has no data.
+    size = 32 if it.script.by_compat else 64
+    for ends in (False, True):
+        ours, _ = a_pair(it)
+        heads = it.script.buffer(size * 4)
+        messages = [message(it, 0, heads + size * index) for index in range(3)]
+        last = message_with(it, fd, heads + size * 3)
+        if ends:
+            it.steps.poke(messages[2].head + 2 * word, NOWHERE, word)
+        sees = UNSEEN if ends else file(plain, fd=last.first())
+        it.call("sendmmsg", ours, heads, 4, 0, sees=sees)
+
+
 def received(it: Lines) -> None:
     """Descriptors come with a message; without room for them, or with nothing, there is nothing to tell."""
-    plain, pair = it.home / "plain", it.script.buffer(8)
-    fd = it.open(plain)
-    it.steps.call("socketpair", socket.AF_UNIX, socket.SOCK_DGRAM, 0, pair)
-    ours, theirs = Stored(pair), Stored(pair + 4)
+    plain = it.home / "plain"
+    fd, (ours, theirs) = it.open(plain), a_pair(it)
     it.steps.call(
         "setsockopt", theirs, socket.SOL_SOCKET, socket.SO_PASSCRED, it.script.buffer(struct.pack("=i", 1)), 4
     )
-    # Not traced, and so of 64 bits.
-    post = message(it, 24, word=8)
-    it.steps.poke(post.control, 20, 8)
-    it.steps.poke(post.control + 8, socket.SOL_SOCKET, 4)
-    it.steps.poke(post.control + 12, socket.SCM_RIGHTS, 4)
-    it.steps.poke(post.control + 16, fd, 4)
-    bare = message(it, 0, word=8)
+    post, bare = message_with(it, fd), message(it, 0)
     for each in (post, bare, post, post, *(bare,) * 40, post):
-        it.steps.call("sendmsg", ours, each.head, 0)
+        it.call("sendmsg", ours, each.head, 0, sees=file(plain, fd=post.first()) if each is post else UNSEEN)
     got = message(it, 200)
     # Behind the sender's credentials: 12 bytes.
     behind = -(-(got.word + 8 + 12) // got.word) * got.word
@@ -1812,6 +1860,7 @@ def blind_spots(it: Lines) -> None:
     opens("userfaultfd", "userfaultfd", os.O_CLOEXEC)
     it.call("userfaultfd", BAD_FLAG, sees=Filtered(errno.EINVAL))
 
+    given(it)
     received(it)
     taken = it.steps.call("pidfd_open", it.steps.call("getpid"), 0)
     it.call("pidfd_getfd", taken, fd, 0, sees=file(it.home / "plain"))

@@ -157,6 +157,7 @@ NUMBERS = {
     "recvmmsg": 299,
     "pwritev": 296,
     "prlimit64": 302,
+    "sendmmsg": 307,
     "name_to_handle_at": 303,
     "open_by_handle_at": 304,
     "syncfs": 306,

@@ -142,6 +142,8 @@ userfaultfd(-) = fd
 connect(-)
 recvmsg(-)
 recvmmsg(-)
+sendmsg(-)
+sendmmsg(-)
 pidfd_getfd(-) = fd
 """
 
@@ -158,7 +160,7 @@ def _pages() -> Iterator[tuple[str, dict[str, int]]]:
 FORMS = dict(_pages())
 BLIND_SPOTS = frozenset(
     {"io_uring_setup", "io_submit", "process_vm_writev", "ptrace", "userfaultfd"}
-    | {"connect", "recvmsg", "recvmmsg", "pidfd_getfd"}
+    | {"connect", "recvmsg", "recvmmsg", "sendmsg", "sendmmsg", "pidfd_getfd"}
 )
 
 AT_FDCWD = -100
@@ -335,7 +337,7 @@ def _is_meant(call: str, parts: list[str]) -> bool:
         return _number(parts[1]) in (F_DUPFD, F_DUPFD_CLOEXEC)
     if call == "connect":
         return "/run/docker.sock" in parts[1]  # one of those; no program that is compared speaks to another
-    if call in ("recvmsg", "recvmmsg"):
+    if call in ("recvmsg", "recvmmsg", "sendmsg", "sendmmsg"):
         return "cmsg_type=0x1}" in parts[1] or "cmsg_type=0x1," in parts[1]  # SCM_RIGHTS
     if call == "fanotify_mark":
         return not _number(parts[1]) & FAN_MARK_FLUSH
