@@ -499,6 +499,8 @@ static __always_inline __u32 aa_stranger_row_of(__u64 number)
 
 	if (number == numbers[AA_CALL_ptrace])
 		return AA_CALL_ptrace;
+	if (number == numbers[AA_CALL_pidfd_getfd])
+		return AA_CALL_pidfd_getfd;
 	return number == numbers[AA_CALL_process_vm_writev] ? AA_CALL_process_vm_writev : AA_CALL_COUNT;
 }
 

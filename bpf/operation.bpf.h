@@ -429,6 +429,16 @@ static __always_inline bool aa_is_watched_with(__u64 pid_tgid, struct aa_call_st
 	return *ret_state || aa_is_watched(pid_tgid);
 }
 
+/* Whether a number of the initial pid namespace is that of a watched process, or of a watched thread that has a state.
+ */
+static __always_inline bool aa_is_number_watched(__u32 pid)
+{
+	if (aa_config.scope == AA_SCOPE_SINGLE ? pid == aa_control.root_tgid && !aa_control.root_exited :
+						 aa_config.scope == AA_SCOPE_TREE && aa_watch_has(pid))
+		return true;
+	return aa_state_of(pid);
+}
+
 /*
  * Whether a number that the caller names a thread by is a watched one's. From within another pid namespace than the
  * initial one it cannot be told, and is taken for none.
@@ -437,18 +447,38 @@ static __always_inline bool aa_names_watched(__u32 pid)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (aa_read(task, thread_pid, level))
+	return !aa_read(task, thread_pid, level) && aa_is_number_watched(pid);
+}
+
+/*
+ * Whether a pidfd of the caller's is of a watched process, or a thread of one. The kernel's pid is the inode's since
+ * there is pidfs (6.9, cb12fd8e0dab), and the file's before. What else is an anonymous file is taken for a pidfd, too:
+ * the call fails on it, and is not told.
+ */
+static __always_inline bool aa_pidfd_is_watched(__s32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = aa_file_of(aa_read(task, files), fd);
+	struct inode *inode = aa_read(file, f_inode);
+	unsigned long magic = file ? aa_read(inode, i_sb, s_magic) : 0;
+	struct hlist_node *link;
+	struct pid *pid = NULL;
+
+	if (magic == PID_FS_MAGIC)
+		pid = aa_read(inode, i_private);
+	else if (magic == ANON_INODE_FS_MAGIC)
+		pid = aa_read((struct file___pidfd *)file, private_data);
+	link = pid ? aa_read(pid, tasks[AA_PIDTYPE_PID].first) : NULL;
+	if (!link)
 		return false;
-	if (aa_config.scope == AA_SCOPE_SINGLE ? pid == aa_control.root_tgid && !aa_control.root_exited :
-						 aa_config.scope == AA_SCOPE_TREE && aa_watch_has(pid))
-		return true;
-	return aa_state_of(pid);
+	task = (void *)link - bpf_core_field_offset(struct task_struct, pid_links);
+	return aa_is_number_watched(aa_read(task, tgid));
 }
 
 /* A call by which one process may reach into another. */
 static __always_inline bool aa_reaches(__u32 row)
 {
-	return row == AA_CALL_ptrace || row == AA_CALL_process_vm_writev;
+	return row == AA_CALL_ptrace || row == AA_CALL_process_vm_writev || row == AA_CALL_pidfd_getfd;
 }
 
 /*
@@ -458,17 +488,26 @@ static __always_inline bool aa_reaches(__u32 row)
 static __always_inline bool aa_is_taken(__u64 pid_tgid, __u32 row, struct pt_regs *user,
 					struct aa_call_state **ret_state)
 {
-	__u64 request, pid;
+	__u64 first, second;
 
 	if (aa_is_watched_with(pid_tgid, ret_state))
 		return true;
 	if (!aa_reaches(row) || !aa_control.gate)
 		return false;
-	request = aa_read(user, di);
-	pid = row == AA_CALL_ptrace ? aa_read(user, si) : request;
-	if ((row == AA_CALL_ptrace && request != PTRACE_ATTACH && request != PTRACE_SEIZE) ||
-	    (__u32)pid_tgid == aa_control.excluded_tid || !aa_names_watched(pid))
+	if ((__u32)pid_tgid == aa_control.excluded_tid)
 		return false;
+	first = aa_read(user, di);
+	if (row == AA_CALL_pidfd_getfd) {
+		/* Of these three the one that has its number in both tables of calls. */
+		if (!aa_pidfd_is_watched(aa_is_compat() ? aa_read(user, bx) : first))
+			return false;
+	} else if (row == AA_CALL_ptrace) {
+		second = aa_read(user, si);
+		if ((first != PTRACE_ATTACH && first != PTRACE_SEIZE) || !aa_names_watched(second))
+			return false;
+	} else if (!aa_names_watched(first)) {
+		return false;
+	}
 	*ret_state = aa_state_make((__u32)pid_tgid);
 	if (*ret_state)
 		(*ret_state)->is_stranger = 1;

@@ -128,9 +128,9 @@ EVASIONS = (
     Evasion("descriptor_taken", "a descriptor taken from another process by `pidfd_getfd`", "read", "pidfd_getfd"),
     Evasion(
         "descriptor_taken_from_it",
-        "a descriptor taken from it by a process that is not watched",
+        "a descriptor taken from it by a process that is not watched (`pidfd_getfd`)",
         "open",
-        silent="what is written there",
+        "pidfd_getfd",
     ),
     Evasion(
         "seccomp_notify",

@@ -27,6 +27,7 @@ from tests.native.expected import (
     file,
 )
 from tests.native.ground import HANG_SECONDS, HERE
+from tests.native.row_lists import NO_FD
 from tests.native.script import AT_FDCWD, Script, Step, Steps
 from tests.native.tracing import check_trace, trace
 
@@ -206,8 +207,9 @@ def test_memory_of_a_file_from_before_the_trace(backend: str, area: Path) -> Non
 
 @pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "not-watched"])
 def test_others_that_reach_in(backend: str, area: Path, is_watched: bool) -> None:
-    """Who is not watched seizes a watched process, or writes into its memory: each is told, and nothing else of it."""
-    script, stranger = Script(traced=()), Script(traced=("ptrace", "process_vm_writev", "chmod"))
+    """Who is not watched seizes a watched process, writes into its memory or takes a descriptor of it: each is told, and
+    nothing else of it."""
+    script, stranger = Script(traced=()), Script(traced=("ptrace", "process_vm_writev", "pidfd_getfd", "chmod"))
     script.main.hold()
     plain = area / "plain"
     plain.write_bytes(b"")
@@ -223,6 +225,11 @@ def test_others_that_reach_in(backend: str, area: Path, is_watched: bool) -> Non
         failed = Filtered if is_watched else Unseen
         main.call("process_vm_writev", target, here, 1, there, 1, 0, sees=told)
         main.call("chmod", plain, 0o600, sees=UNSEEN)
+        pidfd = main.call("pidfd_open", target, 0)
+        taken = file("/dev/null", kind="device") if is_watched else UNSEEN
+        main.call("pidfd_getfd", pidfd, 1, 0, sees=taken)
+        main.call("pidfd_getfd", pidfd, NO_FD, 0, sees=failed(errno.EBADF))
+        main.call("pidfd_getfd", 1, 1, 0, sees=Unseen(errno.EBADF))
         main.call("ptrace", 0x4206, target, 0, 0, sees=told)  # PTRACE_SEIZE
         main.call("ptrace", 0x4206, target, 0, 0, sees=failed(errno.EPERM))
         main.call("chmod", plain, 0o644, sees=UNSEEN)

@@ -725,7 +725,7 @@ def descriptor_taken_from_it(home: Path) -> Any:
     other = Stranger(serve)
     yield
     assert other.ask(b"%d" % os.open(target, os.O_RDWR)) == b"done"
-    return _truth(target)
+    return Truth(_identity(target), {str(target)}, strangers={other.pid})
 
 
 @way
