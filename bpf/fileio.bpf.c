@@ -835,3 +835,20 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
 	return 0;
 }
+
+/* A number for each connection that a watched process has to one that does work for others. */
+SEC("iter/task_file")
+int aa_list_connections(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct aa_manager_name name;
+	__u32 tgid;
+
+	if (!task || !file)
+		return 0;
+	tgid = aa_read(task, tgid);
+	if (aa_is_watched((__u64)tgid << 32 | (__u32)aa_read(task, pid)) && aa_leads_to_manager(file, &name))
+		bpf_seq_write(ctx->meta->seq, &tgid, sizeof(tgid));
+	return 0;
+}

@@ -2276,21 +2276,19 @@ struct {
 /* Volatile, so that it is in .rodata: in the section of strings libbpf 1.1.2 does not find it, and drops all BTF. */
 static const volatile char aa_managers_of_users[] = "/run/user/*";
 
-/* Whether a socket is connected to one of those: by the name that the other end was bound to, whatever this one called
- * it. The second name of the call, which it has not, is the place for that. */
-__noinline int aa_is_managers(__u32 tid, __u32 fd)
+/*
+ * Whether a file is a socket that is connected to one of those: by the name that the other end was bound to, whatever
+ * this one called it. `name` is room for it.
+ */
+static __always_inline bool aa_leads_to_manager(struct file *file, struct aa_manager_name *name)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
-	struct aa_call_state *state = aa_state_of(tid);
-	struct aa_manager_name *name;
 	struct unix_address *address;
 	struct unix_sock *peer;
 	struct sock *sock;
 	const char *text;
 	__u32 i, j;
 
-	if (!state || !file || (aa_read(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if ((aa_read(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return false;
 	sock = aa_read((struct file___socket *)file, private_data, sk);
 	if (aa_read(sock, __sk_common.skc_family) != AF_UNIX)
@@ -2299,8 +2297,6 @@ __noinline int aa_is_managers(__u32 tid, __u32 fd)
 	address = peer ? aa_read(peer, addr) : NULL;
 	if (!address)
 		return false;
-	_Static_assert(sizeof(*name) <= sizeof(state->name[1]), "it has room there");
-	name = (void *)state->name[1];
 	text = (void *)address + bpf_core_field_offset(struct unix_address, name) + sizeof(__u16);
 	__builtin_memset(name, 0, sizeof(*name));
 	bpf_probe_read_kernel_str(name->text, sizeof(name->text), text);
@@ -2318,6 +2314,17 @@ __noinline int aa_is_managers(__u32 tid, __u32 fd)
 	bpf_probe_read_kernel_str(name->text + sizeof(aa_managers_of_users) - 1,
 				  sizeof(name->text) - sizeof(aa_managers_of_users) + 1, text + i);
 	return bpf_map_lookup_elem(&aa_managers, name) != NULL;
+}
+
+/* Of a descriptor. The second name of the call, which it has not, is the room. */
+__noinline int aa_is_managers(__u32 tid, __u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
+	struct aa_call_state *state = aa_state_of(tid);
+
+	_Static_assert(sizeof(struct aa_manager_name) <= sizeof(state->name[1]), "it has room there");
+	return state && file && aa_leads_to_manager(file, (void *)state->name[1]);
 }
 
 /* At the return of a call of which nothing before tells whether it is one of its row's. */

@@ -315,8 +315,8 @@ Ways to touch a file without being noticed, and what becomes of each: `tests/nat
 `tests/native/test_evasion.py` and the tests named there go, by every backend on every kernel that is tested.
 *Reported*: the operations that are told of that very file, by its true name or under a `path_source` that says how
 far it is one; what is not in the default set must be asked for. *Announced*: the calls of the events of `blind_spot`,
-after which the trace is not complete. *Silent*: of this nothing is said, and the trace may be called complete all
-the same.
+or that it is counted in `blind_spots` when the trace begins; the trace is not complete then. *Silent*: of this nothing
+is said, and the trace may be called complete all the same.
 
 {evasion_table}"""
 
@@ -431,7 +431,8 @@ def _evasion_table() -> str:
     """What is silent comes last."""
     lines = ["| way | reported | announced by | silent | remark |", "|---|---|---|---|---|"]
     for evasion in sorted(EVASIONS, key=lambda evasion: bool(evasion.silent)):
-        told = _reported(evasion), _quoted(evasion.announced.split())
+        announced = _quoted(evasion.announced.split()) or ("counted when the trace begins" if evasion.before else "")
+        told = _reported(evasion), announced
         lines.append(f"| {' | '.join((evasion.way, *told, evasion.silent, evasion.remark))} |")
     return "\n".join(lines) + "\n"
 
