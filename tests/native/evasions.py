@@ -37,7 +37,7 @@ class Evasion:
     """Where all of it is silent: "no_compat", by the backends that cannot follow 32-bit calls."""
 
 
-_ALL = "all of it"
+_BY_OTHERS = "all of it, unless the server is watched, too"
 _UNFOLLOWED = "by fentry on kernels before 5.17 or so it is silent"
 _AS_PASSED = "by tracepoint another file is named, `as_passed`: what stood there when the call returned"
 
@@ -115,8 +115,16 @@ EVASIONS = (
     Evasion(
         "proc_mem", "a write to the memory of another process, by `/proc/PID/mem`", "open write", remark="of that name"
     ),
-    Evasion("server_connected", "a server that it is connected to already does it", silent=_ALL),
-    Evasion("server", "a server that it connects to does it", silent=_ALL),
+    Evasion(
+        "server_connected",
+        "a server outside the tree does it, to which it is connected already: the work of another process",
+        silent=_BY_OTHERS,
+    ),
+    Evasion(
+        "server",
+        "a server outside the tree does it, to which it connects: the work of another process",
+        silent=_BY_OTHERS,
+    ),
     Evasion(
         "test_blind_spots.py::test_work_that_is_handed_over",
         "a service manager, a message bus or a container engine does it",
