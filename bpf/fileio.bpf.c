@@ -54,6 +54,12 @@ static __always_inline void aa_begin_by(struct aa_call_state *state, __u32 tid, 
 	}
 	if (compat)
 		row = aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx));
+	/* One function for several calls of which this is no row's (socketcall). */
+	if (row >= AA_CALL_COUNT) {
+		aa_settle_missed(state);
+		state->phase = AA_PHASE_UNASKED;
+		return;
+	}
 	if (aa_take_arguments(state, tid, user, compat, aa_read))
 		aa_call_begins(state, tid, row);
 }
@@ -90,6 +96,9 @@ static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 		state->phase = AA_PHASE_IDLE;
 		return NULL;
 	}
+	/* That function has a program of one row, and its entry has found which call it is. */
+	if (call == AA_CALL_connect && state->phase == AA_PHASE_IN_CALL && state->compat == AA_COMPAT_SOCKETCALL)
+		call = state->call;
 	if (state->phase != AA_PHASE_IN_CALL || state->call != call) {
 		if (aa_control.gate) {
 			aa_count(performed, 1);
