@@ -125,6 +125,8 @@ BLIND_SPOTS: Mapping[str, str] = MappingProxyType(
         "connect": "a service manager, a message bus or a container engine was spoken to, which may work for this one",
         "recvmsg": "a file that somebody else has opened was received",
         "recvmmsg": "a file that somebody else has opened was received",
+        "sendmsg": "a descriptor was given away: what is done with it by others is not seen",
+        "sendmmsg": "a descriptor was given away: what is done with it by others is not seen",
         "pidfd_getfd": "a file that somebody else has opened was taken over",
         "userfaultfd": "page faults are held by the program: what a call reads from its memory may change meanwhile",
     }

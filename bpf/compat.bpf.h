@@ -63,12 +63,22 @@ static __always_inline enum aa_compat_found aa_compat_unfold(__u8 shape, __u64 *
 	case AA_COMPAT_PAGES:
 		args[5] <<= 12;
 		break;
+	case AA_COMPAT_MASK:
+		args[2] |= args[3] << 32;
+		args[3] = args[4];
+		args[4] = args[5];
+		break;
 	case AA_COMPAT_ONE:
 		args[1] = 0;
 		break;
 	case AA_COMPAT_SOCKETCALL:
-		/* recvmmsg() has five, and none of them fewer than three. */
-		if (bpf_probe_read_user(words, (args[0] == SYS_RECVMMSG ? 5 : 3) * sizeof(words[0]), (void *)args[1]))
+		/* None of them has fewer than three. */
+		if (bpf_probe_read_user(words,
+					(args[0] == SYS_RECVMMSG ? 5 :
+					 args[0] == SYS_SENDMMSG ? 4 :
+								   3) *
+						sizeof(words[0]),
+					(void *)args[1]))
 			return AA_COMPAT_UNREAD;
 		args[3] = words[3];
 		args[4] = words[4];

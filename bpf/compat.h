@@ -26,6 +26,7 @@ enum aa_compat_shape {
 	AA_COMPAT_ALLOCATE,   /* the third and fourth are, and the last two */
 	AA_COMPAT_SYNC_RANGE, /* the second and third are, and the two behind */
 	AA_COMPAT_PAGES,      /* the sixth counts pages */
+	AA_COMPAT_MASK,	      /* the third and fourth are the halves of one, with two behind */
 	AA_COMPAT_ONE,	      /* it has no argument but the first */
 	AA_COMPAT_SHORT_AT,   /* the position that an argument points to has 32 bits */
 	AA_COMPAT_IN_MEMORY,  /* all six are in a structure that the first points to */
@@ -73,7 +74,9 @@ enum aa_compat_shape {
 	X(93, ftruncate, compat_sys_ftruncate, SIGNED) \
 	X(94, fchmod, sys_fchmod, SAME) \
 	X(95, fchown, sys_fchown16, SAME) \
-	X(102, connect, compat_sys_socketcall, SOCKETCALL) /* or bind, recvmsg, recvmmsg */ \
+	X(99, statfs, compat_sys_statfs, SAME) \
+	X(100, fstatfs, compat_sys_fstatfs, SAME) \
+	X(102, connect, compat_sys_socketcall, SOCKETCALL) /* or bind, sendmsg, sendmmsg, recvmsg, recvmmsg */ \
 	X(106, stat, compat_sys_newstat, SAME) \
 	X(107, lstat, compat_sys_newlstat, SAME) \
 	X(108, fstat, compat_sys_newfstat, SAME) \
@@ -115,7 +118,10 @@ enum aa_compat_shape {
 	X(237, fremovexattr, sys_fremovexattr, SAME) \
 	X(239, sendfile, sys_sendfile64, SAME) \
 	X(248, io_submit, compat_sys_io_submit, SAME) \
+	X(268, statfs, compat_sys_statfs64, SAME) \
+	X(269, fstatfs, compat_sys_fstatfs64, SAME) \
 	X(271, utimes, sys_utimes_time32, SAME) \
+	X(292, inotify_add_watch, sys_inotify_add_watch, SAME) \
 	X(295, openat, compat_sys_openat, SAME) \
 	X(296, mkdirat, sys_mkdirat, SAME) \
 	X(297, mknodat, sys_mknodat, SAME) \
@@ -139,14 +145,18 @@ enum aa_compat_shape {
 	X(333, preadv, compat_sys_preadv, POSITION) \
 	X(334, pwritev, compat_sys_pwritev, POSITION) \
 	X(337, recvmmsg, compat_sys_recvmmsg_time32, SAME) \
+	X(339, fanotify_mark, compat_sys_fanotify_mark, MASK) \
+	X(341, name_to_handle_at, sys_name_to_handle_at, SAME) \
 	X(342, open_by_handle_at, compat_sys_open_by_handle_at, SAME) \
 	X(344, syncfs, sys_syncfs, SAME) \
+	X(345, sendmmsg, compat_sys_sendmmsg, SAME) \
 	X(348, process_vm_writev, sys_process_vm_writev, SAME) \
 	X(353, renameat2, sys_renameat2, SAME) \
 	X(356, memfd_create, sys_memfd_create, SAME) \
 	X(358, execveat, compat_sys_execveat, SAME) \
 	X(361, bind, sys_bind, SAME) \
 	X(362, connect, sys_connect, SAME) \
+	X(370, sendmsg, compat_sys_sendmsg, SAME) \
 	X(372, recvmsg, compat_sys_recvmsg, SAME) \
 	X(374, userfaultfd, sys_userfaultfd, SAME) \
 	X(377, copy_file_range, sys_copy_file_range, SAME) \

@@ -54,6 +54,12 @@ static __always_inline void aa_begin_by(struct aa_call_state *state, __u32 tid, 
 	}
 	if (compat)
 		row = aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx));
+	/* One function for several calls of which this is no row's (socketcall). */
+	if (row >= AA_CALL_COUNT) {
+		aa_settle_missed(state);
+		state->phase = AA_PHASE_UNASKED;
+		return;
+	}
 	if (aa_take_arguments(state, tid, user, compat, aa_read))
 		aa_call_begins(state, tid, row);
 }
@@ -90,6 +96,9 @@ static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 		state->phase = AA_PHASE_IDLE;
 		return NULL;
 	}
+	/* That function has a program of one row, and its entry has found which call it is. */
+	if (call == AA_CALL_connect && state->phase == AA_PHASE_IN_CALL && state->compat == AA_COMPAT_SOCKETCALL)
+		call = state->call;
 	if (state->phase != AA_PHASE_IN_CALL || state->call != call) {
 		if (aa_control.gate) {
 			aa_count(performed, 1);
@@ -516,6 +525,8 @@ static __always_inline __u32 aa_stranger_row_of(__u64 number)
 
 	if (number == numbers[AA_CALL_ptrace])
 		return AA_CALL_ptrace;
+	if (number == numbers[AA_CALL_pidfd_getfd])
+		return AA_CALL_pidfd_getfd;
 	return number == numbers[AA_CALL_process_vm_writev] ? AA_CALL_process_vm_writev : AA_CALL_COUNT;
 }
 
@@ -856,5 +867,22 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	if (aa_is_watched((__u64)entry.tgid << 32 | entry.tid))
 		aa_table_add(task);
 	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
+	return 0;
+}
+
+/* A number for each connection that a watched process has to one that does work for others. */
+SEC("iter/task_file")
+int aa_list_connections(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct aa_manager_name name;
+	__u32 tgid;
+
+	if (!task || !file)
+		return 0;
+	tgid = aa_read(task, tgid);
+	if (aa_is_watched((__u64)tgid << 32 | (__u32)aa_read(task, pid)) && aa_leads_to_manager(file, &name))
+		bpf_seq_write(ctx->meta->seq, &tgid, sizeof(tgid));
 	return 0;
 }

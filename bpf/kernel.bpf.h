@@ -43,6 +43,7 @@ struct inode {
 	__u32 i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	void *i_private;
 };
 
 struct hlist_bl_node {
@@ -141,6 +142,10 @@ struct file___socket {
 	struct socket *private_data;
 };
 
+struct file___pidfd { /* until pidfs came */
+	struct pid *private_data;
+};
+
 struct sockaddr_un {
 	char sun_path[108];
 };
@@ -154,8 +159,17 @@ struct unix_sock {
 	struct sock *peer;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[4]; /* by enum aa_pid_type */
 	struct upid numbers[1];
 };
 
@@ -220,6 +234,7 @@ struct task_struct {
 	struct task_struct *real_parent, *group_leader;
 	__u64 start_boottime;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[4]; /* in struct pid, tasks */
 	struct signal_struct *signal;
 	struct fs_struct *fs;
 	struct files_struct *files;
@@ -249,6 +264,13 @@ struct bpf_iter_meta {
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 };
 
 #pragma clang attribute pop
@@ -330,6 +352,7 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define O_CREAT 0100
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_FDCWD -100
+#define EBADF 9
 #define EFAULT 14
 #define ENOSYS 38
 #define EEXIST 17
@@ -353,11 +376,14 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define F_DUPFD 0
 #define MAY_WRITE 2 /* include/linux/fs.h */
 #define F_DUPFD_CLOEXEC 1030
+#define FAN_MARK_FLUSH 0x80 /* include/uapi/linux/fanotify.h */
 
 #define SYS_BIND 2 /* include/uapi/linux/net.h */
 #define SYS_CONNECT 3
+#define SYS_SENDMSG 16
 #define SYS_RECVMSG 17
 #define SYS_RECVMMSG 19
+#define SYS_SENDMMSG 20
 #define SOL_SOCKET 1 /* include/linux/socket.h */
 #define SCM_RIGHTS 1
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
@@ -375,6 +401,7 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */
 #define HUGETLBFS_MAGIC 0x958458f6
 #define ANON_INODE_FS_MAGIC 0x09041934
+#define PID_FS_MAGIC 0x50494446 /* 6.9 */
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
 
 /* fs/mount.h: MNT_NS_INTERNAL is ERR_PTR(-EINVAL), the namespace of mounts nobody can reach by a name. */

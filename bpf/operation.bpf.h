@@ -27,6 +27,8 @@ struct aa_identity {
 	__u64 file, dentry, mount, inode;
 };
 
+#define AA_NOT_FOUND_YET (~0U) /* the memory could not be read at the entry */
+
 enum aa_phase {
 	AA_PHASE_IDLE,
 	AA_PHASE_IN_CALL,
@@ -76,6 +78,7 @@ struct aa_call_state {
 	__s32 fd[2];
 	__u8 closed_flags; /* AA_PATH_DELETED, at the entry */
 	__u32 changed_slot;
+	__u32 given_in; /* the first message with descriptors, of those that are sent; or AA_NOT_FOUND_YET */
 	/* Of io_submit(): see aio.bpf.h. */
 	__u64 aio_context, aio_array;
 	__u32 aio_number;
@@ -236,6 +239,8 @@ static __always_inline __u32 aa_compat_row_of(__u64 number, __u32 first)
 	if (aa_compat_shape_of(number) == AA_COMPAT_SOCKETCALL)
 		return first == SYS_BIND     ? AA_CALL_bind :
 		       first == SYS_CONNECT  ? AA_CALL_connect :
+		       first == SYS_SENDMSG  ? AA_CALL_sendmsg :
+		       first == SYS_SENDMMSG ? AA_CALL_sendmmsg :
 		       first == SYS_RECVMSG  ? AA_CALL_recvmsg :
 		       first == SYS_RECVMMSG ? AA_CALL_recvmmsg :
 					       AA_CALL_COUNT;
@@ -450,6 +455,16 @@ static __always_inline bool aa_is_watched_with(const struct aa_presence *presenc
 	return *ret_state || aa_is_watched(pid_tgid);
 }
 
+/* Whether a number of the initial pid namespace is that of a watched process, or of a watched thread that has a state.
+ */
+static __always_inline bool aa_is_number_watched(__u32 pid)
+{
+	if (aa_config.scope == AA_SCOPE_SINGLE ? pid == aa_control.root_tgid && !aa_control.root_exited :
+						 aa_config.scope == AA_SCOPE_TREE && aa_watch_has(pid))
+		return true;
+	return aa_state_of(pid);
+}
+
 /*
  * Whether a number that the caller names a thread by is a watched one's. From within another pid namespace than the
  * initial one it cannot be told, and is taken for none.
@@ -458,18 +473,38 @@ static __always_inline bool aa_names_watched(__u32 pid)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (aa_read(task, thread_pid, level))
+	return !aa_read(task, thread_pid, level) && aa_is_number_watched(pid);
+}
+
+/*
+ * Whether a pidfd of the caller's is of a watched process, or a thread of one. The kernel's pid is the inode's since
+ * there is pidfs (6.9, cb12fd8e0dab), and the file's before. What else is an anonymous file is taken for a pidfd, too:
+ * the call fails on it, and is not told.
+ */
+static __always_inline bool aa_pidfd_is_watched(__s32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = aa_file_of(aa_read(task, files), fd);
+	struct inode *inode = aa_read(file, f_inode);
+	unsigned long magic = file ? aa_read(inode, i_sb, s_magic) : 0;
+	struct hlist_node *link;
+	struct pid *pid = NULL;
+
+	if (magic == PID_FS_MAGIC)
+		pid = aa_read(inode, i_private);
+	else if (magic == ANON_INODE_FS_MAGIC)
+		pid = aa_read((struct file___pidfd *)file, private_data);
+	link = pid ? aa_read(pid, tasks[AA_PIDTYPE_PID].first) : NULL;
+	if (!link)
 		return false;
-	if (aa_config.scope == AA_SCOPE_SINGLE ? pid == aa_control.root_tgid && !aa_control.root_exited :
-						 aa_config.scope == AA_SCOPE_TREE && aa_watch_has(pid))
-		return true;
-	return aa_state_of(pid);
+	task = (void *)link - bpf_core_field_offset(struct task_struct, pid_links);
+	return aa_is_number_watched(aa_read(task, tgid));
 }
 
 /* A call by which one process may reach into another. */
 static __always_inline bool aa_reaches(__u32 row)
 {
-	return row == AA_CALL_ptrace || row == AA_CALL_process_vm_writev;
+	return row == AA_CALL_ptrace || row == AA_CALL_process_vm_writev || row == AA_CALL_pidfd_getfd;
 }
 
 /*
@@ -479,17 +514,26 @@ static __always_inline bool aa_reaches(__u32 row)
 static __always_inline bool aa_is_taken(const struct aa_presence *presence, __u64 pid_tgid, __u32 row,
 					struct pt_regs *user, struct aa_call_state **ret_state)
 {
-	__u64 request, pid;
+	__u64 first, second;
 
 	if (aa_is_watched_with(presence, pid_tgid, ret_state))
 		return true;
 	if (!aa_reaches(row) || !aa_control.gate)
 		return false;
-	request = aa_read(user, di);
-	pid = row == AA_CALL_ptrace ? aa_read(user, si) : request;
-	if ((row == AA_CALL_ptrace && request != PTRACE_ATTACH && request != PTRACE_SEIZE) ||
-	    (__u32)pid_tgid == aa_control.excluded_tid || !aa_names_watched(pid))
+	if ((__u32)pid_tgid == aa_control.excluded_tid)
 		return false;
+	first = aa_read(user, di);
+	if (row == AA_CALL_pidfd_getfd) {
+		/* Of these three the one that has its number in both tables of calls. */
+		if (!aa_pidfd_is_watched(aa_is_compat() ? aa_read(user, bx) : first))
+			return false;
+	} else if (row == AA_CALL_ptrace) {
+		second = aa_read(user, si);
+		if ((first != PTRACE_ATTACH && first != PTRACE_SEIZE) || !aa_names_watched(second))
+			return false;
+	} else if (!aa_names_watched(first)) {
+		return false;
+	}
 	*ret_state = aa_state_make((__u32)pid_tgid);
 	if (*ret_state)
 		(*ret_state)->is_stranger = 1;
@@ -851,6 +895,8 @@ static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec
 		return args[0] == PTRACE_ATTACH || args[0] == PTRACE_SEIZE;
 	case AA_WHEN_RINGS_HIDE:
 		return !aa_config.has_ring_requests;
+	case AA_WHEN_MARKS:
+		return !(command & FAN_MARK_FLUSH);
 	case AA_WHEN_AIO_HIDES:
 		return aa_config.aio == AA_AIO_HIDDEN;
 	default:
@@ -883,7 +929,6 @@ static __always_inline void aa_clone_descriptors(struct aa_call_state *state)
 }
 
 #define AA_PARTS_ROUND 32
-#define AA_CONTROL_PARTS 8
 #define AA_MANAGER_NUMBER_END 21 /* of /run/user/NUMBER */
 #define AA_PARTS_UNREAD (~0ULL)
 
@@ -1084,6 +1129,8 @@ static __always_inline bool aa_is_empty_meant(const volatile struct aa_call_spec
 		return flags & AA_AT_EMPTY_PATH;
 	case AA_EMPTY_MOVE_MOUNT:
 		return flags & (i ? AA_MOVE_MOUNT_T_EMPTY_PATH : AA_MOVE_MOUNT_F_EMPTY_PATH);
+	case AA_EMPTY_FSPICK:
+		return flags & AA_FSPICK_EMPTY_PATH;
 	case AA_EMPTY_ALWAYS:
 		return state->fd[i] != AT_FDCWD;
 	default:
@@ -1135,7 +1182,7 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 	else
 		state->changes[i] = aa_changes_of_start(task, state->fd[i]);
 	/* Nobody but this thread has the table, and it is in this call: the return finds what the call found. */
-	if (state->is_plain && !state->changes[i]) {
+	if ((state->is_plain || spec->when == AA_WHEN_GIVES) && !state->changes[i]) {
 		state->has_no_look = 1;
 		return;
 	}
@@ -1268,6 +1315,103 @@ __noinline int aa_is_memory_of_file(__u32 fd)
 	return type == S_IFBLK || (type == S_IFREG && (long)aa_read(mount, mnt_ns) != MNT_NS_INTERNAL);
 }
 
+/*
+ * Descriptors in the control data of a message, which is in user memory: what the kernel has put there, or is given. In
+ * the first message of several that has any, and its number above the descriptor.
+ */
+#define AA_NO_DESCRIPTOR (-1)
+#define AA_UNREAD (-2)
+#define AA_CONTROL_PARTS 8
+
+/* The first one of a message (struct user_msghdr, struct compat_msghdr). */
+__noinline int aa_descriptor_in(__u64 message, __u32 is_compat)
+{
+	__u32 word = is_compat ? sizeof(__u32) : sizeof(__u64), head = word + 8, fd, i;
+	__u64 control = 0, left = 0, length;
+	struct {
+		__u32 level, type;
+	} of;
+
+	/* msg_name, msg_namelen, msg_iov, msg_iovlen, msg_control, msg_controllen */
+	if (bpf_probe_read_user(&left, word, (void *)message + 5 * word))
+		return AA_UNREAD;
+	if (left < head + sizeof(fd))
+		return AA_NO_DESCRIPTOR;
+	if (bpf_probe_read_user(&control, word, (void *)message + 4 * word))
+		return AA_UNREAD;
+	/* Times, credentials, a pidfd and a security label come before (scm_recv()). */
+	for (i = 0; i < AA_CONTROL_PARTS; i++) {
+		length = 0;
+		if (left < head + sizeof(fd))
+			return AA_NO_DESCRIPTOR;
+		if (bpf_probe_read_user(&length, word, (void *)control) ||
+		    bpf_probe_read_user(&of, sizeof(of), (void *)control + word))
+			return AA_UNREAD;
+		if (of.level == SOL_SOCKET && of.type == SCM_RIGHTS && length >= head + sizeof(fd))
+			return bpf_probe_read_user(&fd, sizeof(fd), (void *)control + head) ? AA_UNREAD : (int)fd;
+		length = (length + word - 1) & ~(__u64)(word - 1);
+		if (length < head || length > left)
+			return AA_NO_DESCRIPTOR;
+		control += length;
+		left -= length;
+	}
+	return AA_NO_DESCRIPTOR;
+}
+
+__noinline __s64 aa_descriptor_in_round(__u64 messages, __u32 number, __u32 is_compat)
+{
+	__u32 i;
+	int fd;
+
+	for (i = 0; i < AA_PARTS_ROUND; i++) {
+		if (i >= number)
+			break;
+		fd = aa_descriptor_in(messages + i * (is_compat ? 32 : 64), is_compat);
+		if (fd >= 0)
+			return (__s64)i << 32 | fd;
+		if (fd == AA_UNREAD)
+			return AA_UNREAD;
+	}
+	return AA_NO_DESCRIPTOR;
+}
+
+/* The same of an array of messages (struct mmsghdr). */
+__noinline __s64 aa_descriptor_in_any(__u64 messages, __u32 number, __u32 is_compat)
+{
+	__s64 found;
+	__u32 i;
+
+	for (i = 0; i < AA_PARTS_MAX / AA_PARTS_ROUND; i++) {
+		if (i * AA_PARTS_ROUND >= number)
+			break;
+		found = aa_descriptor_in_round(messages + i * AA_PARTS_ROUND * (is_compat ? 32 : 64),
+					       number - i * AA_PARTS_ROUND, is_compat);
+		if (found >= 0)
+			return found + ((__s64)i * AA_PARTS_ROUND << 32);
+		if (found == AA_UNREAD)
+			return AA_UNREAD;
+	}
+	return AA_NO_DESCRIPTOR;
+}
+
+/* Of a call's one message, or of so many. */
+static __always_inline __s64 aa_descriptor_of(const volatile struct aa_call_spec *spec,
+					      const struct aa_call_state *state, __u32 number)
+{
+	return spec->count ? aa_descriptor_in_any(state->args[1], number, state->compat) :
+			     aa_descriptor_in(state->args[1], state->compat);
+}
+
+/* At the entry of a call that may give a descriptor away; false: it does not. */
+static __always_inline bool aa_begin_given(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
+{
+	__s64 given = aa_descriptor_of(spec, state, state->args[2]);
+
+	state->given_in = given >= 0 ? given >> 32 : AA_NOT_FOUND_YET;
+	state->fd[0] = given >= 0 ? (__s32)given : -1;
+	return given != AA_NO_DESCRIPTOR;
+}
+
 /* At the entry of a call of a watched thread, whose arguments are in its state. */
 AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 {
@@ -1285,7 +1429,7 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	operation = aa_operation_of(spec, args);
 	if (spec->when == AA_WHEN_OF_FILE && operation != spec->operation && !aa_is_memory_of_file(args[4]))
 		operation = spec->operation;
-	is_meant = aa_is_meant(spec, args, &is_undecided);
+	is_meant = spec->when == AA_WHEN_GIVES ? aa_begin_given(state, spec) : aa_is_meant(spec, args, &is_undecided);
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
 	if (!aa_is_asked(operation) || (!is_meant && !is_undecided) ||
 	    (spec->fd && (__s32)aa_argument(spec->fd, args) == aa_control.own_fd &&
@@ -1293,7 +1437,8 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 		state->phase = AA_PHASE_UNASKED;
 		return 0;
 	}
-	state->is_late = spec->when == AA_WHEN_HANDS_OVER || spec->when == AA_WHEN_RECEIVES;
+	state->is_late =
+		spec->when == AA_WHEN_HANDS_OVER || spec->when == AA_WHEN_RECEIVES || spec->when == AA_WHEN_GIVES;
 	if (!state->is_late) {
 		aa_count(performed, 1);
 		aa_count(in_flight, 1);
@@ -1314,7 +1459,7 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	state->name_bytes[1] = -1;
 	state->by_null[0] = 0;
 	state->by_null[1] = 0;
-	state->by_fd[0] = spec->fd && !spec->path;
+	state->by_fd[0] = (spec->fd && !spec->path) || spec->when == AA_WHEN_GIVES;
 	state->by_fd[1] = spec->fd2 != 0;
 	if (spec->fd)
 		state->fd[0] = (__s32)aa_argument(spec->fd, args);
@@ -1832,7 +1977,10 @@ static __always_inline void aa_fill_facts(struct aa_call_state *state, __u32 tid
 	event->duration_ns =
 		aa_config.no_latency || scratch->is_early ? AA_NO_DURATION : scratch->now_ns - state->entry_ns;
 	event->result = scratch->result;
-	event->fd = !spec->fd ? scratch->opened : spec->path ? (__s32)aa_argument(spec->fd, state->args) : state->fd[0];
+	event->fd = spec->when == AA_WHEN_GIVES ? state->fd[0] :
+		    !spec->fd			? scratch->opened :
+		    spec->path			? (__s32)aa_argument(spec->fd, state->args) :
+						  state->fd[0];
 	event->dirfd = aa_dirfd(spec->dirfd, state->args);
 	scratch->more.count = state->count;
 	scratch->more.offset = state->position;
@@ -2140,68 +2288,6 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	return true;
 }
 
-/* The first descriptor that came with a message (struct user_msghdr, struct compat_msghdr); -1: none did. */
-__noinline int aa_received_in(__u64 message, __u32 is_compat)
-{
-	__u32 word = is_compat ? sizeof(__u32) : sizeof(__u64), head = word + 8, fd, i;
-	__u64 control = 0, left = 0, length;
-	struct {
-		__u32 level, type;
-	} of;
-
-	/* msg_name, msg_namelen, msg_iov, msg_iovlen, msg_control, msg_controllen: of what the kernel has put there */
-	if (bpf_probe_read_user(&control, word, (void *)message + 4 * word) ||
-	    bpf_probe_read_user(&left, word, (void *)message + 5 * word))
-		return -1;
-	/* Times, credentials, a pidfd and a security label come before (scm_recv()). */
-	for (i = 0; i < AA_CONTROL_PARTS; i++) {
-		length = 0;
-		if (left < head + sizeof(fd) || bpf_probe_read_user(&length, word, (void *)control) ||
-		    bpf_probe_read_user(&of, sizeof(of), (void *)control + word))
-			return -1;
-		if (of.level == SOL_SOCKET && of.type == SCM_RIGHTS && length >= head + sizeof(fd))
-			return bpf_probe_read_user(&fd, sizeof(fd), (void *)control + head) ? -1 : (int)fd;
-		length = (length + word - 1) & ~(__u64)(word - 1);
-		if (length < head || length > left)
-			return -1;
-		control += length;
-		left -= length;
-	}
-	return -1;
-}
-
-__noinline int aa_received_in_round(__u64 messages, __u32 number, __u32 is_compat)
-{
-	__u32 i;
-	int fd;
-
-	for (i = 0; i < AA_PARTS_ROUND; i++) {
-		if (i >= number)
-			break;
-		fd = aa_received_in(messages + i * (is_compat ? 32 : 64), is_compat);
-		if (fd >= 0)
-			return fd;
-	}
-	return -1;
-}
-
-/* The same of an array of messages (struct mmsghdr). */
-__noinline int aa_received_in_any(__u64 messages, __u32 number, __u32 is_compat)
-{
-	__u32 i;
-	int fd;
-
-	for (i = 0; i < AA_PARTS_MAX / AA_PARTS_ROUND; i++) {
-		if (i * AA_PARTS_ROUND >= number)
-			break;
-		fd = aa_received_in_round(messages + i * AA_PARTS_ROUND * (is_compat ? 32 : 64),
-					  number - i * AA_PARTS_ROUND, is_compat);
-		if (fd >= 0)
-			return fd;
-	}
-	return -1;
-}
-
 /*
  * Names of sockets whose owners do work for others, as their owners bound them; "*" stands for a number in
  * /run/user/NUMBER. The core fills it in.
@@ -2216,21 +2302,19 @@ struct {
 /* Volatile, so that it is in .rodata: in the section of strings libbpf 1.1.2 does not find it, and drops all BTF. */
 static const volatile char aa_managers_of_users[] = "/run/user/*";
 
-/* Whether a socket is connected to one of those: by the name that the other end was bound to, whatever this one called
- * it. The second name of the call, which it has not, is the place for that. */
-__noinline int aa_is_managers(__u32 tid, __u32 fd)
+/*
+ * Whether a file is a socket that is connected to one of those: by the name that the other end was bound to, whatever
+ * this one called it. `name` is room for it.
+ */
+static __always_inline bool aa_leads_to_manager(struct file *file, struct aa_manager_name *name)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
-	struct aa_call_state *state = aa_state_of(tid);
-	struct aa_manager_name *name;
 	struct unix_address *address;
 	struct unix_sock *peer;
 	struct sock *sock;
 	const char *text;
 	__u32 i, j;
 
-	if (!state || !file || (aa_read(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if ((aa_read(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return false;
 	sock = aa_read((struct file___socket *)file, private_data, sk);
 	if (aa_read(sock, __sk_common.skc_family) != AF_UNIX)
@@ -2239,8 +2323,6 @@ __noinline int aa_is_managers(__u32 tid, __u32 fd)
 	address = peer ? aa_read(peer, addr) : NULL;
 	if (!address)
 		return false;
-	_Static_assert(sizeof(*name) <= sizeof(state->name[1]), "it has room there");
-	name = (void *)state->name[1];
 	text = (void *)address + bpf_core_field_offset(struct unix_address, name) + sizeof(__u16);
 	__builtin_memset(name, 0, sizeof(*name));
 	bpf_probe_read_kernel_str(name->text, sizeof(name->text), text);
@@ -2260,19 +2342,34 @@ __noinline int aa_is_managers(__u32 tid, __u32 fd)
 	return bpf_map_lookup_elem(&aa_managers, name) != NULL;
 }
 
+/* Of a descriptor. The second name of the call, which it has not, is the room. */
+__noinline int aa_is_managers(__u32 tid, __u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
+	struct aa_call_state *state = aa_state_of(tid);
+
+	_Static_assert(sizeof(struct aa_manager_name) <= sizeof(state->name[1]), "it has room there");
+	return state && file && aa_leads_to_manager(file, (void *)state->name[1]);
+}
+
 /* At the return of a call of which nothing before tells whether it is one of its row's. */
 AA_DEFINE_FIRST_STEP(aa_is_meant_at_last, __s64 result)
 {
 	AA_FIRST_STEP_BEGINS
 	const volatile struct aa_call_spec *spec;
+	__s64 found;
 
 	if (!state || result < 0 || !(spec = aa_spec_of(state->call)))
 		return false;
 	if (spec->when == AA_WHEN_HANDS_OVER)
 		return aa_is_managers(tid, aa_argument(spec->fd, state->args));
-	state->fd[0] = spec->count ? aa_received_in_any(state->args[1], result, state->compat) :
-				     aa_received_in(state->args[1], state->compat);
-	return state->fd[0] >= 0;
+	/* Of several messages not all need have been sent. */
+	if (spec->when == AA_WHEN_GIVES && state->given_in != AA_NOT_FOUND_YET)
+		return !spec->count || result > state->given_in;
+	found = aa_descriptor_of(spec, state, result);
+	state->fd[0] = (__s32)found;
+	return found >= 0;
 }
 
 static __always_inline bool aa_has_opened(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)
@@ -2301,7 +2398,8 @@ AA_DEFINE_STEP(aa_step_object, , __u32 i)
 	else if (!i && state->by_null[0] && scratch->result == -EFAULT)
 		/* This kernel knows no such meaning of NULL, or not here. */
 		scratch->flags[0] |= AA_PATH_UNREADABLE;
-	else if (state->by_fd[i])
+	else if (state->by_fd[i] && !(state->by_null[i] && state->fd[i] == AT_FDCWD && scratch->result == -EBADF))
+		/* To fanotify_mark() the current directory is no descriptor. */
 		aa_resolve_descriptor(state, task, spec, i, scratch);
 	return 0;
 }

@@ -38,6 +38,7 @@
 #define AA_AT_EMPTY_PATH 0x1000
 #define AA_MOVE_MOUNT_F_EMPTY_PATH 0x4 /* include/uapi/linux/mount.h */
 #define AA_MOVE_MOUNT_T_EMPTY_PATH 0x40
+#define AA_FSPICK_EMPTY_PATH 0x8
 #define AA_MAP_SHARED 1	     /* and MAP_SHARED_VALIDATE: include/uapi/linux/mman.h */
 #define AA_CREAT_FLAGS 01101 /* O_CREAT | O_WRONLY | O_TRUNC, as creat(2) says */
 
@@ -53,7 +54,9 @@ enum aa_when {
 	AA_WHEN_RINGS_HIDE, /* io_uring_setup() where the ring's requests are not seen */
 	AA_WHEN_HANDS_OVER, /* connect() to one that does work for others; the name is inside the address */
 	AA_WHEN_RECEIVES,   /* recvmsg(), recvmmsg() of a message with descriptors: the first of them is told */
+	AA_WHEN_GIVES,	    /* sendmsg(), sendmmsg() of a message with descriptors: the first of them is told */
 	AA_WHEN_AIO_HIDES,  /* io_submit() where its requests are not seen */
+	AA_WHEN_MARKS,	    /* fanotify_mark() without FAN_MARK_FLUSH, which looks at no name */
 };
 
 enum aa_empty {
@@ -62,6 +65,7 @@ enum aa_empty {
 	AA_EMPTY_OR_NULL_BY_FLAG, /* and NULL too (6.11, 6.13; before, it is EFAULT) */
 	AA_EMPTY_ALWAYS,	  /* but not the current directory */
 	AA_EMPTY_MOVE_MOUNT,	  /* MOVE_MOUNT_F_EMPTY_PATH and _T_EMPTY_PATH, for the one name and the other */
+	AA_EMPTY_FSPICK,	  /* FSPICK_EMPTY_PATH */
 };
 
 /* clang-format off */
@@ -177,6 +181,13 @@ enum aa_empty {
 	AA_CALL(aa_sys_move_mount, move_mount, move_mount, 429, MOUNT, 0, \
 		.dirfd = 1, .path = 2, .dirfd2 = 3, .path2 = 4, .flags = 5, .empty = AA_EMPTY_MOVE_MOUNT) \
 	AA_CALL(aa_sys_pivot_root, pivot_root, pivot_root, 155, MOUNT, 0, .path = 1, .path2 = 2) \
+	AA_CALL(aa_sys_open_tree, open_tree, open_tree, 428, MOUNT, 0, \
+		.dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_BY_FLAG) \
+	AA_CALL(aa_sys_open_tree_attr, open_tree_attr, open_tree_attr, 467, MOUNT, 0, \
+		.dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_BY_FLAG) \
+	AA_CALL(aa_sys_mount_setattr, mount_setattr, mount_setattr, 442, MOUNT, 0, \
+		.dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_BY_FLAG) \
+	AA_CALL(aa_sys_fspick, fspick, fspick, 433, MOUNT, 0, .dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_FSPICK) \
 	/* looking */ \
 	AA_CALL(aa_sys_stat, stat, newstat, 4, STAT, 0, .path = 1) \
 	AA_CALL(aa_sys_fstat, fstat, newfstat, 5, STAT, 0, .fd = 1) \
@@ -195,6 +206,17 @@ enum aa_empty {
 	AA_CALL(aa_sys_listxattr, listxattr, listxattr, 194, STAT, 0, .path = 1, .count = 3, .moves = 1) \
 	AA_CALL(aa_sys_llistxattr, llistxattr, llistxattr, 195, STAT, 0, .path = 1, .count = 3, .moves = 1) \
 	AA_CALL(aa_sys_flistxattr, flistxattr, flistxattr, 196, STAT, 0, .fd = 1, .count = 3, .moves = 1) \
+	AA_CALL(aa_sys_getxattrat, getxattrat, getxattrat, 464, STAT, 0, \
+		.dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_OR_NULL_BY_FLAG, .moves = 1) \
+	AA_CALL(aa_sys_listxattrat, listxattrat, listxattrat, 465, STAT, 0, \
+		.dirfd = 1, .path = 2, .flags = 3, .empty = AA_EMPTY_OR_NULL_BY_FLAG, .count = 5, .moves = 1) \
+	AA_CALL(aa_sys_statfs, statfs, statfs, 137, STAT, 0, .path = 1) \
+	AA_CALL(aa_sys_fstatfs, fstatfs, fstatfs, 138, STAT, 0, .fd = 1) \
+	AA_CALL(aa_sys_name_to_handle_at, name_to_handle_at, name_to_handle_at, 303, STAT, 0, \
+		.dirfd = 1, .path = 2, .flags = 5, .empty = AA_EMPTY_BY_FLAG) \
+	AA_CALL(aa_sys_inotify_add_watch, inotify_add_watch, inotify_add_watch, 254, STAT, 0, .fd = 1, .path = 2, .flags = 3) \
+	AA_CALL(aa_sys_fanotify_mark, fanotify_mark, fanotify_mark, 301, STAT, 0, \
+		.fd = 1, .flags = 2, .dirfd = 4, .path = 5, .null = 1, .when = AA_WHEN_MARKS) \
 	AA_CALL(aa_sys_getdents, getdents, getdents, 78, LIST, 0, .fd = 1, .count = 3, .moves = 1) \
 	AA_CALL(aa_sys_getdents64, getdents64, getdents64, 217, LIST, 0, .fd = 1, .count = 3, .moves = 1) \
 	/* after which something may happen that is not seen; told if they succeed, whatever was asked for */ \
@@ -207,6 +229,8 @@ enum aa_empty {
 	AA_CALL(aa_sys_connect, connect, connect, 42, BLIND_SPOT, 0, .fd = 1, .path = 2, .when = AA_WHEN_HANDS_OVER) \
 	AA_CALL(aa_sys_recvmsg, recvmsg, recvmsg, 47, BLIND_SPOT, 0, .flags = 3, .when = AA_WHEN_RECEIVES) \
 	AA_CALL(aa_sys_recvmmsg, recvmmsg, recvmmsg, 299, BLIND_SPOT, 0, .count = 3, .flags = 4, .when = AA_WHEN_RECEIVES) \
+	AA_CALL(aa_sys_sendmsg, sendmsg, sendmsg, 46, BLIND_SPOT, 0, .flags = 3, .when = AA_WHEN_GIVES) \
+	AA_CALL(aa_sys_sendmmsg, sendmmsg, sendmmsg, 307, BLIND_SPOT, 0, .count = 3, .flags = 4, .when = AA_WHEN_GIVES) \
 	AA_CALL(aa_sys_pidfd_getfd, pidfd_getfd, pidfd_getfd, 438, BLIND_SPOT, 0, .flags = 3, .returns_fd = 1)
 /* clang-format on */
 

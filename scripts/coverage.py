@@ -36,8 +36,8 @@ FILE = "file"
 DENTRY = "dentry"
 PASSED = "dir_and_name, as_passed"
 NONE = "none"
-# Afterwards the process has another root, and these names mean something else.
-NOT_TOLD = ("pivot_root", "chroot")
+# Afterwards the process has another root, and these names mean something else; or no security function is told.
+NOT_TOLD = ("pivot_root", "chroot", "open_tree", "open_tree_attr", "mount_setattr", "fspick")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,9 @@ def argument_words(row: Row) -> str:
         "path": "address" if row.name in ("bind", "connect") else "name",
         "dirfd2": "second directory",
         "path2": "second name",
-        "flags": {"ioctl": "request", "ptrace": "request", "madvise": "advice"}.get(row.name, "flags"),
+        "flags": {"ioctl": "request", "ptrace": "request", "madvise": "advice", "inotify_add_watch": "mask"}.get(
+            row.name, "flags"
+        ),
         "mode": {"map": "protection", "stat": "access"}.get(row.operation, "mode"),
         "count": "parts" if "iovec" in row.arguments else "length" if row.operation == "truncate" else "count",
         "offset": "position",
@@ -205,7 +207,7 @@ def names_told(row: Row, *, below: Iterable[str] = ()) -> str:
     """`path_source` of a call that succeeds. below: operations whose entry a probe below the call tells."""
     if row.argument("closes") > 1:
         return NONE
-    if "returns_fd" in row.arguments or row.arguments.get("when") == "AA_WHEN_RECEIVES":
+    if "returns_fd" in row.arguments or row.arguments.get("when") in ("AA_WHEN_RECEIVES", "AA_WHEN_GIVES"):
         return FILE
     if "sets_pwd" in row.arguments:
         return DENTRY
@@ -313,8 +315,8 @@ Ways to touch a file without being noticed, and what becomes of each: `tests/nat
 `tests/native/test_evasion.py` and the tests named there go, by every backend on every kernel that is tested.
 *Reported*: the operations that are told of that very file, by its true name or under a `path_source` that says how
 far it is one; what is not in the default set must be asked for. *Announced*: the calls of the events of `blind_spot`,
-after which the trace is not complete. *Silent*: of this nothing is said, and the trace may be called complete all
-the same.
+or that it is counted in `blind_spots` when the trace begins; the trace is not complete then. *Silent*: of this nothing
+is said, and the trace may be called complete all the same.
 
 {evasion_table}"""
 
@@ -429,7 +431,8 @@ def _evasion_table() -> str:
     """What is silent comes last."""
     lines = ["| way | reported | announced by | silent | remark |", "|---|---|---|---|---|"]
     for evasion in sorted(EVASIONS, key=lambda evasion: bool(evasion.silent)):
-        told = _reported(evasion), _quoted(evasion.announced.split())
+        announced = _quoted(evasion.announced.split()) or ("counted when the trace begins" if evasion.before else "")
+        told = _reported(evasion), announced
         lines.append(f"| {' | '.join((evasion.way, *told, evasion.silent, evasion.remark))} |")
     return "\n".join(lines) + "\n"
 

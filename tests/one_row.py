@@ -31,12 +31,13 @@ class NewRow(NamedTuple):
         return f"AA_CALL({self.program}, {self.name}, {self.name}, {self.number}, {operation}, 0, {self.arguments})"
 
 
-# One of each shape. request_key's strings are no file names, but no other call outside the table takes two.
+# One of each shape. request_key's strings are no file names, but no other call outside the table takes two; what
+# swapoff is given is no swap.
 NEW_ROWS = (
     NewRow("fadvise64", 221, "sync", ".fd = 1, .offset = 2, .count = 3, .flags = 4"),
-    NewRow("statfs", 137, "stat", ".path = 1"),
-    NewRow("name_to_handle_at", 303, "stat", ".dirfd = 1, .path = 2, .flags = 5, .empty = 1"),
-    NewRow("open_tree", 428, "open", ".dirfd = 1, .path = 2, .flags = 3, .returns_fd = 1"),
+    NewRow("swapoff", 168, "stat", ".path = 1"),
+    NewRow("file_getattr", 468, "stat", ".dirfd = 1, .path = 2, .flags = 5, .empty = 1"),
+    NewRow("fsopen", 430, "open", ".path = 1, .flags = 2, .returns_fd = 1"),
     NewRow("request_key", 249, "link", ".path = 1, .path2 = 2"),
 )
 

@@ -469,6 +469,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 	bpf_object__for_each_program (program, skeleton->obj)
 		bpf_program__set_autoload(program, false);
 	bpf_program__set_autoload(skeleton->progs.aa_list_tasks, true);
+	bpf_program__set_autoload(skeleton->progs.aa_list_connections, true);
 	bpf_program__set_autoload(skeleton->progs.aa_watch_me, true);
 	aa_probes_add_row(probes, "aa_process_fork", "sched_process_fork");
 	aa_probes_add_row(probes, "aa_process_exit", "sched_process_exit");
@@ -1430,7 +1431,8 @@ pid_t aa_probes_reaper(const struct aa_probes *probes)
 	return aa_kprobe_lines_reaper(probes->lines);
 }
 
-struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd)
+/* What the program writes when it is shown everything that there is of its kind. */
+static struct aa_error *aa_list(struct bpf_program *program, const char *of, const char *action, int *ret_fd)
 {
 	libbpf_print_fn_t previous;
 	struct bpf_link *link;
@@ -1438,15 +1440,41 @@ struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd)
 	int code;
 
 	previous = aa_log_begin(&log);
-	link = bpf_program__attach_iter(probes->skeleton->progs.aa_list_tasks, NULL);
+	link = bpf_program__attach_iter(program, NULL);
 	code = errno;
 	*ret_fd = link ? bpf_iter_create(bpf_link__fd(link)) : -1;
 	if (link && *ret_fd < 0)
 		code = errno;
 	bpf_link__destroy(link);
 	aa_log_end(previous);
-	return *ret_fd < 0 ? aa_probe_error(code, &log, "aa_list_tasks", "bpf_iter/task", "cannot list the tasks") :
-			     NULL;
+	return *ret_fd < 0 ? aa_probe_error(code, &log, bpf_program__name(program), of, action) : NULL;
+}
+
+struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd)
+{
+	return aa_list(probes->skeleton->progs.aa_list_tasks, "bpf_iter/task", "cannot list the tasks", ret_fd);
+}
+
+struct aa_error *aa_probes_count_connections(struct aa_probes *probes, uint64_t *ret_count)
+{
+	struct aa_error *error;
+	uint32_t tgids[256];
+	uint64_t sum = 0;
+	ssize_t bytes;
+	int fd, code;
+
+	error = aa_list(probes->skeleton->progs.aa_list_connections, "bpf_iter/task_file", "cannot list the files",
+			&fd);
+	if (error)
+		return error;
+	do {
+		bytes = read(fd, tgids, sizeof(tgids));
+		code = bytes < 0 ? errno : 0;
+		sum += bytes > 0 ? (uint64_t)bytes : 0;
+	} while (bytes > 0 || code == EINTR || code == EAGAIN);
+	close(fd);
+	*ret_count = sum / sizeof(tgids[0]);
+	return code ? aa_error_create(AA_ERROR_SYSTEM, code, "reading the list of files: %s", strerror(code)) : NULL;
 }
 
 void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counters)

@@ -71,6 +71,8 @@ int aa_probes_lineage(const struct aa_probes *probes);
 pid_t aa_probes_reaper(const struct aa_probes *probes);
 /* A new reading of the task list; read() gives struct aa_task after struct aa_task. */
 struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd);
+/* How many connections watched processes have to those that aa_manager_sockets names. */
+struct aa_error *aa_probes_count_connections(struct aa_probes *probes, uint64_t *ret_count);
 
 /* Sums over all CPUs; the last values remain after detach. */
 void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counters);

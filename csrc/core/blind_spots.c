@@ -11,8 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* As fs/d_path.c makes it of the name that io_uring gives its files (io_uring_get_file()). */
+/* As fs/d_path.c makes them of the names that the kernel gives such files (io_uring_get_file(), new_userfaultfd()). */
 #define AA_RING_NAME "anon_inode:[io_uring]"
+#define AA_FAULTS_NAME "anon_inode:[userfaultfd]"
 
 /* Whether the process could be looked at: a kernel thread has no program, and nothing here has one that is gone. */
 static bool aa_is_gone(int code)
@@ -20,11 +21,16 @@ static bool aa_is_gone(int code)
 	return code == ENOENT || code == ESRCH;
 }
 
-static uint64_t aa_rings_of(uint32_t tgid)
+static bool aa_is_name(const char *name, ssize_t bytes, const char *expected)
 {
-	char path[32], name[sizeof(AA_RING_NAME)];
+	return bytes == (ssize_t)strlen(expected) && !memcmp(name, expected, (size_t)bytes);
+}
+
+static uint64_t aa_descriptors_of(uint32_t tgid, bool sees_rings)
+{
+	char path[32], name[sizeof(AA_FAULTS_NAME)];
 	const struct dirent *entry;
-	uint64_t rings = 0;
+	uint64_t found = 0;
 	DIR *folder;
 
 	snprintf(path, sizeof(path), "/proc/%u/fd", tgid);
@@ -34,10 +40,11 @@ static uint64_t aa_rings_of(uint32_t tgid)
 	while ((entry = readdir(folder))) {
 		ssize_t bytes = readlinkat(dirfd(folder), entry->d_name, name, sizeof(name));
 
-		rings += bytes == sizeof(name) - 1 && !memcmp(name, AA_RING_NAME, (size_t)bytes);
+		found += aa_is_name(name, bytes, AA_FAULTS_NAME) ||
+			 (!sees_rings && aa_is_name(name, bytes, AA_RING_NAME));
 	}
 	closedir(folder);
-	return rings;
+	return found;
 }
 
 static bool aa_is_32_bit_program(uint32_t tgid)
@@ -136,7 +143,7 @@ uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool sees_rin
 	uint64_t found = 0;
 
 	for (size_t i = 0; i < count; i++)
-		found += aa_memory_of_files(tgids[i]) + (sees_rings ? 0 : aa_rings_of(tgids[i])) +
+		found += aa_memory_of_files(tgids[i]) + aa_descriptors_of(tgids[i], sees_rings) +
 			 (!follows_compat && aa_is_32_bit_program(tgids[i]));
 	return found;
 }

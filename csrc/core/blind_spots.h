@@ -9,8 +9,8 @@
 
 /*
  * Of these processes, by their numbers in this pid namespace: shared mappings of files that may be written to;
- * descriptors of io_uring's rings, unless their requests are seen; 32-bit programs, unless their calls are traced. What
- * may not be looked at counts as one; who is gone has none.
+ * descriptors of userfaultfd; those of io_uring's rings, unless their requests are seen; 32-bit programs, unless their
+ * calls are traced. What may not be looked at counts as one; who is gone has none.
  */
 uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool sees_rings, bool follows_compat);
 

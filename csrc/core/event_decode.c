@@ -299,7 +299,7 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_more *more
 	}
 	if (!(wire->blocks & AA_MARK_NO_RESULT))
 		ret_event->present |= AA_FIELD_RESULT;
-	has_fd = spec->fd || spec->when == AA_WHEN_RECEIVES;
+	has_fd = spec->fd || spec->when == AA_WHEN_RECEIVES || spec->when == AA_WHEN_GIVES;
 	if (!(wire->blocks & (AA_MARK_NO_FD | (has_fd ? 0 : AA_MARK_NO_RESULT))) &&
 	    (has_fd || (spec->returns_fd && wire->result >= 0))) {
 		ret_event->present |= AA_FIELD_FD;

@@ -277,6 +277,7 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 	struct aa_error *error = NULL;
 	uint32_t root = 0, reaper = 0;
 	bool no_memory = false;
+	uint64_t connections;
 
 	control->seeding = has_pid && follow;
 	error = aa_tasks_read(probes, &tasks);
@@ -349,6 +350,10 @@ out:
 	control->seeding = 0;
 	if (!error && !no_memory)
 		no_memory = !aa_blind_spots_find(&tasks, &family, control->own_tgid, probes, ret_blind_spots);
+	if (!error && !no_memory)
+		error = aa_probes_count_connections(probes, &connections);
+	if (!error && !no_memory)
+		*ret_blind_spots += connections;
 	if (no_memory && !error)
 		error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	free(tasks.items);

@@ -63,6 +63,7 @@ _FOLDS = {
     "ftruncate": _with_halves(1),
     "fallocate": _with_halves(2, 3),
     "sync_file_range": _with_halves(1, 2),
+    "fanotify_mark": _with_halves(2),
 }
 
 

@@ -24,6 +24,8 @@ class Evasion:
     """The calls of the events of `blind_spot`, in order; '': none."""
     below: str | None = None
     """The same by kprobe and fentry, where that is more."""
+    before: int = 0
+    """How many of what it has already are counted as `blind_spots` when the trace begins."""
     denied: int = 0
     """How many calls the tracepoint backend counts as `denied`."""
     bypass: int = 0
@@ -35,7 +37,7 @@ class Evasion:
     """Where all of it is silent: "no_compat", by the backends that cannot follow 32-bit calls."""
 
 
-_ALL = "all of it"
+_BY_OTHERS = "all of it, unless the server is watched, too"
 _UNFOLLOWED = "by fentry on kernels before 5.17 or so it is silent"
 _AS_PASSED = "by tracepoint another file is named, `as_passed`: what stood there when the call returned"
 
@@ -90,8 +92,8 @@ EVASIONS = (
     Evasion(
         "userfault_before",
         "the same by a `userfaultfd` from before the trace",
+        before=1,
         below="unlink",
-        silent="by tracepoint, that it was this file",
         remark=_AS_PASSED,
     ),
     # Who does it.
@@ -113,24 +115,37 @@ EVASIONS = (
     Evasion(
         "proc_mem", "a write to the memory of another process, by `/proc/PID/mem`", "open write", remark="of that name"
     ),
-    Evasion("server_connected", "a server that it is connected to already does it", silent=_ALL),
-    Evasion("server", "a server that it connects to does it", silent=_ALL),
+    Evasion(
+        "server_connected",
+        "a server outside the tree does it, to which it is connected already: the work of another process",
+        silent=_BY_OTHERS,
+    ),
+    Evasion(
+        "server",
+        "a server outside the tree does it, to which it connects: the work of another process",
+        silent=_BY_OTHERS,
+    ),
     Evasion(
         "test_blind_spots.py::test_work_that_is_handed_over",
         "a service manager, a message bus or a container engine does it",
         announced="connect",
         remark="at the usual places of their sockets",
     ),
+    Evasion(
+        "test_blind_spots.py::test_what_watched_processes_have_before_the_trace",
+        "the same, by a connection from before the trace",
+        before=2,
+    ),
     # Descriptors from elsewhere.
     Evasion("test_descriptors.py::test_theme", "inherited, duplicated and kept descriptors", "read write"),
     Evasion("descriptor_received", "a descriptor received over a socket (`SCM_RIGHTS`)", "read", "recvmsg"),
-    Evasion("descriptor_given", "a descriptor given away over a socket", "open", silent="what is written there"),
+    Evasion("descriptor_given", "a descriptor given away over a socket (`SCM_RIGHTS`)", "open", "sendmsg"),
     Evasion("descriptor_taken", "a descriptor taken from another process by `pidfd_getfd`", "read", "pidfd_getfd"),
     Evasion(
         "descriptor_taken_from_it",
-        "a descriptor taken from it by a process that is not watched",
+        "a descriptor taken from it by a process that is not watched (`pidfd_getfd`)",
         "open",
-        silent="what is written there",
+        "pidfd_getfd",
     ),
     Evasion(
         "seccomp_notify",
@@ -166,8 +181,9 @@ EVASIONS = (
     Evasion("script", "the interpreter of a script (`#!`)", below="open", silent="by tracepoint all of it"),
     Evasion("loader", "the loader of a program (`PT_INTERP`)", below="open", silent="by tracepoint all of it"),
     # Names that are only looked up.
-    Evasion("handle", "`name_to_handle_at`", silent=_ALL),
-    Evasion("inotify", "`inotify_add_watch`", silent=_ALL),
-    Evasion("file_system", "`statfs`", silent=_ALL),
-    Evasion("tree", "`open_tree`", silent=_ALL),
+    Evasion("handle", "`name_to_handle_at`", "stat"),
+    Evasion("inotify", "`inotify_add_watch`", "stat"),
+    Evasion("fanotify", "`fanotify_mark`", "stat"),
+    Evasion("file_system", "`statfs`", "stat"),
+    Evasion("tree", "`open_tree`", "mount"),
 )

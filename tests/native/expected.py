@@ -100,6 +100,10 @@ _ARGUMENTS: dict[str, dict[str, int]] = {
     "umount2": {"raw_path": 0, "flags": 1},
     "move_mount": {"dirfd": 0, "raw_path": 1, "flags": 4},
     "pivot_root": {"raw_path": 0},
+    "open_tree": {"dirfd": 0, "raw_path": 1, "flags": 2},
+    "open_tree_attr": {"dirfd": 0, "raw_path": 1, "flags": 2},
+    "mount_setattr": {"dirfd": 0, "raw_path": 1, "flags": 2},
+    "fspick": {"dirfd": 0, "raw_path": 1, "flags": 2},
     "stat": {"raw_path": 0},
     "fstat": {"fd": 0},
     "lstat": {"raw_path": 0},
@@ -116,6 +120,13 @@ _ARGUMENTS: dict[str, dict[str, int]] = {
     "listxattr": {"raw_path": 0, "count": 2},
     "llistxattr": {"raw_path": 0, "count": 2},
     "flistxattr": {"fd": 0, "count": 2},
+    "getxattrat": {"dirfd": 0, "raw_path": 1, "flags": 2},
+    "listxattrat": {"dirfd": 0, "raw_path": 1, "flags": 2, "count": 4},
+    "statfs": {"raw_path": 0},
+    "fstatfs": {"fd": 0},
+    "name_to_handle_at": {"dirfd": 0, "raw_path": 1, "flags": 4},
+    "inotify_add_watch": {"fd": 0, "raw_path": 1, "flags": 2},
+    "fanotify_mark": {"fd": 0, "flags": 1, "dirfd": 3, "raw_path": 4},
     "getdents": {"fd": 0, "count": 2},
     "getdents64": {"fd": 0, "count": 2},
     "io_uring_setup": {"count": 0},
@@ -126,6 +137,8 @@ _ARGUMENTS: dict[str, dict[str, int]] = {
     "connect": {"fd": 0},
     "recvmsg": {"flags": 2},
     "recvmmsg": {"count": 2, "flags": 3},
+    "sendmsg": {"flags": 2},
+    "sendmmsg": {"count": 2, "flags": 3},
     "pidfd_getfd": {"flags": 2},
 }
 _OPERATIONS = {
@@ -155,14 +168,16 @@ _OPERATIONS = {
         "dup": "dup dup2 dup3 fcntl",
         "exec": "execve execveat",
         "chdir": "chdir fchdir chroot",
-        "mount": "mount umount2 move_mount pivot_root",
+        "mount": "mount umount2 move_mount pivot_root open_tree open_tree_attr mount_setattr fspick",
         "stat": (
             "stat fstat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat getxattr "
-            "lgetxattr fgetxattr listxattr llistxattr flistxattr"
+            "lgetxattr fgetxattr listxattr llistxattr flistxattr getxattrat listxattrat statfs fstatfs "
+            "name_to_handle_at inotify_add_watch fanotify_mark"
         ),
         "list": "getdents getdents64",
         "blind_spot": (
-            "io_uring_setup io_submit process_vm_writev ptrace userfaultfd connect recvmsg recvmmsg pidfd_getfd"
+            "io_uring_setup io_submit process_vm_writev ptrace userfaultfd connect recvmsg recvmmsg sendmsg sendmmsg "
+            "pidfd_getfd"
         ),
     }.items()
     for call in calls.split()
@@ -182,6 +197,7 @@ _MOVES = {
     *("read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2"),
     *("copy_file_range", "sendfile", "splice", "tee", "vmsplice", "readlink", "readlinkat", "getdents", "getdents64"),
     *("getxattr", "lgetxattr", "fgetxattr", "listxattr", "llistxattr", "flistxattr"),
+    *("getxattrat", "listxattrat"),
 }
 _CREAT_FLAGS = os.O_CREAT | os.O_WRONLY | os.O_TRUNC  # creat(2)
 FICLONE, FICLONERANGE, FIDEDUPERANGE = 0x40049409, 0x4020940D, 0xC0189436

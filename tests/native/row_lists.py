@@ -52,7 +52,10 @@ from tests.native.script import (
 )
 
 # Calls that not all of the kernels under test have.
-MAYBE_MISSING = ("fchmodat2", "setxattrat", "removexattrat")
+MAYBE_MISSING = (
+    *("fchmodat2", "setxattrat", "removexattrat", "getxattrat", "listxattrat"),
+    *("mount_setattr", "open_tree_attr"),
+)
 
 NOWHERE = 0x10  # an address where nothing is mapped
 NO_FD = 900
@@ -294,7 +297,7 @@ def opens(it: Lines) -> None:
     it.misses_from("openat2", FD, NAME, how(os.O_RDONLY), 24)
 
     handle = it.script.buffer(struct.pack("=Ii", 128, 0) + bytes(128))
-    it.steps.call("name_to_handle_at", AT_FDCWD, plain, handle, it.script.buffer(8), 0)
+    it.call("name_to_handle_at", AT_FDCWD, plain, handle, it.script.buffer(8), 0, sees=as_passed(plain))
     it.call("open_by_handle_at", inside, handle, os.O_RDONLY, sees=file(plain))
     it.call("open_by_handle_at", AT_FDCWD, handle, os.O_RDWR | os.O_CLOEXEC, sees=file(plain))
     it.call("open_by_handle_at", NO_FD, handle, os.O_RDONLY, sees=nameless(errno.EBADF))
@@ -1420,6 +1423,38 @@ def mounts(it: Lines) -> None:
     it.call("move_mount", here, "m1", NO_FD, "x", 0, sees=relative(m1, error=errno.EBADF))
     it.call("move_mount", NO_FD, "x", -1, "x", 0, sees=nameless(errno.EBADF))
 
+    it.call("open_tree", here, m1, 0, sees=as_passed(m1))
+    it.call("open_tree", here, "to", 1, sees=relative(home / "to"))  # OPEN_TREE_CLONE
+    folder = it.folder(home / "real")
+    by_itself = file(home / "real", kind="dir")
+    it.call("open_tree", folder, b"", AT_EMPTY_PATH, sees=by_itself)
+    it.fails(errno.EINVAL, "open_tree", here, ("m1",), BAD_FLAG)
+    it.misses("open_tree", here, NAME, 0)
+    it.misses_from("open_tree", FD, NAME, 0)
+    it.bad_fd("open_tree", FD, b"", AT_EMPTY_PATH)
+    root: list[Step] = []
+    on_it = lambda _: file(m1, kind="dir", of=root[0])  # noqa: E731
+    mounted = it.call("openat", here, m1, DIRECTORY, sees=on_it)
+    root.append(it.call("fstat", mounted, it.script.buffer(144), sees=on_it))
+    it.call("fspick", here, "m1", 0, sees=relative(m1))
+    it.call("fspick", mounted, b"", 8, sees=on_it)  # FSPICK_EMPTY_PATH
+    it.fails(errno.EINVAL, "fspick", here, ("real",), 0)
+    it.misses("fspick", here, NAME, 0)
+    it.misses_from("fspick", FD, NAME, 0)
+    attributes = it.script.buffer(struct.pack("=QQQQ", 8, 0, 0, 0))  # MOUNT_ATTR_NOEXEC
+    if kernel_has("mount_setattr"):
+        it.call("mount_setattr", here, m1, 0, attributes, 32, sees=as_passed(m1))
+        it.call("mount_setattr", mounted, b"", AT_EMPTY_PATH, attributes, 32, sees=on_it)
+        it.fails(errno.EINVAL, "mount_setattr", here, ("real",), 0, attributes, 32)
+        it.misses("mount_setattr", here, NAME, 0, attributes, 32)
+        it.misses_from("mount_setattr", FD, NAME, 0, attributes, 32)
+    if kernel_has("open_tree_attr"):
+        it.call("open_tree_attr", here, "m1", 1, attributes, 32, sees=relative(m1))
+        it.call("open_tree_attr", folder, b"", AT_EMPTY_PATH, 0, 0, sees=by_itself)
+        it.fails(errno.EINVAL, "open_tree_attr", here, ("m1",), BAD_FLAG, 0, 0)
+        it.misses("open_tree_attr", here, NAME, 0, 0, 0)
+        it.misses_from("open_tree_attr", FD, NAME, 0, 0, 0)
+
     it.call("pivot_root", b"/", b"/", sees=as_passed("/", "/", error=errno.EBUSY))
     flag = frozenset({"unreadable"})
     first = Seen("as_passed", None, str(m3), error=errno.EFAULT, raw_is_unreadable=True, path_flags=flag)
@@ -1510,6 +1545,61 @@ def looks(it: Lines) -> None:
 
 
 @row_list
+def looks_at_file_systems(it: Lines) -> None:
+    home, plain, real = it.home, it.home / "plain", it.home / "real"
+    inside, fd = it.folder(real), it.open(plain)
+    buffer = it.buffer
+    it.call("statfs", plain, buffer, sees=as_passed(plain))
+    it.call("statfs", "at/inner", buffer, sees=relative(home / "at/inner"))
+    it.fails(errno.EFAULT, "statfs", ("plain",), NOWHERE)
+    it.misses("statfs", NAME, buffer)
+    it.call("fstatfs", fd, buffer, sees=file(plain))
+    it.call("fstatfs", inside, buffer, sees=file(real, kind="dir"))
+    it.bad_fd("fstatfs", FD, buffer)
+
+    handle = it.script.buffer(struct.pack("=Ii", 128, 0) + bytes(128))
+    mount = it.script.buffer(8)
+    it.call("name_to_handle_at", inside, "inner", handle, mount, 0, sees=relative(real / "inner"))
+    it.call("name_to_handle_at", AT_FDCWD, "link", handle, mount, AT_SYMLINK_FOLLOW, sees=relative(home / "link"))
+    it.call("name_to_handle_at", fd, b"", handle, mount, AT_EMPTY_PATH, sees=file(plain))
+    seen = relative(plain, error=errno.EOVERFLOW)
+    it.call("name_to_handle_at", AT_FDCWD, "plain", it.script.buffer(8), mount, 0, sees=seen)
+    it.fails(errno.EINVAL, "name_to_handle_at", AT_FDCWD, ("plain",), handle, mount, BAD_FLAG)
+    it.bad_fd("name_to_handle_at", FD, b"", handle, mount, AT_EMPTY_PATH)
+    it.misses("name_to_handle_at", AT_FDCWD, NAME, handle, mount, 0)
+    it.misses_from("name_to_handle_at", FD, NAME, handle, mount, 0)
+
+
+@row_list
+def watches(it: Lines) -> None:
+    """Watching a place is a look at its name."""
+    home, plain, real = it.home, it.home / "plain", it.home / "real"
+    inside, fd = it.folder(real), it.open(plain)
+    watch = it.steps.call("inotify_init1", 0)
+    it.call("inotify_add_watch", watch, plain, 0xFFF, sees=as_passed(plain))
+    it.call("inotify_add_watch", watch, "at", 0xFFF, sees=relative(home / "at"))
+    it.fails(errno.ENOTDIR, "inotify_add_watch", watch, ("plain",), 0x01000FFF)  # IN_ONLYDIR
+    it.fails(errno.EINVAL, "inotify_add_watch", watch, ("plain",), 0)
+    it.fails(errno.EBADF, "inotify_add_watch", NO_FD, ("plain",), 0xFFF)
+    it.misses("inotify_add_watch", watch, NAME, 0xFFF)
+
+    marks = it.steps.call("fanotify_init", 0, 0)
+    here, add, opened = AT_FDCWD, 1, 0x20  # FAN_MARK_ADD, FAN_OPEN
+    it.call("fanotify_mark", marks, add, opened, here, plain, sees=as_passed(plain))
+    it.call("fanotify_mark", marks, add, opened, inside, "inner", sees=relative(real / "inner"))
+    it.call("fanotify_mark", marks, add, opened, fd, 0, sees=file(plain))
+    it.call("fanotify_mark", marks, 2, opened, inside, "inner", sees=relative(real / "inner"))  # FAN_MARK_REMOVE
+    it.call("fanotify_mark", marks, add, opened, here, 0, sees=nameless(errno.EBADF))
+    it.fails(errno.ENOTDIR, "fanotify_mark", marks, add | 8, opened, here, ("plain",))  # FAN_MARK_ONLYDIR
+    it.fails(errno.EINVAL, "fanotify_mark", marks, add, 1 << 35, here, ("plain",))
+    it.fails(errno.EBADF, "fanotify_mark", NO_FD, add, opened, here, ("plain",))
+    it.misses("fanotify_mark", marks, add, opened, here, NAME)
+    it.misses_from("fanotify_mark", marks, add, opened, FD, NAME)
+    # FAN_MARK_FLUSH: of all there is, whatever the name is.
+    it.call("fanotify_mark", marks, 0x80, 0, here, plain, sees=UNSEEN)
+
+
+@row_list
 def link_by_descriptor(it: Lines) -> None:
     """readlinkat() of an empty name reads the symbolic link that the descriptor is of, without any flag."""
     link = it.home / "link"
@@ -1533,6 +1623,7 @@ def no_name_at_all(it: Lines) -> None:
         what = it.script.buffer(struct.pack("=QII", 0, 5, 0))
         it.steps.poke(what, it.buffer)
         it.call("setxattrat", fd, 0, AT_EMPTY_PATH, b"trusted.a", what, 16, sees=file(plain))
+        it.call("getxattrat", fd, 0, AT_EMPTY_PATH, b"trusted.a", what, 16, sees=file(plain, moved=5))
         it.call("removexattrat", fd, 0, AT_EMPTY_PATH, b"trusted.a", sees=file(plain))
 
 
@@ -1580,6 +1671,25 @@ def attribute_looks(it: Lines) -> None:
     it.call("flistxattr", fd, buffer, PAGE, sees=file(plain, moved=size))
     it.call("flistxattr", fd, buffer, 1, sees=file(plain, error=errno.ERANGE))
     it.bad_fd("flistxattr", FD, buffer, PAGE)
+    if not kernel_has("getxattrat"):
+        return
+    here, inside = AT_FDCWD, it.folder(home / "real")
+    what, short = (it.script.buffer(struct.pack("=QII", 0, room, 0)) for room in (64, 1))
+    for each in (what, short):
+        it.steps.poke(each, buffer)
+    it.call("getxattrat", here, plain, 0, b"trusted.a", what, 16, sees=as_passed(plain, moved=4))
+    seen = relative(home / "link", moved=8)
+    it.call("getxattrat", here, "link", AT_SYMLINK_NOFOLLOW, b"trusted.b", what, 16, sees=seen)
+    it.call("getxattrat", fd, b"", AT_EMPTY_PATH, b"trusted.a", what, 16, sees=file(plain, moved=4))
+    it.fails(errno.ERANGE, "getxattrat", here, ("plain",), 0, b"trusted.a", short, 16)
+    it.misses("getxattrat", here, NAME, 0, b"trusted.a", what, 16)
+    it.misses_from("getxattrat", FD, NAME, 0, b"trusted.a", what, 16)
+    it.call("listxattrat", here, plain, 0, buffer, PAGE, sees=as_passed(plain, moved=size))
+    it.call("listxattrat", inside, "../plain", 0, buffer, PAGE, sees=relative(f"{home}/real/../plain", moved=size))
+    it.call("listxattrat", fd, b"", AT_EMPTY_PATH, buffer, PAGE, sees=file(plain, moved=size))
+    it.fails(errno.EINVAL, "listxattrat", here, ("plain",), BAD_FLAG, buffer, PAGE)
+    it.misses("listxattrat", here, NAME, 0, buffer, PAGE)
+    it.misses_from("listxattrat", FD, NAME, 0, buffer, PAGE)
 
 
 @row_list
@@ -1625,8 +1735,8 @@ class Message:
         return Stored(self.control + at + self.word + 8)
 
 
-def message(it: Lines, room: int, head: Address | None = None, word: int | None = None) -> Message:
-    word = word or (4 if it.script.by_compat else 8)
+def message(it: Lines, room: int, head: Address | None = None) -> Message:
+    word = 4 if it.script.by_compat else 8
     made = Message(head or it.script.buffer(64), it.script.buffer(room or 8), word)
     part = it.script.buffer(16)
     it.steps.poke(part, it.script.buffer(1), word)
@@ -1636,24 +1746,72 @@ def message(it: Lines, room: int, head: Address | None = None, word: int | None 
     return made
 
 
+# Of one descriptor, by the size of a long: the head, and the number, filled up.
+CONTROL_BYTES = {8: 24, 4: 16}
+
+
+def message_with(it: Lines, fd: Step | int, head: Address | None = None) -> Message:
+    """One that gives it away."""
+    word = 4 if it.script.by_compat else 8
+    made = message(it, CONTROL_BYTES[word], head)
+    it.steps.poke(made.control, word + 12, word)
+    it.steps.poke(made.control + word, socket.SOL_SOCKET, 4)
+    it.steps.poke(made.control + word + 4, socket.SCM_RIGHTS, 4)
+    it.steps.poke(made.control + word + 8, fd, 4)
+    return made
+
+
+def a_pair(it: Lines) -> tuple[Stored, Stored]:
+    pair = it.script.buffer(8)
+    it.steps.call("socketpair", socket.AF_UNIX, socket.SOCK_DGRAM, 0, pair)
+    return Stored(pair), Stored(pair + 4)
+
+
+def given(it: Lines) -> None:
+    """A message without descriptors is nothing to tell, nor is one that was not sent."""
+    plain, part = it.home / "plain", it.home / "part"
+    fd, (ours, _) = it.open(plain), a_pair(it)
+    post, bare = message_with(it, fd), message(it, 0)
+    it.call("sendmsg", ours, post.head, 0, sees=file(plain, fd=post.first()))
+    it.call("sendmsg", ours, bare.head, 0, sees=UNSEEN)
+    it.call("sendmsg", NO_FD, post.head, 0, sees=Unseen(errno.EBADF))
+    it.call("sendmsg", ours, message_with(it, NO_FD).head, 0, sees=Unseen(errno.EBADF))
+    it.call("sendmsg", ours, NOWHERE, 0, sees=Unseen(errno.EFAULT))
+    reader, _, sees_pipe = it.pipe()
+    other = message_with(it, reader)
+    it.call("sendmsg", ours, other.head, 0, sees=sees_pipe(fd=other.first()))
+    # In memory that is not there before the kernel wants it.
+    it.call("dup2", fd, 700, sees=file(plain))
+    word = post.word
+    part.write_bytes(struct.pack("=QII" if word == 8 else "=III", word + 12, 1, 1) + struct.pack("=i", 700) + bytes(8))
+    mapped = it.call("mmap", 0, PAGE, 1, 0x42, it.open(part), 0, sees=file(part))  # PROT_READ; MAP_PRIVATE, MAP_32BIT
+    far = message(it, CONTROL_BYTES[word])
+    it.steps.poke(far.head + 4 * word, mapped, word)
+    seven = it.script.buffer(struct.pack("=i", 700))
+    it.call("sendmsg", ours, far.head, 0, sees=file(plain, fd=Stored(seven)))
+    # In the last of four; and where that one is not sent, because the one before it has no data.
+    size = 32 if it.script.by_compat else 64
+    for ends in (False, True):
+        ours, _ = a_pair(it)
+        heads = it.script.buffer(size * 4)
+        messages = [message(it, 0, heads + size * index) for index in range(3)]
+        last = message_with(it, fd, heads + size * 3)
+        if ends:
+            it.steps.poke(messages[2].head + 2 * word, NOWHERE, word)
+        sees = UNSEEN if ends else file(plain, fd=last.first())
+        it.call("sendmmsg", ours, heads, 4, 0, sees=sees)
+
+
 def received(it: Lines) -> None:
     """Descriptors come with a message; without room for them, or with nothing, there is nothing to tell."""
-    plain, pair = it.home / "plain", it.script.buffer(8)
-    fd = it.open(plain)
-    it.steps.call("socketpair", socket.AF_UNIX, socket.SOCK_DGRAM, 0, pair)
-    ours, theirs = Stored(pair), Stored(pair + 4)
+    plain = it.home / "plain"
+    fd, (ours, theirs) = it.open(plain), a_pair(it)
     it.steps.call(
         "setsockopt", theirs, socket.SOL_SOCKET, socket.SO_PASSCRED, it.script.buffer(struct.pack("=i", 1)), 4
     )
-    # Not traced, and so of 64 bits.
-    post = message(it, 24, word=8)
-    it.steps.poke(post.control, 20, 8)
-    it.steps.poke(post.control + 8, socket.SOL_SOCKET, 4)
-    it.steps.poke(post.control + 12, socket.SCM_RIGHTS, 4)
-    it.steps.poke(post.control + 16, fd, 4)
-    bare = message(it, 0, word=8)
+    post, bare = message_with(it, fd), message(it, 0)
     for each in (post, bare, post, post, *(bare,) * 40, post):
-        it.steps.call("sendmsg", ours, each.head, 0)
+        it.call("sendmsg", ours, each.head, 0, sees=file(plain, fd=post.first()) if each is post else UNSEEN)
     got = message(it, 200)
     # Behind the sender's credentials: 12 bytes.
     behind = -(-(got.word + 8 + 12) // got.word) * got.word
@@ -1702,6 +1860,7 @@ def blind_spots(it: Lines) -> None:
     opens("userfaultfd", "userfaultfd", os.O_CLOEXEC)
     it.call("userfaultfd", BAD_FLAG, sees=Filtered(errno.EINVAL))
 
+    given(it)
     received(it)
     taken = it.steps.call("pidfd_open", it.steps.call("getpid"), 0)
     it.call("pidfd_getfd", taken, fd, 0, sees=file(it.home / "plain"))

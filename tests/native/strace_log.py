@@ -105,6 +105,10 @@ mount(-, name)
 umount2(name)
 move_mount(dir, name, dir2, name2)
 pivot_root(name, name2)
+open_tree(dir, name, empty)
+open_tree_attr(dir, name, empty)
+mount_setattr(dir, name, empty)
+fspick(dir, name)
 stat(name)
 fstat(fd)
 lstat(name)
@@ -121,6 +125,13 @@ fgetxattr(fd)
 listxattr(name)
 llistxattr(name)
 flistxattr(fd)
+getxattrat(dir, name, empty)
+listxattrat(dir, name, empty)
+statfs(name)
+fstatfs(fd)
+name_to_handle_at(dir, name, -, -, empty)
+inotify_add_watch(-, name)
+fanotify_mark(-, -, -, dir, name?)
 getdents(fd)
 getdents64(fd)
 io_uring_setup(-) = fd
@@ -131,6 +142,8 @@ userfaultfd(-) = fd
 connect(-)
 recvmsg(-)
 recvmmsg(-)
+sendmsg(-)
+sendmmsg(-)
 pidfd_getfd(-) = fd
 """
 
@@ -147,12 +160,13 @@ def _pages() -> Iterator[tuple[str, dict[str, int]]]:
 FORMS = dict(_pages())
 BLIND_SPOTS = frozenset(
     {"io_uring_setup", "io_submit", "process_vm_writev", "ptrace", "userfaultfd"}
-    | {"connect", "recvmsg", "recvmmsg", "pidfd_getfd"}
+    | {"connect", "recvmsg", "recvmmsg", "sendmsg", "sendmmsg", "pidfd_getfd"}
 )
 
 AT_FDCWD = -100
 PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
 AT_EMPTY_PATH = 0x1000
+FAN_MARK_FLUSH = 0x80
 AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW = 0x100, 0x400
 MADV_REMOVE = 9
 MAP_SHARED, PROT_WRITE = 1, 2
@@ -323,8 +337,10 @@ def _is_meant(call: str, parts: list[str]) -> bool:
         return _number(parts[1]) in (F_DUPFD, F_DUPFD_CLOEXEC)
     if call == "connect":
         return "/run/docker.sock" in parts[1]  # one of those; no program that is compared speaks to another
-    if call in ("recvmsg", "recvmmsg"):
+    if call in ("recvmsg", "recvmmsg", "sendmsg", "sendmmsg"):
         return "cmsg_type=0x1}" in parts[1] or "cmsg_type=0x1," in parts[1]  # SCM_RIGHTS
+    if call == "fanotify_mark":
+        return not _number(parts[1]) & FAN_MARK_FLUSH
     if call == "ptrace":
         return _number(parts[0]) in (PTRACE_ATTACH, PTRACE_SEIZE)
     return True

@@ -27,6 +27,7 @@ from tests.native.expected import (
     file,
 )
 from tests.native.ground import HANG_SECONDS, HERE
+from tests.native.row_lists import NO_FD
 from tests.native.script import AT_FDCWD, Script, Step, Steps
 from tests.native.tracing import check_trace, trace
 
@@ -204,10 +205,56 @@ def test_memory_of_a_file_from_before_the_trace(backend: str, area: Path) -> Non
     assert (stats.blind_spots, stats.complete) == (1, False)
 
 
+def _speaks(script: Script, steps: Steps, name: bytes) -> None:
+    unix = steps.call("socket", socket.AF_UNIX, socket.SOCK_STREAM, 0)
+    address = struct.pack("=H", socket.AF_UNIX) + name + b"\0"
+    steps.call("connect", unix, script.buffer(address), len(address))
+
+
+@pytest.mark.parametrize("where", ["root", "child"])
+@pytest.mark.parametrize("follow", [True, False], ids=["follow", "one"])
+def test_what_watched_processes_have_before_the_trace(
+    backend: str, area: Path, manager_socket: Path, where: str, follow: bool
+) -> None:
+    """Connections to a manager, by whatever name, and userfaultfd; a connection to others is nothing."""
+    link, other = area / "link", area / "other"
+    link.symlink_to(manager_socket)
+    script = Script(traced=("chmod",))
+    main = script.main
+    steps = main
+    if where == "child":
+        steps = script.list()
+        main.fork(steps)
+    for name in (manager_socket, link, other):
+        _speaks(script, steps, os.fsencode(name))
+    steps.call("userfaultfd", os.O_CLOEXEC)
+    steps.hold()
+    if where == "child":
+        main.hold()
+    main.call("chmod", area / "none", 0o600, sees=Seen("as_passed", str(area / "none"), error=errno.ENOENT))
+    with socket.socket(socket.AF_UNIX) as bus, socket.socket(socket.AF_UNIX) as nobody:
+        bus.bind(os.fspath(manager_socket))
+        nobody.bind(os.fspath(other))
+        bus.listen()
+        nobody.listen()
+        with script.start(area) as running:
+            with KprobeManager(running.pid, backend=backend, ops=NO_RING, follow=follow) as manager:
+                running.go()
+                events = manager.poll(HANG_SECONDS)
+                assert manager.poll(HANG_SECONDS) is None
+                running.finish()
+            stats = manager.stats
+    check_events(script, events or [])
+    expected = 3 if where == "root" or follow else 0
+    assert (stats.blind_spots, stats.performed, stats.lost) == (expected, 1, 0)
+    assert stats.complete == (stats.exact and not expected)
+
+
 @pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "not-watched"])
 def test_others_that_reach_in(backend: str, area: Path, is_watched: bool) -> None:
-    """Who is not watched seizes a watched process, or writes into its memory: each is told, and nothing else of it."""
-    script, stranger = Script(traced=()), Script(traced=("ptrace", "process_vm_writev", "chmod"))
+    """Who is not watched seizes a watched process, writes into its memory or takes a descriptor of it: each is told,
+    and nothing else of it."""
+    script, stranger = Script(traced=()), Script(traced=("ptrace", "process_vm_writev", "pidfd_getfd", "chmod"))
     script.main.hold()
     plain = area / "plain"
     plain.write_bytes(b"")
@@ -223,6 +270,11 @@ def test_others_that_reach_in(backend: str, area: Path, is_watched: bool) -> Non
         failed = Filtered if is_watched else Unseen
         main.call("process_vm_writev", target, here, 1, there, 1, 0, sees=told)
         main.call("chmod", plain, 0o600, sees=UNSEEN)
+        pidfd = main.call("pidfd_open", target, 0)
+        taken = file("/dev/null", kind="device") if is_watched else UNSEEN
+        main.call("pidfd_getfd", pidfd, 1, 0, sees=taken)
+        main.call("pidfd_getfd", pidfd, NO_FD, 0, sees=failed(errno.EBADF))
+        main.call("pidfd_getfd", 1, 1, 0, sees=Unseen(errno.EBADF))
         main.call("ptrace", 0x4206, target, 0, 0, sees=told)  # PTRACE_SEIZE
         main.call("ptrace", 0x4206, target, 0, 0, sees=failed(errno.EPERM))
         main.call("chmod", plain, 0o644, sees=UNSEEN)

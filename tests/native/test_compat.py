@@ -52,6 +52,8 @@ def only_there(script: Script, steps: Steps, home: Path) -> None:
         call(f"{prefix}stat{suffix}", "stat", home / "none", it.buffer, sees=missing)
         call(f"{prefix}lstat{suffix}", "lstat", home / "none", it.buffer, sees=missing)
         call(f"{prefix}fstat{suffix}", "fstat", NO_FD, it.buffer, sees=nameless(errno.EBADF))
+    call("statfs64", "statfs", plain, 84, it.buffer, means=(plain,), sees=as_passed(plain))
+    call("fstatfs64", "fstatfs", fd, 84, it.buffer, means=(fd,), sees=file(plain))
     call("fstatat64", "newfstatat", AT_FDCWD, plain, it.buffer, 0x100, sees=as_passed(plain))
 
     done = acts(as_passed(plain), now(plain))

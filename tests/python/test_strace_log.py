@@ -37,6 +37,7 @@ def test_every_argument_is_found_where_the_form_says(call: str) -> None:
         "ioctl": (1, "0x4020940d"),
         "mmap": (3, "0x2"),
         "fcntl": (1, "0"),
+        "fanotify_mark": (1, "0x1"),
         "ptrace": (0, "0x4206"),
     }
     if call in special:
@@ -45,7 +46,7 @@ def test_every_argument_is_found_where_the_form_says(call: str) -> None:
         arguments[1] = '{sa_family=0x1, sun_path="n"}'
     if call == "connect":
         arguments[1] = '{sa_family=0x1, sun_path="/run/docker.sock"}'
-    if call in ("recvmsg", "recvmmsg"):
+    if call in ("recvmsg", "recvmmsg", "sendmsg", "sendmmsg"):
         arguments[1] = "{msg_control=[{cmsg_len=20, cmsg_level=0x1, cmsg_type=0x1, cmsg_data=[3]}]}"
     if call == "ioctl":
         arguments[:3] = ["2</fd/2>", "0x4020940d", "{src_fd=1</fd/1>, src_offset=0, src_length=0, dest_offset=0}"]
