@@ -18,6 +18,7 @@ struct aa_kernel_types;
 struct aa_kernel_types *aa_kernel_types_create(const char *path);
 void aa_kernel_types_destroy(struct aa_kernel_types *types); /* accepts NULL */
 
+uint32_t aa_kernel_types_count(const struct aa_kernel_types *types); /* with number 0, which is void */
 /* The type of that number; "void" for numbers that are not there. */
 const struct btf_type *aa_kernel_type(const struct aa_kernel_types *types, uint32_t id);
 /* A name by its offset; "" for none. */
