@@ -7,7 +7,7 @@
 #include "below.bpf.h"
 #include "ring.bpf.h"
 
-char LICENSE[] SEC("license") = "Dual MIT/GPL";
+char LICENSE[] SEC("license") = AA_LICENSE;
 
 /* --- kprobe: entry kprobe and return kretprobe on each __x64_sys_<call>(const struct pt_regs *) --- */
 

@@ -26,6 +26,8 @@ typedef int64_t __s64;
 
 #define AA_ABI_VERSION 3
 
+#define AA_LICENSE "Dual MIT/GPL" /* of the programs, to the kernel */
+
 /*
  * What only the running kernel knows stands in the programs as marks: the number of bpf_rdonly_cast(), which is called,
  * and those of types it is called with. The core replaces them before it loads a program (csrc/core/probe_object.c).

@@ -626,7 +626,7 @@ static int aa_fentry_try(uint32_t btf_id)
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FENTRY, .attach_btf_id = btf_id);
-	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "aa_try", "Dual MIT/GPL", instructions, 2, &options), link, code;
+	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "aa_try", AA_LICENSE, instructions, 2, &options), link, code;
 
 	if (fd < 0)
 		return errno;
@@ -875,7 +875,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	for (size_t i = 0; probes->kind == AA_BACKEND_FENTRY && i < probes->count; i++)
 		if (probes->probes[i].program)
 			aa_probes_place(probes, probes->probes[i].program, probes->probes[i].function);
-	result = aa_probe_object_load(probes->skeleton, *types, probes->places, probes->place_count);
+	result = aa_probe_object_load(probes->skeleton, *types, probes->places, probes->place_count, aa_log_print);
 	if (result) {
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
 		*ret_has_refused_rings =

@@ -4,7 +4,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +22,40 @@
 #include "kernel_types.h"
 #include "small_types.h"
 
+/*
+ * Long programs are loaded beside libbpf, which loads one after the other: the kernel's verifier is most of what an
+ * attach takes (75 of 110 ms of a processor, 6.18), and works on several at once.
+ */
+#define AA_LONG_PROGRAM 1000 /* instructions */
+#define AA_LONG_PROGRAMS 32
+#define AA_LOADERS 3
+#define AA_LOG_BYTES (16u << 20)
+
+struct aa_long_program {
+	struct bpf_program *program;
+	enum bpf_prog_type type;
+	struct bpf_prog_load_opts options;
+	struct bpf_insn *code;
+	size_t count;
+	void *function_info, *line_info;
+	int fd, error;
+};
+
 /* A load that is under way in this thread, for the programs' turns in it. */
 struct aa_load {
 	const struct aa_kernel_types *types;
 	const struct aa_program_place *places;
 	size_t count;
 	uint32_t cast, numbers[AA_MARK_END - AA_MARK_FIRST]; /* what the marks stand for */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct aa_long_program longs[AA_LONG_PROGRAMS];
+	size_t long_count, next;
+	bool is_over; /* no more will come */
+	pthread_t loaders[AA_LOADERS];
+	size_t loader_count, loaders_wanted;
 };
-static _Thread_local const struct aa_load *aa_current_load;
+static _Thread_local struct aa_load *aa_current_load;
 
 /* The sections of bpf/, named unlike libbpf's own, and what their programs are. */
 static const struct aa_section {
@@ -69,16 +99,9 @@ static bool aa_is_mark(const struct bpf_insn *instruction)
 		instruction->code == (BPF_ALU | BPF_MOV | BPF_K) || instruction->code == (BPF_LD | BPF_IMM | BPF_DW));
 }
 
-static int aa_marks_replace(struct bpf_program *program, const struct aa_load *load)
+static void aa_marks_replace(struct bpf_insn *code, size_t count, const struct aa_load *load)
 {
-	size_t count = bpf_program__insn_cnt(program);
-	struct bpf_insn *code = malloc(count * sizeof(*code));
-	int result;
-
-	if (!code)
-		return -ENOMEM;
-	memcpy(code, bpf_program__insns(program), count * sizeof(*code));
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; load->cast && i < count; i++) {
 		if (code[i].code == (BPF_JMP | BPF_CALL) && code[i].imm == AA_MARK_CAST && !code[i].src_reg) {
 			code[i].src_reg = BPF_PSEUDO_KFUNC_CALL;
 			code[i].imm = (int)load->cast;
@@ -89,9 +112,95 @@ static int aa_marks_replace(struct bpf_program *program, const struct aa_load *l
 		if (code[i].code == (BPF_LD | BPF_IMM | BPF_DW))
 			i++;
 	}
-	result = bpf_program__set_insns(program, code, count);
-	free(code);
-	return result;
+}
+
+static void aa_long_load(struct aa_long_program *each)
+{
+	each->fd = bpf_prog_load(each->type, bpf_program__name(each->program), AA_LICENSE, each->code, each->count,
+				 &each->options);
+	each->error = each->fd < 0 ? errno : 0;
+}
+
+/* Until there is none and none will come; in the loading thread, and in those that help it. */
+static void *aa_longs_load(void *context)
+{
+	struct aa_load *load = context;
+
+	pthread_mutex_lock(&load->lock);
+	for (;;) {
+		struct aa_long_program *each;
+
+		while (load->next == load->long_count && !load->is_over)
+			pthread_cond_wait(&load->changed, &load->lock);
+		if (load->next == load->long_count)
+			break;
+		each = &load->longs[load->next++];
+		pthread_mutex_unlock(&load->lock);
+		aa_long_load(each);
+		pthread_mutex_lock(&load->lock);
+	}
+	pthread_mutex_unlock(&load->lock);
+	return NULL;
+}
+
+static void *aa_copy(const void *data, size_t bytes)
+{
+	void *copy = data && bytes ? malloc(bytes) : NULL;
+
+	return copy ? memcpy(copy, data, bytes) : NULL;
+}
+
+/*
+ * Takes the program over and leaves a short one in its place, of the same type, whose descriptor will be the long
+ * one's. False: it is libbpf's to load as it is.
+ */
+static bool aa_long_take(struct aa_load *load, struct bpf_program *program, enum bpf_prog_type type,
+			 struct bpf_insn *code, size_t count, struct bpf_prog_load_opts *options)
+{
+	static const struct bpf_insn nothing[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	struct aa_long_program *each = &load->longs[load->long_count];
+
+	if (!load->loaders_wanted || count < AA_LONG_PROGRAM || load->long_count == AA_LONG_PROGRAMS)
+		return false;
+	*each = (struct aa_long_program){ program, type, .fd = -1, .error = ECANCELED };
+	/* libbpf's own may be larger. */
+	memcpy(&each->options, options, sizeof(each->options));
+	each->options.sz = sizeof(each->options);
+	each->options.fd_array = NULL;
+	each->function_info = aa_copy(options->func_info, (size_t)options->func_info_cnt * options->func_info_rec_size);
+	each->line_info = aa_copy(options->line_info, (size_t)options->line_info_cnt * options->line_info_rec_size);
+	if ((options->func_info_cnt && !each->function_info) || (options->line_info_cnt && !each->line_info) ||
+	    bpf_program__set_insns(program, (struct bpf_insn *)nothing, sizeof(nothing) / sizeof(nothing[0]))) {
+		free(each->function_info);
+		free(each->line_info);
+		return false;
+	}
+	each->options.func_info = each->function_info;
+	each->options.line_info = each->line_info;
+	each->code = code;
+	each->count = count;
+	options->func_info_cnt = 0;
+	options->line_info_cnt = 0;
+	pthread_mutex_lock(&load->lock);
+	load->long_count++;
+	pthread_cond_signal(&load->changed);
+	pthread_mutex_unlock(&load->lock);
+	if (load->loader_count < load->loaders_wanted) {
+		sigset_t all, before;
+
+		/* The process's signals are for its own threads. */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &before);
+		if (pthread_create(&load->loaders[load->loader_count], NULL, aa_longs_load, load))
+			load->loaders_wanted = load->loader_count; /* what there is, or this thread, does it all */
+		else
+			load->loader_count++;
+		pthread_sigmask(SIG_SETMASK, &before, NULL);
+	}
+	return true;
 }
 
 /*
@@ -101,7 +210,9 @@ static int aa_marks_replace(struct bpf_program *program, const struct aa_load *l
 static int aa_program_prepare(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
 {
 	const struct aa_section *section = &aa_sections[cookie];
-	const struct aa_load *load = aa_current_load;
+	size_t count = bpf_program__insn_cnt(program);
+	struct aa_load *load = aa_current_load;
+	struct bpf_insn *code;
 	int result = 0;
 
 	if (!load)
@@ -112,7 +223,16 @@ static int aa_program_prepare(struct bpf_program *program, struct bpf_prog_load_
 			return -ESRCH;
 		result = bpf_program__set_type(program, section->type);
 	}
-	return !result && load->cast ? aa_marks_replace(program, load) : result;
+	code = aa_copy(bpf_program__insns(program), count * sizeof(*code));
+	if (!code)
+		return -ENOMEM;
+	aa_marks_replace(code, count, load);
+	if (!result && aa_long_take(load, program, section->type, code, count, options))
+		return 0;
+	if (!result && load->cast)
+		result = bpf_program__set_insns(program, code, count);
+	free(code);
+	return result;
 }
 
 /* libbpf's list of sections is the process's, and cannot be changed while others read it. */
@@ -206,15 +326,86 @@ whole:
 	return aa_skeleton_open(direct, NULL);
 }
 
+/* As libbpf says it. */
+static void aa_say(aa_print print, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	print(LIBBPF_WARN, format, arguments);
+	va_end(arguments);
+}
+
+/* Once more, for the verifier's words. */
+static void aa_long_explain(struct aa_long_program *each, aa_print print)
+{
+	const char *name = bpf_program__name(each->program);
+	char *log = malloc(AA_LOG_BYTES);
+	int code = each->error;
+
+	if (log) {
+		log[0] = '\0';
+		each->options.log_buf = log;
+		each->options.log_size = AA_LOG_BYTES;
+		each->options.log_level = 1;
+		aa_long_load(each);
+	}
+	aa_say(print, "prog '%s': BPF program load failed: %s\n", name, strerror(code));
+	if (log && log[0])
+		aa_say(print, "prog '%s': -- BEGIN PROG LOAD LOG --\n%s-- END PROG LOAD LOG --\n", name, log);
+	free(log);
+	each->error = code;
+}
+
+/* All are loaded and in their places, or none where `result` is an error already, or becomes one. */
+static int aa_longs_end(struct aa_load *load, int result, aa_print print)
+{
+	pthread_mutex_lock(&load->lock);
+	if (result)
+		load->next = load->long_count;
+	load->is_over = true;
+	pthread_cond_broadcast(&load->changed);
+	pthread_mutex_unlock(&load->lock);
+	aa_longs_load(load);
+	while (load->loader_count)
+		pthread_join(load->loaders[--load->loader_count], NULL);
+	for (size_t i = 0; i < load->long_count; i++) {
+		struct aa_long_program *each = &load->longs[i];
+
+		if (!result && each->error) {
+			result = -each->error;
+			aa_long_explain(each, print);
+		}
+		if (!result && dup3(each->fd, bpf_program__fd(each->program), O_CLOEXEC) < 0)
+			result = -errno;
+		if (each->fd >= 0)
+			close(each->fd);
+		free(each->code);
+		free(each->function_info);
+		free(each->line_info);
+	}
+	return result;
+}
+
 int aa_probe_object_load(struct fileio_bpf *object, const struct aa_kernel_types *types,
-			 const struct aa_program_place *places, size_t count)
+			 const struct aa_program_place *places, size_t count, aa_print print)
 {
 	struct aa_load load = { .places = places, .count = count };
+	cpu_set_t processors;
 	int result;
 
 	aa_load_begin(&load, types);
+	pthread_mutex_init(&load.lock, NULL);
+	pthread_cond_init(&load.changed, NULL);
+	if (!sched_getaffinity(0, sizeof(processors), &processors))
+		load.loaders_wanted = (size_t)CPU_COUNT(&processors) - 1;
+	if (load.loaders_wanted > AA_LOADERS)
+		load.loaders_wanted = AA_LOADERS;
 	aa_current_load = &load;
 	result = fileio_bpf__load(object);
 	aa_current_load = NULL;
+	result = aa_longs_end(&load, result, print);
+	pthread_mutex_destroy(&load.lock);
+	pthread_cond_destroy(&load.changed);
 	return result;
 }

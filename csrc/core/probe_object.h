@@ -6,12 +6,12 @@
 #ifndef AA_PROBE_OBJECT_H
 #define AA_PROBE_OBJECT_H
 
+#include <bpf/libbpf.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct aa_kernel_types;
-struct bpf_program;
 struct fileio_bpf;
 
 /* This kernel can have the object that reads by bpf_rdonly_cast(). */
@@ -30,8 +30,9 @@ struct aa_program_place {
 	uint32_t function;
 };
 
-/* 0, or what errno would be, negative. */
+/* 0, or what errno would be, negative; `print` is told what libbpf would print of a program that is refused. */
+typedef libbpf_print_fn_t aa_print;
 int aa_probe_object_load(struct fileio_bpf *object, const struct aa_kernel_types *types,
-			 const struct aa_program_place *places, size_t count);
+			 const struct aa_program_place *places, size_t count, aa_print print);
 
 #endif
