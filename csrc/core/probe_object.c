@@ -38,6 +38,7 @@ struct aa_long_program {
 	struct bpf_insn *code;
 	size_t count;
 	void *function_info, *line_info;
+	bool is_taken;
 	int fd, error;
 };
 
@@ -50,7 +51,7 @@ struct aa_load {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct aa_long_program longs[AA_LONG_PROGRAMS];
-	size_t long_count, next;
+	size_t long_count;
 	bool is_over; /* no more will come */
 	pthread_t loaders[AA_LOADERS];
 	size_t loader_count, loaders_wanted;
@@ -121,6 +122,19 @@ static void aa_long_load(struct aa_long_program *each)
 	each->error = each->fd < 0 ? errno : 0;
 }
 
+/* The longest that nobody has taken yet: what comes last is short then, and the threads end together. */
+static struct aa_long_program *aa_long_next(struct aa_load *load)
+{
+	struct aa_long_program *longest = NULL;
+
+	for (size_t i = 0; i < load->long_count; i++)
+		if (!load->longs[i].is_taken && (!longest || load->longs[i].count > longest->count))
+			longest = &load->longs[i];
+	if (longest)
+		longest->is_taken = true;
+	return longest;
+}
+
 /* Until there is none and none will come; in the loading thread, and in those that help it. */
 static void *aa_longs_load(void *context)
 {
@@ -128,13 +142,14 @@ static void *aa_longs_load(void *context)
 
 	pthread_mutex_lock(&load->lock);
 	for (;;) {
-		struct aa_long_program *each;
+		struct aa_long_program *each = aa_long_next(load);
 
-		while (load->next == load->long_count && !load->is_over)
-			pthread_cond_wait(&load->changed, &load->lock);
-		if (load->next == load->long_count)
+		if (!each && load->is_over)
 			break;
-		each = &load->longs[load->next++];
+		if (!each) {
+			pthread_cond_wait(&load->changed, &load->lock);
+			continue;
+		}
 		pthread_mutex_unlock(&load->lock);
 		aa_long_load(each);
 		pthread_mutex_lock(&load->lock);
@@ -361,8 +376,8 @@ static void aa_long_explain(struct aa_long_program *each, aa_print print)
 static int aa_longs_end(struct aa_load *load, int result, aa_print print)
 {
 	pthread_mutex_lock(&load->lock);
-	if (result)
-		load->next = load->long_count;
+	for (size_t i = 0; result && i < load->long_count; i++)
+		load->longs[i].is_taken = true;
 	load->is_over = true;
 	pthread_cond_broadcast(&load->changed);
 	pthread_mutex_unlock(&load->lock);
