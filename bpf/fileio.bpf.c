@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * The ways in, generated from syscalls.h. One object for every kernel: what a kernel lacks is not loaded (the core sets
- * autoload and autocreate), never skipped behind an `if`.
+ * autoload and autocreate), never skipped behind an `if`. Sections are libbpf's with "aa_" before them: the core says
+ * what their programs are (csrc/core/probe_object.c).
  */
 #include "aio.bpf.h"
 #include "below.bpf.h"

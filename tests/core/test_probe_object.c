@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -72,9 +73,17 @@ static long cookie_of(const struct bpf_program *program)
 	return -1;
 }
 
-static int null_open(void)
+/* What libbpf loads is /dev/null, and what is loaded past it /dev/zero. */
+static int device_open(const char *name)
 {
-	return open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return open(name, O_RDONLY | O_CLOEXEC);
+}
+
+static bool is_device(int fd, const char *name)
+{
+	struct stat one, other;
+
+	return !fstat(fd, &one) && !stat(name, &other) && one.st_rdev == other.st_rdev;
 }
 
 int __wrap_bpf_object__load_skeleton(struct bpf_object_skeleton *skeleton)
@@ -94,7 +103,7 @@ int __wrap_bpf_object__load_skeleton(struct bpf_object_skeleton *skeleton)
 		loaded[loaded_count].program = program;
 		loaded[loaded_count].attach_id = options.attach_btf_id;
 		loaded[loaded_count].is_short = bpf_program__insn_cnt(program) == 2;
-		loaded[loaded_count++].fd = null_open();
+		loaded[loaded_count++].fd = device_open("/dev/null");
 	}
 	return libbpf_result;
 }
@@ -112,7 +121,9 @@ int __wrap_bpf_prog_load(enum bpf_prog_type type, const char *name, const char *
 {
 	int fd;
 
-	/* The kernel would take long enough for others to come. */
+	/* The kernel would take long enough for others to come, and for this thread to be back. */
+	if (libbpf_result)
+		usleep(100000);
 	for (int waited = 0; pthread_equal(pthread_self(), self) && waited < 10000; waited++) {
 		pthread_mutex_lock(&lock);
 		fd = long_count_elsewhere + (refused != NULL);
@@ -132,7 +143,7 @@ int __wrap_bpf_prog_load(enum bpf_prog_type type, const char *name, const char *
 		return -EACCES;
 	}
 	snprintf(longs[long_count].name, sizeof(longs[0].name), "%s", name);
-	longs[long_count].fd = fd = null_open();
+	longs[long_count].fd = fd = device_open("/dev/zero");
 	longs[long_count].count = count;
 	long_count_elsewhere += !pthread_equal(pthread_self(), self);
 	for (size_t i = 0; i < count; i++) {
@@ -254,9 +265,10 @@ static void test_loaded(const struct aa_kernel_types *types)
 	for (int i = 0; i < long_count; i++) {
 		CHECK(longs[i].casts && !longs[i].marks);
 		CHECK(loaded[loaded_find(longs[i].name)].is_short);
+		CHECK(is_device(loaded[loaded_find(longs[i].name)].fd, "/dev/zero"));
 	}
 	CHECK(!long_count || long_count_elsewhere);
-	/* The long one's is in the short one's place, and no other is left. */
+	CHECK(is_device(loaded[loaded_find("aa_watch_me")].fd, "/dev/null"));
 	CHECK(descriptors() == before + loaded_count);
 	fileio_bpf__destroy(object);
 	reset();
@@ -280,6 +292,7 @@ static void test_refused(const struct aa_kernel_types *types)
 	before = descriptors();
 	libbpf_result = -ENOMEM;
 	CHECK(aa_probe_object_load(object, types, NULL, 0, say) == -ENOMEM && !said[0]);
+	CHECK(long_count < 3);
 	CHECK(descriptors() == before + loaded_count);
 	fileio_bpf__destroy(object);
 	reset();
