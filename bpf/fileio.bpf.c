@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * The ways in, generated from syscalls.h. One object for every kernel: what a kernel lacks is not loaded (the core sets
- * autoload and autocreate), never skipped behind an `if`.
+ * autoload and autocreate), never skipped behind an `if`. Sections are libbpf's with "aa_" before them: the core says
+ * what their programs are (csrc/core/probe_object.c).
  */
 #include "aio.bpf.h"
 #include "below.bpf.h"
 #include "ring.bpf.h"
 
-char LICENSE[] SEC("license") = "Dual MIT/GPL";
+char LICENSE[] SEC("license") = AA_LICENSE;
 
 /* --- kprobe: entry kprobe and return kretprobe on each __x64_sys_<call>(const struct pt_regs *) --- */
 
@@ -72,7 +73,7 @@ static __always_inline void aa_begin_jumped(struct pt_regs *user)
 	aa_begin_by(state, tid, state ? state->next_call : AA_CALL_COUNT, user);
 }
 
-SEC("kprobe")
+SEC("aa_kprobe")
 int aa_kprobe_begin(struct pt_regs *ctx)
 {
 	aa_begin_jumped((void *)ctx->di);
@@ -131,24 +132,24 @@ static __always_inline int aa_kprobe_emit(struct pt_regs *ctx, bool loops)
 }
 
 /* One of the two is loaded. */
-SEC("kprobe")
+SEC("aa_kprobe")
 int aa_kprobe_finish(struct pt_regs *ctx)
 {
 	return aa_kprobe_emit(ctx, false);
 }
 
-SEC("kprobe")
+SEC("aa_kprobe")
 int aa_kprobe_loop(struct pt_regs *ctx)
 {
 	return aa_kprobe_emit(ctx, true);
 }
 
 #define AA_X(program, ...)                                                                                             \
-	SEC("kprobe") int program(struct pt_regs *ctx)                                                                 \
+	SEC("aa_kprobe") int program(struct pt_regs *ctx)                                                              \
 	{                                                                                                              \
 		return aa_kprobe_enter(ctx, AA_CALL_OF(__VA_ARGS__));                                                  \
 	}                                                                                                              \
-	SEC("kprobe") int program##_ret(struct pt_regs *ctx)                                                           \
+	SEC("aa_kprobe") int program##_ret(struct pt_regs *ctx)                                                        \
 	{                                                                                                              \
 		return aa_kprobe_return(ctx, AA_CALL_OF(__VA_ARGS__));                                                 \
 	}
@@ -191,7 +192,7 @@ static __always_inline struct aa_call_state *aa_compat_returning(void)
 	return aa_kprobe_returning(row);
 }
 
-SEC("kprobe")
+SEC("aa_kprobe")
 int aa_compat_enter(struct pt_regs *ctx)
 {
 	struct aa_call_state *state;
@@ -201,7 +202,7 @@ int aa_compat_enter(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("kprobe")
+SEC("aa_kprobe")
 int aa_compat_return(struct pt_regs *ctx)
 {
 	struct aa_call_state *state = aa_compat_returning();
@@ -214,7 +215,7 @@ int aa_compat_return(struct pt_regs *ctx)
 }
 
 /* Its type is one more than the calls have: these two jump nowhere. */
-SEC("fentry/ia32_sys_call")
+SEC("aa_fentry/ia32_sys_call")
 int aa_compat_fentry(__u64 *ctx)
 {
 	struct pt_regs *user = (void *)ctx[0];
@@ -225,7 +226,7 @@ int aa_compat_fentry(__u64 *ctx)
 	return 0;
 }
 
-SEC("fexit/ia32_sys_call")
+SEC("aa_fexit/ia32_sys_call")
 int aa_compat_fexit(__u64 *ctx)
 {
 	struct aa_call_state *state = aa_compat_returning();
@@ -243,7 +244,7 @@ static __always_inline struct aa_arguments aa_arguments_of(const struct pt_regs 
 }
 
 #define AA_X(what, ...)                                                                                                \
-	SEC("kprobe") int aa_below_##what##_probe(struct pt_regs *ctx)                                                 \
+	SEC("aa_kprobe") int aa_below_##what##_probe(struct pt_regs *ctx)                                              \
 	{                                                                                                              \
 		struct aa_arguments arguments = aa_arguments_of(ctx);                                                  \
                                                                                                                        \
@@ -255,7 +256,7 @@ AA_BELOWS(AA_X)
 
 /* Instead of aa_below_witnessed_probe and aa_below_moved_probe. */
 #define AA_DEFINE_INSTEAD(suffix, handler)                                                                             \
-	SEC("kprobe")                                                                                                  \
+	SEC("aa_kprobe")                                                                                               \
 	int aa_below_##suffix(struct pt_regs *ctx)                                                                     \
 	{                                                                                                              \
 		struct aa_arguments arguments = aa_arguments_of(ctx);                                                  \
@@ -270,7 +271,7 @@ AA_DEFINE_INSTEAD(checked_probe_loop, aa_below_checked_looped)
 
 /* --- kprobe.multi: one program and one link for all functions; the cookie says which --- */
 
-SEC("kprobe.multi")
+SEC("aa_kprobe.multi")
 int aa_multi_enter(struct pt_regs *ctx)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -284,7 +285,7 @@ int aa_multi_enter(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("kprobe.multi")
+SEC("aa_kprobe.multi")
 int aa_multi_return(struct pt_regs *ctx)
 {
 	struct aa_call_state *state = aa_kprobe_returning(bpf_get_attach_cookie(ctx));
@@ -294,7 +295,7 @@ int aa_multi_return(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("kprobe.multi")
+SEC("aa_kprobe.multi")
 int aa_multi_below(struct pt_regs *ctx)
 {
 	struct aa_arguments arguments = aa_arguments_of(ctx);
@@ -336,16 +337,16 @@ int aa_multi_below(struct pt_regs *ctx)
 	} aa_fentry_tail##suffix SEC(".maps"), aa_fexit_tail##suffix SEC(".maps");                                     \
                                                                                                                        \
 	/* Attached nowhere: the core says to which function they are alike. */                                        \
-	SEC("fentry") int aa_fentry_begin##suffix(__u64 *ctx)                                                          \
+	SEC("aa_fentry") int aa_fentry_begin##suffix(__u64 *ctx)                                                       \
 	{                                                                                                              \
 		aa_fentry_jumped(ctx);                                                                                 \
 		return 0;                                                                                              \
 	}                                                                                                              \
-	SEC("fexit") int aa_fentry_finish##suffix(__u64 *ctx)                                                          \
+	SEC("aa_fexit") int aa_fentry_finish##suffix(__u64 *ctx)                                                       \
 	{                                                                                                              \
 		return aa_fentry_emit(ctx, false);                                                                     \
 	}                                                                                                              \
-	SEC("fexit") int aa_fentry_loop##suffix(__u64 *ctx)                                                            \
+	SEC("aa_fexit") int aa_fentry_loop##suffix(__u64 *ctx)                                                         \
 	{                                                                                                              \
 		return aa_fentry_emit(ctx, true);                                                                      \
 	}
@@ -394,13 +395,13 @@ AA_DEFINE_FENTRY()
 AA_DEFINE_FENTRY(_other)
 
 #define AA_DEFINE_FENTRY_CALL(program, call, suffix)                                                                   \
-	SEC("fentry") int program##_fentry##suffix(__u64 *ctx)                                                         \
+	SEC("aa_fentry") int program##_fentry##suffix(__u64 *ctx)                                                      \
 	{                                                                                                              \
 		if (aa_fentry_enters(ctx, AA_CALL_##call))                                                             \
 			bpf_tail_call(ctx, &aa_fentry_tail##suffix, AA_JUMP_BEGIN);                                    \
 		return 0;                                                                                              \
 	}                                                                                                              \
-	SEC("fexit") int program##_fexit##suffix(__u64 *ctx)                                                           \
+	SEC("aa_fexit") int program##_fexit##suffix(__u64 *ctx)                                                        \
 	{                                                                                                              \
 		struct aa_call_state *state = aa_kprobe_returning(AA_CALL_##call);                                     \
                                                                                                                        \
@@ -418,7 +419,7 @@ AA_CALLS(AA_X)
 
 /* A program may read no more arguments than its function has; copied, they are plain numbers to the verifier. */
 #define AA_X(what, function, arguments_, ...)                                                                          \
-	SEC("fentry/" #function) int aa_below_##what##_fentry(__u64 *ctx)                                              \
+	SEC("aa_fentry/" #function) int aa_below_##what##_fentry(__u64 *ctx)                                           \
 	{                                                                                                              \
 		struct aa_arguments arguments = {};                                                                    \
                                                                                                                        \
@@ -431,7 +432,7 @@ AA_BELOWS(AA_X)
 
 /* Instead of aa_below_witnessed_fentry and aa_below_moved_fentry. */
 #define AA_DEFINE_INSTEAD(suffix, function, count, handler)                                                            \
-	SEC("fentry/" #function)                                                                                       \
+	SEC("aa_fentry/" #function)                                                                                    \
 	int aa_below_##suffix(__u64 *ctx)                                                                              \
 	{                                                                                                              \
 		struct aa_arguments arguments = {};                                                                    \
@@ -629,20 +630,20 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	return 0;
 }
 
-SEC("tp_btf/sys_enter")
+SEC("aa_tp_btf/sys_enter")
 int aa_sys_enter(__u64 *ctx) /* regs, number */
 {
 	return aa_tracepoint_enter((void *)ctx[0], ctx[1]);
 }
 
 /* One of the two is loaded. */
-SEC("tp_btf/sys_exit")
+SEC("aa_tp_btf/sys_exit")
 int aa_sys_exit(__u64 *ctx) /* regs, result */
 {
 	return aa_tracepoint_return((void *)ctx[0], ctx[1], false);
 }
 
-SEC("tp_btf/sys_exit")
+SEC("aa_tp_btf/sys_exit")
 int aa_sys_exit_loop(__u64 *ctx)
 {
 	return aa_tracepoint_return((void *)ctx[0], ctx[1], true);
@@ -654,13 +655,13 @@ int aa_sys_exit_loop(__u64 *ctx)
  * is preempted inside ours costs the calls of all others there meanwhile (measured on 7.2: 3,890 of 12,000). Perf turns
  * preemption off around its programs, so nothing can come between.
  */
-SEC("tracepoint")
+SEC("aa_tracepoint")
 int aa_event_sys_enter(__u64 *ctx) /* common fields, number, arguments */
 {
 	return aa_tracepoint_enter((void *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx[1]);
 }
 
-SEC("tracepoint")
+SEC("aa_tracepoint")
 int aa_event_sys_exit(__u64 *ctx) /* common fields, number, result */
 {
 	return aa_tracepoint_return((void *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx[2], true);
@@ -681,7 +682,7 @@ static __always_inline void aa_fork_task(struct task_struct *parent, struct task
 }
 
 #define AA_DEFINE_FORK(name)                                                                                           \
-	SEC("tp_btf/sched_process_fork") int name(__u64 *ctx)                                                          \
+	SEC("aa_tp_btf/sched_process_fork") int name(__u64 *ctx)                                                       \
 	{                                                                                                              \
 		aa_fork_task((void *)ctx[0], (void *)ctx[1]);                                                          \
 		return 0;                                                                                              \
@@ -706,7 +707,7 @@ static __always_inline int aa_exit_task(struct task_struct *task)
 }
 
 #define AA_DEFINE_PROCESS_EXIT(name)                                                                                   \
-	SEC("tp_btf/sched_process_exit") int name(__u64 *ctx)                                                          \
+	SEC("aa_tp_btf/sched_process_exit") int name(__u64 *ctx)                                                       \
 	{                                                                                                              \
 		return aa_exit_task((void *)ctx[0]);                                                                   \
 	}
@@ -801,7 +802,7 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 }
 
 #define AA_DEFINE_PROCESS_EXEC(name)                                                                                   \
-	SEC("tp_btf/sched_process_exec") int name(__u64 *ctx)                                                          \
+	SEC("aa_tp_btf/sched_process_exec") int name(__u64 *ctx)                                                       \
 	{                                                                                                              \
 		return aa_exec_task((void *)ctx[0], ctx[1], (void *)ctx[2]);                                           \
 	}
@@ -812,7 +813,7 @@ AA_DEFINE_PROCESS_EXEC(aa_process_exec_3)
 
 /* Run by the core (BPF_PROG_TEST_RUN) in the thread that is to be watched for a moment: only here its number is known
  * whatever the pid namespace. */
-SEC("raw_tp")
+SEC("aa_raw_tp")
 int aa_watch_me(void *ctx)
 {
 	aa_control.canary_tid = (__u32)bpf_get_current_pid_tgid();
@@ -820,7 +821,7 @@ int aa_watch_me(void *ctx)
 }
 
 /* Read by the core to seed the tree: every task that the reader's pid namespace shows. */
-SEC("iter/task")
+SEC("aa_iter/task")
 int aa_list_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
@@ -871,7 +872,7 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 }
 
 /* A number for each connection that a watched process has to one that does work for others. */
-SEC("iter/task_file")
+SEC("aa_iter/task_file")
 int aa_list_connections(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;

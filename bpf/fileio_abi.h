@@ -26,6 +26,24 @@ typedef int64_t __s64;
 
 #define AA_ABI_VERSION 3
 
+#define AA_LICENSE "Dual MIT/GPL" /* of the programs, to the kernel */
+
+/*
+ * What only the running kernel knows stands in the programs as marks: the number of bpf_rdonly_cast(), which is called,
+ * and those of types it is called with. The core replaces them before it loads a program (csrc/core/probe_object.c).
+ * libbpf would do it from the whole of the kernel's BTF, read a second time.
+ */
+#define AA_MARKED_TYPES(X) X(timespec64) X(files_struct) X(inode) X(dentry) X(task_struct) X(mount) X(fs_struct)
+#define AA_MARK_CAST 0x6aa5ca57
+enum aa_mark {
+	AA_MARK_FIRST = 0x6aa5ca60,
+	AA_MARK_BEFORE = AA_MARK_FIRST - 1,
+#define AA_X(name) AA_MARK_##name,
+	AA_MARKED_TYPES(AA_X)
+#undef AA_X
+		AA_MARK_END,
+};
+
 /* X(symbol, name, groups). A number is never used twice; names are what Python's Op shows. */
 #define AA_GROUP_DEFAULT 1
 #define AA_GROUP_MODIFY                                                                                                \

@@ -9,6 +9,8 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 
+#include "fileio_abi.h"
+
 /* bpf_tracing.h would take these from vmlinux.h or the user-space header; we declare the kernel's. */
 #define bool _Bool
 #define true 1
@@ -289,14 +291,13 @@ struct bpf_iter__task_file {
  * bpf_probe_read_kernel(): 33 ns, whatever it copies, on the same machine (6.18, Zen 4).
  */
 #ifdef AA_DIRECT
-extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym;
+/* Called by a mark, and with one for the type: see AA_MARK_CAST. */
+static void *(*const aa_cast)(const void *address, __u32 type) = (void *)AA_MARK_CAST;
 
 /* Every type is taken for a number at the address of it: what is read through a pointer's own type is a pointer to the
  * verifier, and may not be reckoned with. */
 #define aa_load(type, address)                                                                                         \
-	(*(type *)&((struct timespec64 *)bpf_rdonly_cast((const void *)(address),                                      \
-							 bpf_core_type_id_kernel(struct timespec64)))                  \
-		  ->tv_sec)
+	(*(type *)&((struct timespec64 *)aa_cast((const void *)(address), AA_MARK_timespec64))->tv_sec)
 #define aa_member(pointer, a) typeof(((typeof(*(pointer)) *)0)->a)
 #define aa_read_1(pointer, a)                                                                                          \
 	aa_load(aa_member(pointer, a), (const char *)(pointer) + bpf_core_field_offset(typeof(*(pointer)), a))
@@ -306,12 +307,11 @@ extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym;
 #define aa_read_n(_1, _2, _3, _4, name, ...) name
 #define aa_read(pointer, ...) aa_read_n(__VA_ARGS__, aa_read_4, aa_read_3, aa_read_2, aa_read_1)(pointer, __VA_ARGS__)
 /* Several members of one structure: a view of it, typed once. Pointers read so may be compared and kept, no more. */
-#define aa_view(pointer)                                                                                               \
-	((typeof(*(pointer)) *)bpf_rdonly_cast((const void *)(pointer), bpf_core_type_id_kernel(typeof(*(pointer)))))
+#define aa_view(pointer, name) ((struct name *)aa_cast((const void *)(pointer), AA_MARK_##name))
 #define aa_of(view, a) ((view)->a)
 #else
 #define aa_read(pointer, ...) BPF_CORE_READ(pointer, __VA_ARGS__)
-#define aa_view(pointer) (pointer)
+#define aa_view(pointer, name) (pointer)
 #define aa_of(view, a) BPF_CORE_READ(view, a)
 #endif
 

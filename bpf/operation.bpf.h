@@ -263,7 +263,7 @@ static __always_inline bool aa_is_row_asked(__u32 row)
 static __always_inline struct file *aa_file_of(struct files_struct *files, __s32 fd)
 {
 	unsigned char head[AA_FDTABLE_HEAD_BYTES] __attribute__((aligned(8)));
-	struct files_struct *view = aa_view(files);
+	struct files_struct *view = aa_view(files, files_struct);
 	struct fdtable *table = aa_of(view, fdt);
 	struct file **slots;
 	__u32 limit;
@@ -1015,7 +1015,7 @@ static __always_inline void aa_inode_read(struct inode *inode, struct aa_inode_f
 		ret_facts->number = AA_OF_HEAD(head, __u64, struct inode, i_ino);
 		ret_facts->rdev = AA_OF_HEAD(head, __u32, struct inode, i_rdev);
 	} else {
-		struct inode *view = aa_view(inode);
+		struct inode *view = aa_view(inode, inode);
 
 		ret_facts->mode = aa_of(view, i_mode);
 		ret_facts->super_block = aa_read(inode, i_sb);
@@ -1071,7 +1071,7 @@ static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfs
 
 static __always_inline bool aa_is_deleted(struct dentry *dentry)
 {
-	struct dentry *view = aa_view(dentry);
+	struct dentry *view = aa_view(dentry, dentry);
 
 	return aa_of(view, d_parent) != dentry && !aa_of(view, d_hash.pprev);
 }
@@ -1850,7 +1850,7 @@ static __always_inline struct aa_record aa_record_of(__u8 type, __u8 operation, 
 static __always_inline bool aa_note_thread(struct aa_call_state *state, __u32 tid, struct task_struct *task)
 {
 	struct aa_process_facts *told = &state->thread.process;
-	struct task_struct *view = aa_view(task), *parent = aa_of(view, real_parent);
+	struct task_struct *view = aa_view(task, task_struct), *parent = aa_of(view, real_parent);
 	__u64 comm[2] = {}, cgroup_id;
 	__u32 uid;
 

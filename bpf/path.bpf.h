@@ -138,7 +138,7 @@ static __always_inline void aa_walk_enter(struct aa_walker *walker, struct mount
 		walker->mountpoint = AA_OF_HEAD(head, struct dentry *, struct mount, mnt_mountpoint);
 		walker->mount_root = AA_OF_HEAD(head, struct dentry *, struct mount, mnt.mnt_root);
 	} else {
-		struct mount *view = aa_view(mount);
+		struct mount *view = aa_view(mount, mount);
 
 		walker->mount_parent = aa_of(view, mnt_parent);
 		walker->mountpoint = aa_of(view, mnt_mountpoint);
@@ -149,7 +149,7 @@ static __always_inline void aa_walk_enter(struct aa_walker *walker, struct mount
 static __always_inline void aa_walk_start(struct aa_walker *walker, struct dentry *dentry, struct vfsmount *vfsmount,
 					  struct fs_struct *fs)
 {
-	struct fs_struct *view = aa_view(fs);
+	struct fs_struct *view = aa_view(fs, fs_struct);
 
 	walker->dentry = dentry;
 	walker->root_dentry = aa_of(view, root.dentry);
@@ -185,7 +185,7 @@ static __always_inline void aa_dentry_read(struct dentry *dentry, struct aa_dent
 		ret_facts->name = AA_OF_HEAD(head, const unsigned char *, struct dentry, d_name.name);
 		ret_facts->hash_len = AA_OF_HEAD(head, __u64, struct dentry, d_name.hash_len);
 	} else {
-		struct dentry *view = aa_view(dentry);
+		struct dentry *view = aa_view(dentry, dentry);
 
 		ret_facts->sequence = aa_of(view, d_seq.seqcount.sequence);
 		ret_facts->parent = aa_of(view, d_parent);

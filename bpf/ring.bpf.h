@@ -1398,19 +1398,19 @@ static __always_inline __u64 aa_argument_of(const __u64 *ctx, __u32 i)
 	return value;
 }
 
-SEC("tp_btf/io_uring_submit_req")
+SEC("aa_tp_btf/io_uring_submit_req")
 int aa_ring_submit(__u64 *ctx) /* request */
 {
 	return aa_ring_submitted(aa_argument_of(ctx, 0));
 }
 
-SEC("tp_btf/io_uring_submit_sqe")
+SEC("aa_tp_btf/io_uring_submit_sqe")
 int aa_ring_submit_first(__u64 *ctx) /* request, …: 6.1 */
 {
 	return aa_ring_submitted(aa_argument_of(ctx, 0));
 }
 
-SEC("tp_btf/io_uring_complete")
+SEC("aa_tp_btf/io_uring_complete")
 int aa_ring_complete(__u64 *ctx) /* ring, request, entry of the ring */
 {
 	struct io_uring_cqe *cqe = (void *)aa_argument_of(ctx, 2);
@@ -1419,7 +1419,7 @@ int aa_ring_complete(__u64 *ctx) /* ring, request, entry of the ring */
 				 aa_read(cqe, res));
 }
 
-SEC("tp_btf/io_uring_complete")
+SEC("aa_tp_btf/io_uring_complete")
 int aa_ring_complete_first(__u64 *ctx) /* ring, request, user data, result, …: until 6.12 */
 {
 	return aa_ring_completed(aa_argument_of(ctx, 0), aa_argument_of(ctx, 1), aa_argument_of(ctx, 2),
@@ -1431,7 +1431,7 @@ int aa_ring_complete_first(__u64 *ctx) /* ring, request, user data, result, …:
  * of which request it is: what was done is known and that it was done is not. It can come when the process ends, and is
  * not watched any more (on 7.2 its workers' completions are put into the ring then): so by the ring.
  */
-SEC("tp_btf/io_uring_cqe_overflow")
+SEC("aa_tp_btf/io_uring_cqe_overflow")
 int aa_ring_overflow(__u64 *ctx) /* ring, user data, result, … */
 {
 	__u64 ring = aa_argument_of(ctx, 0);
@@ -1442,13 +1442,13 @@ int aa_ring_overflow(__u64 *ctx) /* ring, user data, result, … */
 }
 
 /* By perf's events, for kernels from 7.0 on: see aa_event_sys_enter(). */
-SEC("tracepoint")
+SEC("aa_tracepoint")
 int aa_event_ring_submit(__u64 *ctx) /* common fields, ring, request */
 {
 	return aa_ring_submitted(ctx[2]);
 }
 
-SEC("tracepoint")
+SEC("aa_tracepoint")
 int aa_event_ring_complete(__u64 *ctx) /* common fields, ring, request, user data, result and flags */
 {
 	return aa_ring_completed(ctx[1], ctx[2], ctx[3], (__s32)ctx[4]);
@@ -1457,7 +1457,7 @@ int aa_event_ring_complete(__u64 *ctx) /* common fields, ring, request, user dat
 /* Perf's event of this one has no pointer to the entry, but it can have spares, of which one at least is not skipped.
  */
 #define AA_DEFINE_RING_REFUSED(name)                                                                                   \
-	SEC("tp_btf/io_uring_req_failed") int name(__u64 *ctx) /* entry, request, error */                             \
+	SEC("aa_tp_btf/io_uring_req_failed") int name(__u64 *ctx) /* entry, request, error */                          \
 	{                                                                                                              \
 		return aa_ring_begin(aa_argument_of(ctx, 1), aa_argument_of(ctx, 0));                                  \
 	}

@@ -124,6 +124,8 @@ struct aa_probes {
 	/* What the kernel's BTF says of the functions, where it was asked. */
 	struct aa_kernel_function functions[AA_PROBES_MAX];
 	size_t function_count;
+	struct aa_program_place places[AA_PROBES_MAX + 4]; /* of fentry; four are attached nowhere */
+	size_t place_count;
 	bool multi_entries, multi_returns;
 	bool compat_at_once;	  /* see AA_COMPAT_CALL */
 	bool compat_unseen;	  /* see struct aa_config */
@@ -197,6 +199,16 @@ static struct aa_error *aa_probe_error(int errno_value, const struct aa_log *log
 	if (aa_is_refusal(errno_value))
 		aa_error_with_remedy(error, aa_remedy_privileges);
 	return error;
+}
+
+/* The function of a fentry program, by its number: the section of most of them names none. */
+static void aa_probes_place(struct aa_probes *probes, const struct bpf_program *program, const char *function)
+{
+	const struct aa_kernel_function *found =
+		aa_kernel_function_of(probes->functions, probes->function_count, function);
+
+	if (found && found->btf_id)
+		probes->places[probes->place_count++] = (struct aa_program_place){ program, found->btf_id };
 }
 
 static struct aa_probe *aa_probes_add(struct aa_probes *probes, const char *program, const char *function,
@@ -327,14 +339,14 @@ static bool aa_fentry_types_find(struct aa_probes *probes)
 }
 
 /* The programs that others jump to, attached nowhere, of one prototype. */
-static void aa_fentry_load(const struct aa_probes *probes, int i, struct bpf_program *begin, struct bpf_program *finish)
+static void aa_fentry_load(struct aa_probes *probes, int i, struct bpf_program *begin, struct bpf_program *finish)
 {
 	if (!probes->fentry_likes[i])
 		return;
 	bpf_program__set_autoload(begin, true);
 	bpf_program__set_autoload(finish, true);
-	bpf_program__set_attach_target(begin, 0, probes->fentry_likes[i]);
-	bpf_program__set_attach_target(finish, 0, probes->fentry_likes[i]);
+	aa_probes_place(probes, begin, probes->fentry_likes[i]);
+	aa_probes_place(probes, finish, probes->fentry_likes[i]);
 }
 
 static void aa_probes_add_call(struct aa_probes *probes, unsigned row)
@@ -353,10 +365,8 @@ static void aa_probes_add_call(struct aa_probes *probes, unsigned row)
 		return;
 	}
 	if (is_fentry) {
-		bpf_program__set_attach_target(aa_probes_add(probes, entry, info->function, AA_WAY_TRACING)->program, 0,
-					       info->function);
-		bpf_program__set_attach_target(aa_probes_add(probes, exit, info->function, AA_WAY_TRACING)->program, 0,
-					       info->function);
+		aa_probes_add(probes, entry, info->function, AA_WAY_TRACING);
+		aa_probes_add(probes, exit, info->function, AA_WAY_TRACING);
 		return;
 	}
 	if (probes->multi_entries)
@@ -623,7 +633,7 @@ static int aa_fentry_try(uint32_t btf_id)
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FENTRY, .attach_btf_id = btf_id);
-	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "aa_try", "Dual MIT/GPL", instructions, 2, &options), link, code;
+	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "aa_try", AA_LICENSE, instructions, 2, &options), link, code;
 
 	if (fd < 0)
 		return errno;
@@ -686,7 +696,7 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	const struct aa_compat_function *compat;
 	struct aa_error *error = NULL;
 
-	probes->direct = aa_kernel_has_function(types, "bpf_rdonly_cast");
+	probes->direct = aa_probe_object_is_direct(types);
 	if (!options->no_rings && probes->loops && aa_rings_do(options->operations))
 		aa_ring_tracepoints_find(types, &probes->rings);
 	/* What tells that a context is none: see aa_aio_has_context(). */
@@ -776,7 +786,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	struct aa_error *error = NULL;
 	struct aa_log log;
 	struct stat status;
-	int result, cpus;
+	int result, cpus, small_types = -1;
 
 	if (!probes)
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
@@ -831,7 +841,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 					strerror(errno));
 	if (error)
 		goto out;
-	probes->skeleton = aa_probe_object_open(probes->direct);
+	probes->skeleton = aa_probe_object_open(probes->direct, *types, &small_types);
 	if (!probes->skeleton) {
 		error = aa_probe_error(errno, &log, NULL, NULL, "libbpf cannot open the probes' object");
 		goto out;
@@ -870,7 +880,10 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	cpus = libbpf_num_possible_cpus();
 	if (cpus > 0)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_counts, (uint32_t)cpus);
-	result = fileio_bpf__load(probes->skeleton);
+	for (size_t i = 0; probes->kind == AA_BACKEND_FENTRY && i < probes->count; i++)
+		if (probes->probes[i].program)
+			aa_probes_place(probes, probes->probes[i].program, probes->probes[i].function);
+	result = aa_probe_object_load(probes->skeleton, *types, probes->places, probes->place_count, aa_log_print);
 	if (result) {
 		error = aa_probe_error(-result, &log, NULL, NULL, "the kernel refused to load the probes");
 		*ret_has_refused_rings =
@@ -904,6 +917,8 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	}
 	madvise(probes->counts, probes->counts_bytes, MADV_DONTFORK);
 out:
+	if (small_types >= 0)
+		close(small_types);
 	aa_log_end(previous);
 	if (error) {
 		aa_probes_destroy(probes);
@@ -1098,7 +1113,7 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, size_t i, stru
 	else if (probe->way == AA_WAY_MULTI || probe->way == AA_WAY_MULTI_RETURN)
 		return probe->first == i ? aa_multi_attach(probes, i, log) : NULL;
 	else if (probe->way == AA_WAY_TRACING) {
-		probe->link = bpf_program__attach(probe->program);
+		probe->link = bpf_program__attach_trace(probe->program);
 		if (!probe->link)
 			return aa_probe_error(errno, log, program, probe->function, "cannot attach the program");
 		aa_target_read(probes, probe, &probes->targets[i]);

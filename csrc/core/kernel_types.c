@@ -179,6 +179,11 @@ void aa_kernel_types_destroy(struct aa_kernel_types *types)
 	free(types);
 }
 
+uint32_t aa_kernel_types_count(const struct aa_kernel_types *types)
+{
+	return types->count;
+}
+
 const struct btf_type *aa_kernel_type(const struct aa_kernel_types *types, uint32_t id)
 {
 	return id && id < types->count ? (const struct btf_type *)(types->types + types->offsets[id]) : &aa_void;
