@@ -81,7 +81,8 @@ static const char *name_of(const struct btf *btf, const struct btf_type *type)
 	return btf__name_by_offset(btf, type->name_off);
 }
 
-/* The same, as far as it goes without following a pointer. */
+/* The same, as far as it goes without following a pointer: no deeper than kernel_make() made it. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
 static bool is_same(const struct btf *one, uint32_t one_id, const struct btf *other, uint32_t other_id)
 {
 	const struct btf_type *a = btf__type_by_id(one, one_id), *b = btf__type_by_id(other, other_id);
