@@ -60,12 +60,12 @@ static const struct aa_call_info aa_call_infos[] = {
 
 static const struct aa_compat_function aa_compat_function_rows[] = {
 #define AA_X(number_, call_, function_, shape_)                                                                        \
-	{ .row = AA_CALL_##call_, .number = number_, .shape = AA_COMPAT_##shape_, .name = "__ia32_" #function_ },
+	{ .row = AA_CALL_##call_, .number = (number_), .shape = AA_COMPAT_##shape_, .name = "__ia32_" #function_ },
 	AA_COMPAT_CALLS(AA_X)
 #undef AA_X
 #define AA_X(program, call_, function_, number_, ...)                                                                  \
 	{ .row = AA_CALL_##call_,                                                                                      \
-	  .number = number_,                                                                                           \
+	  .number = (number_),                                                                                         \
 	  .name = (number_) < AA_COMPAT_UNIFIED ? NULL : "__ia32_sys_" #function_ },
 		AA_CALLS(AA_X)
 #undef AA_X

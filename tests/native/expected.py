@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.native import compat
 from tests.native.ground import HERE, kernel_symbols
-from tests.native.script import AT_REMOVEDIR, NUMBERS, Address, Script, Step, Steps, Stored
+from tests.native.script import AT_REMOVEDIR, GO, NUMBERS, Address, Script, Step, Steps, Stored
 
 # Which argument of a call is what: by the manual pages.
 _ARGUMENTS: dict[str, dict[str, int]] = {
@@ -568,6 +568,14 @@ def flag_names(event: Any) -> frozenset[str]:
 _EXEC_IN_CHILD = ("vfork_exec", "spawn")
 
 
+def _execs_in_child(script: Script) -> Iterator[Step]:
+    """Those that the trace sees: whoever waits for it later has done before what it did."""
+    for step in script.ordered():
+        later = step.steps.steps[step.steps.steps.index(step) + 1 :]
+        if step.name in _EXEC_IN_CHILD and not any(each.name == "wait" and each.arguments[0] == GO for each in later):
+            yield step
+
+
 def _opens_of(step: Step) -> Iterator[tuple[Step, OpenedByExec]]:
     """By the exec that the step is, in its own thread."""
     if step.name == "exec":
@@ -581,8 +589,8 @@ def _opens_of(step: Step) -> Iterator[tuple[Step, OpenedByExec]]:
 def sightings(steps: Steps) -> Iterator[tuple[Step, Seen | OpenedByExec]]:
     """What must be seen of a list's thread, in order; last what another thread of its process returns as it."""
     tells_opens = sees_exec_opens(steps.script)
-    for step in steps.script.ordered():
-        if tells_opens and step.name in _EXEC_IN_CHILD and step.arguments[0] == steps.index:
+    for step in _execs_in_child(steps.script):
+        if tells_opens and step.arguments[0] == steps.index:
             yield step, OpenedByExec(Script.program, steps)
     for step in steps.steps + [step for step in steps.script.ordered() if step.returns_to is steps]:
         if tells_opens and step.steps is steps:
@@ -652,7 +660,7 @@ def exec_opens(script: Script) -> int:
     """Files that the kernel opened for the execs of the script, where that is told."""
     if not sees_exec_opens(script):
         return 0
-    in_children = sum(step.done for step in script.ordered() if step.name in _EXEC_IN_CHILD)
+    in_children = sum(step.done for step in _execs_in_child(script))
     return in_children + sum(1 for step in script.ordered() for _ in _opens_of(step))
 
 
