@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 SUITES = ("bullseye", "bookworm", "trixie", "sid")
 
-# What a guest needs to reach the host's files; the rest of a kernel package (500 MB) is never unpacked.
-_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
-_MODULE_FOLDERS = ("drivers/virtio", "drivers/char", "net/9p", "fs/9p", "fs/netfs", "fs/fscache", "fs/overlayfs", "lib")
+# What a guest needs to reach the host's files, and FUSE for a test; the rest of a package (500 MB) is never unpacked.
+_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "fuse")
+_MODULE_FOLDERS = (
+    *("drivers/virtio", "drivers/char", "net/9p", "lib"),
+    *("fs/9p", "fs/netfs", "fs/fscache", "fs/overlayfs", "fs/fuse"),
+)
 _META_PACKAGE = "linux-image-amd64"  # the generic flavour: the cloud one has no 9p
 _PARTS = re.compile(r"^linux-(?:image|binary|binary-unsigned|modules|base)-\d[^ ]*$")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -53,10 +56,13 @@ def cache_folder() -> Path:
 
 
 def cached(suite: str) -> Image | None:
+    """None, too, for what was fetched when other modules were asked for."""
     folder = cache_folder() / suite
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
     except FileNotFoundError:
+        return None
+    if manifest.get("wanted") != list(_MODULES):
         return None
     modules = tuple(folder / "modules" / name for name in manifest["modules"])
     return Image(suite, manifest["release"], folder / "vmlinuz", modules)
@@ -107,7 +113,8 @@ def _fetch_into(suite: str, scratch: Path) -> Path:
     for module, content in _in_load_order(suite, unpacked / "modules"):
         names.append(f"{module}.ko")
         (made / "modules" / names[-1]).write_bytes(content)
-    (made / "manifest.json").write_text(json.dumps({"release": release, "modules": names}) + "\n")
+    manifest = {"release": release, "modules": names, "wanted": _MODULES}
+    (made / "manifest.json").write_text(json.dumps(manifest) + "\n")
     return made
 
 

@@ -208,11 +208,18 @@ def test_a_half_made_cache_is_no_cache(tmp_path: Path, monkeypatch: pytest.Monke
     def make(suite: str, scratch: Path) -> Path:
         made = scratch / "image"
         made.mkdir()
-        (made / "manifest.json").write_text(json.dumps({"release": f"7.2-{suite}", "modules": ["a.ko"]}))
+        manifest = {"release": f"7.2-{suite}", "modules": ["a.ko"], "wanted": images._MODULES}
+        (made / "manifest.json").write_text(json.dumps(manifest))
         return made
 
     monkeypatch.setattr(images, "_fetch_into", make)
     folder = images.cache_folder() / "sid"
     assert images.fetch("sid") == Image("sid", "7.2-sid", folder / "vmlinuz", (folder / "modules" / "a.ko",))
     monkeypatch.setattr(images, "_fetch_into", fail)
+    assert images.fetch("sid").release == "7.2-sid"
+
+    # One with fewer modules than are asked for now.
+    monkeypatch.setattr(images, "_MODULES", (*images._MODULES, "another"))
+    assert images.cached("sid") is None
+    monkeypatch.setattr(images, "_fetch_into", make)
     assert images.fetch("sid").release == "7.2-sid"

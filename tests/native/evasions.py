@@ -40,6 +40,7 @@ class Evasion:
 _BY_OTHERS = "all of it, unless the server is watched, too"
 _UNFOLLOWED = "by fentry on kernels before 5.17 or so it is silent"
 _AS_PASSED = "by tracepoint another file is named, `as_passed`: what stood there when the call returned"
+_PASSED = "by tracepoint the name that was passed, `as_passed`, and no `inode`: it leads elsewhere afterwards"
 
 EVASIONS = (
     # Names that lead elsewhere.
@@ -95,6 +96,14 @@ EVASIONS = (
         before=1,
         below="unlink",
         remark=_AS_PASSED,
+    ),
+    Evasion("fuse_open", "a file that FUSE delays to open; the name and what led to it change meanwhile", "open read"),
+    Evasion("fuse_unlink", "the same, removed", "unlink", remark=_PASSED),
+    Evasion(
+        "fuse_rename",
+        "a name that FUSE delays in the middle, while what follows is changed, renamed",
+        "rename",
+        remark=_PASSED,
     ),
     # Who does it.
     Evasion("daemon", "a grandchild in a session of its own, an orphan", "open read"),

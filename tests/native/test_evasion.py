@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from aa_fileio import KprobeManager, Op
+from tests.native import fuse
 from tests.native.evasions import EVASIONS, Evasion
 from tests.native.forked import Forked
 from tests.native.ground import HANG_SECONDS, HERE
@@ -118,8 +119,8 @@ class Stranger:
         self.socket, theirs = socket.socketpair()
         child = os.fork()
         if child == 0:
-            signal.alarm(int(HANG_SECONDS))
             if os.fork() == 0:
+                signal.alarm(int(HANG_SECONDS))
                 with contextlib.suppress(BaseException):
                     os.setsid()
                     self.socket.close()
@@ -405,6 +406,112 @@ def userfault_unlink(home: Path) -> Any:
 @way
 def userfault_before(home: Path) -> Any:
     return (yield from _held(home, lambda name: call("unlink", name), before=True))
+
+
+class _Delayed:
+    """
+    A FUSE file system that holds one request until a thread has changed what it will.
+
+    It is in mounts that are the way's alone, and its server is not in them: they end with the way, it ends with them.
+    """
+
+    def __init__(self, home: Path, opcode: int, of: bytes = b"") -> None:
+        device = os.open("/dev/fuse", os.O_RDWR)
+
+        def serve(asked: socket.socket) -> None:
+            def held(its_opcode: int, body: bytes) -> None:
+                if its_opcode == opcode and of in (b"", body.rstrip(b"\0")):
+                    asked.send(b"held")
+                    asked.recv(2)
+
+            if asked.recv(7) == b"mounted":
+                fuse.serve(device, held)
+
+        self._server = Stranger(serve)
+        _mounts_of_its_own()
+        self.place = home / "delayed"
+        self.place.mkdir()
+        fuse.mount(device, self.place)
+        os.close(device)
+        self._server.socket.send(b"mounted")
+
+    def call(self, change: Callable[[], None], name: str, *arguments: Any) -> int:
+        """Its result; before the held request of it is answered, things are changed."""
+
+        def wait() -> None:
+            assert self._server.socket.recv(4) == b"held"
+            try:
+                change()
+            finally:
+                self._server.socket.send(b"go")
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        result = call(name, *arguments)
+        thread.join()
+        return result
+
+
+def _delayed_in(home: Path, opcode: int, act: Callable[[_Delayed, Callable[[], None], Any], None]) -> Any:
+    """A file of FUSE, held when it has been found: the link that led there and the name in memory lead elsewhere."""
+    delayed = _Delayed(home, opcode)
+    target, link = delayed.place / "target", home / "link"
+    link.symlink_to("delayed")
+    (home / "decoys").mkdir()
+    decoy = _made(home / "decoys")
+    truth = _truth(target, target, link / "target")
+    name = ctypes.create_string_buffer(os.fsencode(link / "target"), 4096)
+    yield
+
+    def change() -> None:
+        link.unlink()
+        link.symlink_to("decoys")
+        name.value = os.fsencode(decoy)
+
+    act(delayed, change, name)
+    assert decoy.exists()
+    return truth
+
+
+@way
+def fuse_open(home: Path) -> Any:
+    def act(delayed: _Delayed, change: Callable[[], None], name: Any) -> None:
+        fd = delayed.call(change, "openat", AT_FDCWD, name, os.O_RDONLY)
+        assert os.read(fd, 4) == b"0123"
+
+    return (yield from _delayed_in(home, fuse.OPEN, act))
+
+
+@way
+def fuse_unlink(home: Path) -> Any:
+    def act(delayed: _Delayed, change: Callable[[], None], name: Any) -> None:
+        delayed.call(change, "unlink", name)
+
+    return (yield from _delayed_in(home, fuse.UNLINK, act))
+
+
+@way
+def fuse_rename(home: Path) -> Any:
+    """FUSE is but on the way: while it looks up what the name begins with, a link that comes later is changed."""
+    delayed = _Delayed(home, fuse.LOOKUP, b"door")
+    for folder in ("real", "unreal"):
+        (home / folder).mkdir()
+        _made(home / folder)
+    (home / "shown").symlink_to("unreal")
+    target, moved = home / "real/target", home / "moved"
+    passed = os.fsencode(delayed.place / "door/../../shown/target")
+    truth = _truth(target, target, passed.decode(), moved)
+    name = ctypes.create_string_buffer(passed)
+    yield
+
+    def change() -> None:
+        (home / "shown").unlink()
+        (home / "shown").symlink_to("real")
+        name.value = os.fsencode(home / "decoy")
+
+    delayed.call(change, "rename", name, os.fsencode(moved))
+    assert (home / "unreal/target").exists() and not target.exists()
+    return truth
 
 
 # --- who does it
