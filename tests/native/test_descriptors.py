@@ -175,7 +175,7 @@ def received_from_a_child(script: Script, steps: Steps, home: Path) -> None:
     fd = child.call("openat", AT_FDCWD, path, os.O_RDONLY, sees=file(path))
     child.call("read", fd, buffer, 3, sees=file(path, offset=0, moved=3))
     child.poke(out.control + 16, fd)
-    child.call("sendmsg", Stored(ends), out.head, 0)
+    child.call("sendmsg", Stored(ends), out.head, 0, sees=file(path, fd=out.fd(0)))
     child.call("close", fd, sees=file(path))
     steps.wait_children()
     steps.call("recvmsg", Stored(ends + 4), into.head, 0, sees=file(path, fd=into.fd(0)))

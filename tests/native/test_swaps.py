@@ -22,6 +22,7 @@ from tests.native.tracing import read_to_end
 _LOG = struct.Struct("=4IQ8I")
 _LOG_BYTES = 8 << 20
 _SWAPS = scaled(100_000, 10_000)
+_ROOM = {"ring_bytes": scaled(256 << 20, 16 << 20), "queue_bytes": 256 << 20}
 # What says that the name may be another file's.
 _FLAGGED = {"fd_changed", "raced", "fd_at_return"}
 
@@ -67,11 +68,14 @@ class _Swap:
 def _run(compiled: Path, area: Path, backend: str, mode: str, swaps: int, x: Path, y: Path, **options: Any) -> Any:
     swap = _Swap(compiled / "swap", area, mode, swaps, x, y)
     try:
-        with KprobeManager(swap.process.pid, backend=backend, **options) as manager:
+        # Room for all of it: three threads that do not wait leave the processors to nobody else.
+        with KprobeManager(swap.process.pid, backend=backend, **_ROOM, **options) as manager:
             swap.go()
             events = read_to_end(manager)
             assert swap.process.wait(HANG_SECONDS) == 0
         assert swap.swaps >= swaps
+        # What is missing would put every later one beside another call's letter.
+        assert manager.stats.lost == 0, manager.stats
         return events, swap.letters(), manager.stats, swap.swaps
     finally:
         swap.kill()

@@ -26,6 +26,9 @@ from aa_fileio.integrations.signal_relay import SignalRelay
 
 # --- what may be asked for
 
+# Nothing may take as long as this; no test passes or fails by being quicker or slower.
+HANG_SECONDS = 60.0
+
 
 @pytest.mark.parametrize(("option", "words"), [("--ops", [*Op, "modify", "access"]), ("--kinds", list(Kind))])
 def test_help_names_all_that_may_be_asked_for(
@@ -346,7 +349,7 @@ def test_a_signal_goes_to_a_command_that_runs(begin: Begin, number: int, monkeyp
 
     def interrupt() -> None:
         os.kill(os.getpid(), number)
-        assert arrived.wait(5)
+        assert arrived.wait(HANG_SECONDS)
 
     manager.on_poll = _once(interrupt)
     begin(manager)
@@ -396,7 +399,7 @@ def test_a_signal_ends_an_attach_with_its_summary(begin: Begin, capfd: pytest.Ca
 
     def interrupt() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert detached.wait(5)
+        assert detached.wait(HANG_SECONDS)
 
     manager.on_poll = _once(interrupt)
     begin(manager)
@@ -420,7 +423,7 @@ def test_a_second_signal_does_not_wait(begin: Begin, monkeypatch: pytest.MonkeyP
         while "detach" not in manager.done:
             threading.Event().wait(0.01)
         os.kill(os.getpid(), signal.SIGINT)
-        assert left.wait(5)
+        assert left.wait(HANG_SECONDS)
 
     manager.on_poll = _once(interrupt)
     begin(manager)
@@ -448,7 +451,7 @@ def test_an_ignored_sigint_stays_ignored_until_the_command_runs() -> None:
             got = threading.Event()
             relay.start(lambda number, from_terminal: got.set())
             os.kill(os.getpid(), signal.SIGINT)
-            assert got.wait(5)
+            assert got.wait(HANG_SECONDS)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
