@@ -26,6 +26,7 @@ if _PROJECT not in sys.path:
 from tests.native import matrix, outside  # noqa: E402
 from tests.native.expected import CHOSEN  # noqa: E402
 from tests.native.ground import (  # noqa: E402
+    DESCRIPTORS,
     EVERYTHING,
     GUEST,
     GUEST_TESTS,
@@ -177,8 +178,8 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """Each manager has some for each of its probes."""
+    """Each manager has some for each of its probes; a guest's limit is 4,096, which root may raise there."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(DESCRIPTORS, before[1])))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
