@@ -176,8 +176,8 @@ _PROFILED_NS = 3.0
 def _profile(found: Found) -> Iterable[str]:
     yield (
         "## Where the time of a read goes\n\nNanoseconds of a processor for one call of the storm `read`, by the"
-        " function that perf met (`cpu-clock`, 4,000 times a second;\nthe sampling's own are left out). What differs"
-        f" by less than {_PROFILED_NS:.0f} ns between the three is among the others."
+        " function that perf met (`cpu-clock`, 4,000 times a second,\nitself in each of them). What differs by less"
+        f" than {_PROFILED_NS:.0f} ns between the three is among the others."
     )
     tracers = list(found.profile)
     names = sorted(set().union(*found.profile.values()), key=lambda name: -found.profile[tracers[-1]].get(name, 0))
