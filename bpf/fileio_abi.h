@@ -419,7 +419,7 @@ struct aa_config {
 	__u32 exit_only;	    /* calls by descriptor are taken at their return alone */
 	__u32 has_below;	    /* the probes of below.h are there */
 	__u32 reader_pid_namespace; /* inode number of the reader's */
-	__u64 wake_bytes;	    /* a ring fuller than this wakes its reader */
+	__u64 wake_bytes;	    /* a ring fuller than this wakes a reader that naps */
 	__u32 xattr_has_mapping;    /* what security_inode_setxattr() is told first is not the file */
 	__u32 errors_only;	    /* calls that succeed are filtered */
 	__u64 min_duration_ns;	    /* quicker ones are */
@@ -442,6 +442,13 @@ struct aa_manager_name {
 	char text[108];
 };
 
+/* What the reader of the ring is to be woken for. One that is awake must not be: each wake-up is an interrupt. */
+enum aa_reader_waits {
+	AA_READER_IS_AWAKE,
+	AA_READER_NAPS,	  /* it looks again by itself, soon: only a ring that fills wakes it */
+	AA_READER_SLEEPS, /* by any record */
+};
+
 /* Shared and written while attached, through the mapping of .bss. */
 struct aa_control {
 	__u32 gate;	 /* events are taken: opened last, closed first */
@@ -450,7 +457,7 @@ struct aa_control {
 	__u32 excluded_tgid;
 	__u32 excluded_tid;  /* the core's own thread */
 	__u32 reader_level;  /* depth of the reader's pid namespace */
-	__u32 reader_sleeps; /* the reader waits for a wake-up */
+	__u32 reader_waits;  /* enum aa_reader_waits: set by the reader, cleared by whoever wakes it */
 	__u32 root_exited;
 	__u32 own_tgid; /* the core's process, and its eventfd: work on it is ours, not the program's */
 	__s32 own_fd;

@@ -1822,23 +1822,18 @@ static __always_inline void aa_flag_root(struct aa_scratch *scratch, __u32 i, st
 		scratch->flags[i] |= AA_PATH_OTHER_ROOT;
 }
 
-/* A reader that sleeps is woken once. */
-static __always_inline __u64 aa_wake_sleeper(void)
-{
-	if (!aa_control.reader_sleeps)
-		return BPF_RB_NO_WAKEUP;
-	aa_control.reader_sleeps = 0;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
-/* One that naps between batches only when the ring fills. */
+/* A reader is woken once, and one that is awake not at all. */
 static __always_inline __u64 aa_wake_flags(void)
 {
-	__u64 flags = aa_wake_sleeper();
-
-	if (flags == BPF_RB_NO_WAKEUP && bpf_ringbuf_query(&aa_ring, BPF_RB_AVAIL_DATA) > aa_config.wake_bytes)
-		return BPF_RB_FORCE_WAKEUP;
-	return flags;
+	switch (aa_control.reader_waits) {
+	case AA_READER_IS_AWAKE:
+		return BPF_RB_NO_WAKEUP;
+	case AA_READER_NAPS:
+		if (bpf_ringbuf_query(&aa_ring, BPF_RB_AVAIL_DATA) <= aa_config.wake_bytes)
+			return BPF_RB_NO_WAKEUP;
+	}
+	aa_control.reader_waits = AA_READER_IS_AWAKE;
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 static __always_inline struct aa_record aa_record_of(__u8 type, __u8 operation, __u32 tid)
@@ -2092,7 +2087,7 @@ static __always_inline void aa_send_total(struct aa_call_state *state, __u32 tid
 	scratch->told.thread.record.type = AA_RECORD_TOLD;
 	scratch->told.row = row;
 	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + sizeof(struct aa_event) + bytes,
-				aa_wake_sleeper()))
+				aa_wake_flags()))
 		total->is_told = 1;
 }
 
@@ -2140,7 +2135,7 @@ static __always_inline void aa_send_whole_total(struct aa_scratch *scratch, __u6
 		return;
 	scratch->told.row = row;
 	if (!bpf_ringbuf_output(&aa_names, &scratch->told, sizeof(scratch->told) + sizeof(struct aa_event) + bytes,
-				aa_wake_sleeper()))
+				aa_wake_flags()))
 		total->is_told = 1;
 }
 

@@ -29,6 +29,7 @@
 #include "path_rules.h"
 #include "probe_object.h"
 #include "kernel_functions.h"
+#include "kernel_ring.h"
 #include "kernel_types.h"
 #include "health.h"
 #include "kprobe_line.h"
@@ -862,7 +863,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->skeleton->rodata->aa_config.total_rows = options->total_rows;
 	probes->skeleton->rodata->aa_config.no_events = options->no_events;
 	probes->skeleton->rodata->aa_config.witness_io = options->witness_io;
-	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / 2;
+	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / AA_RING_WAKE_PART;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
 	probes->skeleton->bss->aa_control.own_fd = -1;

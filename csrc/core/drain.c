@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/bpf.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -21,7 +21,8 @@
 
 /*
  * The reader of the ring naps between batches (measured: one that polls without pause costs the traced process 10 to
- * 40 % more) and sleeps when nothing came for a while: then the next record wakes it.
+ * 40 % more), from which a ring that fills wakes it, and sleeps when nothing came for a while: then the next record
+ * does. While it is awake nothing is to wake it: a wake-up is an interrupt, more than the rest of an event costs.
  */
 #define AA_NAPS_BEFORE_SLEEP 10
 #define AA_SLEEP_MS 500
@@ -38,6 +39,7 @@ struct aa_drain {
 	pthread_t thread;
 	bool has_thread;
 	int control; /* eventfd: a request waits */
+	int wakers;  /* epoll of it and the rings */
 	_Atomic int tid;
 	_Atomic bool watching, detach_asked, stop_asked;
 	_Atomic uint64_t filtered, queue_full, decode_error;
@@ -165,19 +167,62 @@ uint64_t aa_drain_waiting(struct aa_drain *drain)
 	return waiting;
 }
 
-/* Waits for a request, and for the rings too when they are empty. */
-static void aa_drain_wait(struct aa_drain *drain, int timeout_ms, bool with_rings)
+static bool aa_drain_add_waker(struct aa_drain *drain, int fd, uint32_t events)
 {
-	struct pollfd wait[3] = { { .fd = drain->control, .events = POLLIN },
-				  { .fd = drain->ring.fd, .events = POLLIN },
-				  { .fd = drain->totals ? aa_totals_ring(drain->totals) : -1, .events = POLLIN } };
+	struct epoll_event event = { .events = events };
 
-	poll(wait, with_rings ? 3 : 1, timeout_ms);
+	return !epoll_ctl(drain->wakers, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* False with errno. */
+static bool aa_drain_open_wakers(struct aa_drain *drain)
+{
+	drain->control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	drain->wakers = epoll_create1(EPOLL_CLOEXEC);
+	/* A ring with records in it is no reason to wake: the kernel side says when. */
+	return drain->control >= 0 && drain->wakers >= 0 && aa_drain_add_waker(drain, drain->control, EPOLLIN) &&
+	       aa_drain_add_waker(drain, drain->ring.fd, EPOLLIN | EPOLLET) &&
+	       (!drain->totals || aa_drain_add_waker(drain, aa_totals_ring(drain->totals), EPOLLIN | EPOLLET));
+}
+
+static void aa_drain_wait(struct aa_drain *drain, int timeout_ms)
+{
+	struct epoll_event events[3];
+
+	epoll_wait(drain->wakers, events, 3, timeout_ms);
 }
 
 static bool aa_drain_has_nothing(const struct aa_drain *drain)
 {
 	return aa_ring_is_empty(&drain->ring) && (!drain->totals || aa_totals_is_told(drain->totals));
+}
+
+/* Until the next batch; to be woken before if `can_take` what fills the ring. */
+static void aa_drain_nap(struct aa_drain *drain, bool can_take)
+{
+	volatile struct aa_control *control = aa_probes_control(drain->probes);
+
+	if (can_take) {
+		control->reader_waits = AA_READER_NAPS;
+		/* What filled it between our look and the flag is seen here; what fills it after it wakes us. */
+		atomic_thread_fence(memory_order_seq_cst);
+	}
+	if (!can_take || aa_ring_waiting_bytes(&drain->ring) <= drain->ring.bytes / AA_RING_WAKE_PART)
+		aa_drain_wait(drain, (int)drain->options.max_delay_ms);
+	control->reader_waits = AA_READER_IS_AWAKE;
+}
+
+/* Until the next record. */
+static void aa_drain_sleep(struct aa_drain *drain)
+{
+	volatile struct aa_control *control = aa_probes_control(drain->probes);
+
+	control->reader_waits = AA_READER_SLEEPS;
+	/* Whoever came between our look and the flag is seen here; who comes after it wakes us. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (aa_drain_has_nothing(drain))
+		aa_drain_wait(drain, AA_SLEEP_MS);
+	control->reader_waits = AA_READER_IS_AWAKE;
 }
 
 /* The watched processes have all exited, seen before the ring was last read. */
@@ -197,7 +242,7 @@ static bool aa_drain_is_over(struct aa_drain *drain)
 static void *aa_drain_run(void *argument)
 {
 	struct aa_drain *drain = argument;
-	bool is_detached = false, is_detach_told = false, is_ended = false, busy, has_names;
+	bool is_detached = false, is_detach_told = false, is_ended = false, busy, has_names, is_stuck;
 	volatile struct aa_control *control = aa_probes_control(drain->probes);
 	uint64_t seq = 0;
 	int idle = 0;
@@ -218,6 +263,9 @@ static void *aa_drain_run(void *argument)
 			continue;
 		}
 		outcome = aa_drain_pass(drain, &seq, &busy);
+		/* No room in the queue, or the next record is not complete yet. */
+		is_stuck = outcome == AA_PASS_FULL ||
+			   (outcome == AA_PASS_NOTHING && !aa_ring_is_empty(&drain->ring));
 		has_names = drain->totals && aa_totals_take_names(drain->totals);
 		if (aa_event_queue_length(drain->queue))
 			drain->callbacks.ready(drain->callbacks.context);
@@ -236,16 +284,10 @@ static void *aa_drain_run(void *argument)
 		idle = outcome == AA_PASS_NOTHING && !has_names && !is_over ? idle + 1 : 0;
 		if (outcome == AA_PASS_SOME && (busy || is_detached))
 			continue;
-		if (idle <= AA_NAPS_BEFORE_SLEEP) {
-			aa_drain_wait(drain, (int)drain->options.max_delay_ms, false);
-		} else {
-			control->reader_sleeps = 1;
-			/* Whoever came between our look and the flag is seen here; who comes after it wakes us. */
-			atomic_thread_fence(memory_order_seq_cst);
-			if (aa_drain_has_nothing(drain))
-				aa_drain_wait(drain, AA_SLEEP_MS, true);
-			control->reader_sleeps = 0;
-		}
+		if (is_stuck || idle <= AA_NAPS_BEFORE_SLEEP)
+			aa_drain_nap(drain, !is_stuck);
+		else
+			aa_drain_sleep(drain);
 	}
 	if (!is_detached) {
 		control->gate = 0;
@@ -274,15 +316,23 @@ struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue
 	drain->options = *options;
 	drain->callbacks = *callbacks;
 	pthread_mutex_init(&drain->pass, NULL);
-	drain->control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	drain->control = drain->wakers = -1;
 	drain->decoder = aa_decoder_create();
 	drain->event = malloc(AA_EVENT_BYTES_MAX);
-	if (drain->control < 0 || !drain->decoder || !drain->event ||
-	    !aa_ring_map(&drain->ring, aa_probes_ring(probes), options->ring_bytes)) {
+	if (!drain->decoder || !drain->event) {
+		aa_drain_destroy(drain);
+		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+	}
+	if (!aa_ring_map(&drain->ring, aa_probes_ring(probes), options->ring_bytes)) {
 		code = errno;
 		aa_drain_destroy(drain);
 		return aa_error_create(AA_ERROR_SYSTEM, code, "cannot map the ring of %llu bytes: %s",
 				       (unsigned long long)options->ring_bytes, strerror(code));
+	}
+	if (!aa_drain_open_wakers(drain)) {
+		code = errno;
+		aa_drain_destroy(drain);
+		return aa_error_create(AA_ERROR_SYSTEM, code, "cannot wait for the ring: %s", strerror(code));
 	}
 	/* Signals are the program's: one delivered here would not wake the interpreter. */
 	sigfillset(&all);
@@ -346,6 +396,8 @@ void aa_drain_abandon(struct aa_drain *drain)
 	if (!drain)
 		return;
 	aa_ring_unmap(&drain->ring);
+	if (drain->wakers >= 0)
+		close(drain->wakers);
 	if (drain->control >= 0)
 		close(drain->control);
 	aa_decoder_destroy(drain->decoder);

@@ -27,6 +27,7 @@ struct aa_ring {
 	unsigned char *joined; /* AA_RING_RECORD_MAX bytes */
 };
 
+#define AA_RING_WAKE_PART 2u /* a ring more than this part of it full wakes a reader that naps */
 #define AA_RING_RECORD_MAX 32768u /* longer ones are not sent */
 
 /* Maps the ring of `bytes` bytes behind `fd`, which stays the caller's; false with errno. */
@@ -72,10 +73,15 @@ static inline unsigned long aa_ring_after(unsigned long position, uint32_t heade
 	return position + ((bytes + BPF_RINGBUF_HDR_SZ + 7) & ~7UL);
 }
 
+static inline size_t aa_ring_waiting_bytes(const struct aa_ring *ring)
+{
+	return atomic_load_explicit(ring->producer, memory_order_acquire) -
+	       atomic_load_explicit(ring->consumer, memory_order_relaxed);
+}
+
 static inline bool aa_ring_is_empty(const struct aa_ring *ring)
 {
-	return atomic_load_explicit(ring->consumer, memory_order_relaxed) ==
-	       atomic_load_explicit(ring->producer, memory_order_acquire);
+	return !aa_ring_waiting_bytes(ring);
 }
 
 #endif

@@ -37,7 +37,7 @@ def _workload(area: Path) -> tuple[Script, Rows]:
     main.hold()
     byte, many = script.buffer(1), script.buffer(8)
     fd = main.call("openat", AT_FDCWD, file, os.O_RDWR)
-    main.call("pread64", fd, byte, 1, 0, repeat=300)
+    main.call("pread64", fd, byte, 1, 0, repeat=3_000)
     main.call("pwrite64", fd, many, 8, 0, repeat=200)
     main.call("pread64", fd, byte, 1, 1 << 20, repeat=30)  # behind the end
     main.call("openat", AT_FDCWD, missing, os.O_RDONLY, repeat=7)
@@ -55,7 +55,7 @@ def _workload(area: Path) -> tuple[Script, Rows]:
     child.exit(0)
     return script, {
         (main, "open", str(file), None, False): (1, 0, 0),
-        (main, "read", str(file), None, False): (330, 0, 300),
+        (main, "read", str(file), None, False): (3_030, 0, 3_000),
         (main, "write", str(file), None, False): (200, 0, 1600),
         (main, "open", str(missing), None, False): (7, 7, 0),
         (main, "rename", str(missing), str(new), False): (3, 3, 0),
@@ -89,7 +89,7 @@ def _check_complete(totals: Totals, backend: str) -> None:
     ids=["alone", "alone-no-latency", "beside", "overflowing"],
 )
 def test_every_call_is_in_its_row(backend: str, area: Path, options: dict[str, Any]) -> None:
-    """Also those whose events find no room: nobody reads, and ring and queue hold a hundredth of them."""
+    """Also those whose events find no room: nobody reads, and ring and queue hold less than half of them."""
     script, rows = _workload(area)
     calls = sum(calls for calls, _, _ in rows.values())
     with script.start(area) as running:
