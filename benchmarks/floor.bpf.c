@@ -65,6 +65,11 @@ static __always_inline int end(__u64 result)
 	return 0;
 }
 
+static __always_inline int end_alone(__u64 result)
+{
+	return bpf_get_current_pid_tgid() >> 32 == tgid ? emit(0, result) : 0;
+}
+
 SEC("tp_btf/sys_enter") int tracepoint_enter(__u64 *ctx)
 {
 	return ctx[1] == number ? begin() : 0;
@@ -76,9 +81,7 @@ SEC("tp_btf/sys_exit") int tracepoint_exit(__u64 *ctx)
 SEC("tp_btf/sys_exit") int tracepoint_exit_only(__u64 *ctx)
 {
 	struct pt_regs *regs = (void *)ctx[0];
-	if (bpf_get_current_pid_tgid() >> 32 != tgid || regs->orig_ax != number)
-		return 0;
-	return emit(0, ctx[1]);
+	return regs->orig_ax == number ? end_alone(ctx[1]) : 0;
 }
 SEC("fentry/__x64_sys_pread64") int fentry_enter(__u64 *ctx)
 {
@@ -88,6 +91,10 @@ SEC("fexit/__x64_sys_pread64") int fentry_exit(__u64 *ctx)
 {
 	return end(ctx[1]);
 }
+SEC("fexit/__x64_sys_pread64") int fentry_exit_only(__u64 *ctx)
+{
+	return end_alone(ctx[1]);
+}
 SEC("kprobe/__x64_sys_pread64") int kprobe_enter(void *ctx)
 {
 	return begin();
@@ -95,6 +102,10 @@ SEC("kprobe/__x64_sys_pread64") int kprobe_enter(void *ctx)
 SEC("kretprobe/__x64_sys_pread64") int kprobe_exit(struct pt_regs *ctx)
 {
 	return end(ctx->ax);
+}
+SEC("kretprobe/__x64_sys_pread64") int kprobe_exit_only(struct pt_regs *ctx)
+{
+	return end_alone(ctx->ax);
 }
 SEC("kprobe.multi/__x64_sys_pread64") int multi_enter(void *ctx)
 {

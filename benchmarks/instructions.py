@@ -48,8 +48,10 @@ WAYS = {
         {"backend": "tracepoint", "totals": True, "events": False}, ("tracepoint_enter", "tracepoint_exit"), False
     ),
     "kprobe": Way({"backend": "kprobe", "multi": False}, ("kprobe_enter", "kprobe_exit")),
+    "kprobe-no-latency": Way({"backend": "kprobe", "multi": False, "latency": False}, ("kprobe_exit_only",)),
     "kprobe-multi": Way({"backend": "kprobe"}, ("multi_enter", "kprobe_exit")),
     "fentry": Way({"backend": "fentry"}, ("fentry_enter", "fentry_exit")),
+    "fentry-no-latency": Way({"backend": "fentry", "latency": False}, ("fentry_exit_only",)),
 }
 #: What is asked for besides, and what it adds to the ways above.
 OPTIONS = {

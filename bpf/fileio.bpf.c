@@ -80,6 +80,53 @@ int aa_kprobe_begin(struct pt_regs *ctx)
 	return 0;
 }
 
+#define aa_register_of(registers, name) ((registers)->name)
+
+/* Taken at the return alone: a descriptor that is still there, and nobody asks how long it took. */
+static __always_inline bool aa_is_exit_only(__u32 row)
+{
+	const volatile struct aa_call_spec *spec = aa_spec_of(row);
+
+	return aa_config.exit_only && spec && AA_IS_BY_DESCRIPTOR(spec);
+}
+
+/* What an entry would have done; false when there is nothing to tell. */
+static __always_inline bool aa_begin_at_return(struct aa_call_state *state, __u32 tid, __u32 row, struct pt_regs *user,
+					       bool compat)
+{
+	if (aa_take_arguments(state, tid, user, compat, aa_register_of))
+		aa_call_begins(state, tid, row);
+	if (state->phase == AA_PHASE_IN_CALL)
+		return true;
+	/* What was set aside until its return has returned. */
+	state->phase = AA_PHASE_IDLE;
+	return false;
+}
+
+/* Only 32-bit calls have an entry probe: it may be one for all of them. */
+static __always_inline bool aa_is_kprobe_exit_only(__u32 call)
+{
+	return aa_is_exit_only(call) && !aa_is_compat();
+}
+
+/* As aa_kprobe_returning(): a state that aa_kprobe_ends() is to begin first. */
+static __always_inline struct aa_call_state *aa_kprobe_returning_alone(struct aa_call_state *state, __u32 tid,
+								       __u32 call)
+{
+	if (!aa_control.gate)
+		return NULL;
+	if (!state)
+		state = aa_state_make(tid);
+	if (!state) {
+		aa_begin_is_lost();
+		return NULL;
+	}
+	aa_settle_missed(state);
+	state->phase = AA_PHASE_IDLE;
+	state->next_call = call;
+	return state;
+}
+
 /* At a return: the state of the call that began, or NULL when there is nothing to tell. */
 static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 {
@@ -88,6 +135,8 @@ static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 
 	if (!aa_is_watched_with(aa_presence_of((__u32)pid_tgid), pid_tgid, &state))
 		return NULL;
+	if (aa_is_kprobe_exit_only(call))
+		return aa_kprobe_returning_alone(state, (__u32)pid_tgid, call);
 	if (!state) {
 		if (aa_control.gate)
 			aa_count(pre_attach, 1);
@@ -110,6 +159,24 @@ static __always_inline struct aa_call_state *aa_kprobe_returning(__u32 call)
 	return state;
 }
 
+static __always_inline void aa_return_is_lost(struct aa_call_state *state)
+{
+	if (aa_config.exit_only && state->phase != AA_PHASE_IN_CALL) {
+		aa_count(performed, 1);
+		aa_count(no_entry, 1);
+	}
+	aa_settle_missed(state);
+}
+
+/* What aa_kprobe_returning() has found. bpf_task_pt_regs() is of 5.15, before bpf_loop(). */
+static __always_inline void aa_kprobe_ends(struct aa_call_state *state, __u32 tid, __s64 result, bool loops)
+{
+	if (!loops || !aa_config.exit_only || state->phase == AA_PHASE_IN_CALL ||
+	    aa_begin_at_return(state, tid, state->next_call, (void *)bpf_task_pt_regs(bpf_get_current_task_btf()),
+			       false))
+		aa_call_ends(state, tid, result, loops);
+}
+
 static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
 {
 	struct aa_call_state *state = aa_kprobe_returning(call);
@@ -117,7 +184,7 @@ static __always_inline int aa_kprobe_return(struct pt_regs *ctx, __u32 call)
 	if (!state)
 		return 0;
 	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
-	aa_settle_missed(state); /* the jump was refused */
+	aa_return_is_lost(state); /* the jump was refused */
 	return 0;
 }
 
@@ -127,7 +194,7 @@ static __always_inline int aa_kprobe_emit(struct pt_regs *ctx, bool loops)
 	struct aa_call_state *state = aa_state_of(tid);
 
 	if (state)
-		aa_call_ends(state, tid, (__s64)ctx->ax, loops);
+		aa_kprobe_ends(state, tid, (__s64)ctx->ax, loops);
 	return 0;
 }
 
@@ -210,7 +277,7 @@ int aa_compat_return(struct pt_regs *ctx)
 	if (!state)
 		return 0;
 	bpf_tail_call(ctx, &aa_kprobe_tail, AA_JUMP_FINISH);
-	aa_settle_missed(state); /* the jump was refused */
+	aa_return_is_lost(state); /* the jump was refused */
 	return 0;
 }
 
@@ -291,7 +358,7 @@ int aa_multi_return(struct pt_regs *ctx)
 	struct aa_call_state *state = aa_kprobe_returning(bpf_get_attach_cookie(ctx));
 
 	if (state)
-		aa_call_ends(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx->ax, true);
+		aa_kprobe_ends(state, (__u32)bpf_get_current_pid_tgid(), (__s64)ctx->ax, true);
 	return 0;
 }
 
@@ -382,7 +449,7 @@ static __always_inline int aa_fentry_emit(__u64 *ctx, bool loops)
 	struct aa_call_state *state = aa_state_of(tid);
 
 	if (state)
-		aa_call_ends(state, tid, (__s64)ctx[1], loops);
+		aa_kprobe_ends(state, tid, (__s64)ctx[1], loops);
 	return 0;
 }
 
@@ -408,7 +475,7 @@ AA_DEFINE_FENTRY(_other)
 		if (!state)                                                                                            \
 			return 0;                                                                                      \
 		bpf_tail_call(ctx, &aa_fexit_tail##suffix, AA_JUMP_FINISH);                                            \
-		aa_settle_missed(state); /* the jump was refused */                                                    \
+		aa_return_is_lost(state); /* the jump was refused */                                                   \
 		return 0;                                                                                              \
 	}
 #define AA_X(program, call, ...)                                                                                       \
@@ -488,14 +555,6 @@ static __always_inline bool aa_is_of_no_interest(const struct aa_presence *prese
 			     interest != (aa_is_compat() ? AA_INTEREST_COMPAT : AA_INTEREST_NATIVE));
 }
 
-/* Taken at the return alone: a descriptor that is still there, and nobody asks how long it took. */
-static __always_inline bool aa_is_exit_only(__u32 row)
-{
-	const volatile struct aa_call_spec *spec = aa_spec_of(row);
-
-	return aa_config.exit_only && spec && spec->fd && !spec->path && !spec->closes;
-}
-
 static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number)
 {
 	__u8 what;
@@ -514,8 +573,6 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
 	else if (what == 2)
 		aa_descriptor_changes(state, tid, compat ? regs->cx : regs->si);
 }
-
-#define aa_register_of(registers, name) ((registers)->name)
 
 /* Of the calls that are taken of anybody; without the table, for this is asked of every call on the machine. */
 static __always_inline __u32 aa_stranger_row_of(__u64 number)
@@ -622,13 +679,8 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 			aa_begin_is_lost();
 			return 0;
 		}
-		if (aa_take_arguments(state, tid, regs, compat, aa_register_of))
-			aa_call_begins(state, tid, row);
-		if (state->phase != AA_PHASE_IN_CALL) {
-			/* What was set aside until its return has returned. */
-			state->phase = AA_PHASE_IDLE;
+		if (!aa_begin_at_return(state, tid, row, regs, compat))
 			return 0;
-		}
 	}
 	aa_call_ends(state, tid, result, loops);
 	return 0;

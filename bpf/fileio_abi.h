@@ -416,7 +416,7 @@ struct aa_config {
 	__u32 kinds;		    /* bit per enum aa_kind */
 	__u32 scope;		    /* enum aa_scope */
 	__u32 no_latency;	    /* durations are not told */
-	__u32 exit_only;	    /* calls by descriptor are taken at their return alone */
+	__u32 exit_only;	    /* calls by descriptor are taken at their return alone, see AA_IS_BY_DESCRIPTOR() */
 	__u32 has_below;	    /* the probes of below.h are there */
 	__u32 reader_pid_namespace; /* inode number of the reader's */
 	__u64 wake_bytes;	    /* a ring fuller than this wakes a reader that naps */
@@ -455,9 +455,9 @@ struct aa_control {
 	__u32 seeding;	 /* forks and exits of the whole host are noted */
 	__u32 root_tgid; /* init-namespace numbers */
 	__u32 excluded_tgid;
-	__u32 excluded_tid;  /* the core's own thread */
-	__u32 reader_level;  /* depth of the reader's pid namespace */
-	__u32 reader_waits;  /* enum aa_reader_waits: set by the reader, cleared by whoever wakes it */
+	__u32 excluded_tid; /* the core's own thread */
+	__u32 reader_level; /* depth of the reader's pid namespace */
+	__u32 reader_waits; /* enum aa_reader_waits: set by the reader, cleared by whoever wakes it */
 	__u32 root_exited;
 	__u32 own_tgid; /* the core's process, and its eventfd: work on it is ours, not the program's */
 	__s32 own_fd;

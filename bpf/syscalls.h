@@ -244,6 +244,9 @@ struct aa_call_spec {
 	__u32 if_flag, implied;
 };
 
+/* The return of such a call finds all that its entry could, if nobody has changed the descriptor meanwhile. */
+#define AA_IS_BY_DESCRIPTOR(spec) ((spec)->fd && !(spec)->path && !(spec)->closes)
+
 enum aa_call {
 #define AA_X(program, call, ...) AA_CALL_##call,
 	AA_CALLS(AA_X)

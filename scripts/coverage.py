@@ -273,8 +273,8 @@ arguments of the 64-bit one. Two old forms that are only there, `uselib` and `re
 
 Arguments count from 1. The columns *by …* tell the `path_source` of a call that succeeds:
 
-- `file`: the kernel's own name of the open file. With `latency=False` the tracepoint backend looks at a descriptor when
-  the call returns only, and says so: `fd_at_return`.
+- `file`: the kernel's own name of the open file. With `latency=False` a descriptor is looked at only when the call
+  returns (by kprobe and fentry from Linux 5.17 on), and that is said: `fd_at_return`.
 - `dentry`: the kernel's own name of the directory and the entry that it acted on, told by a probe on a function below
   the call, most often one of its security hooks (CONFIG_SECURITY_PATH; without it as by tracepoint); of chdir, the
   kernel's own name of the new current directory.

@@ -134,7 +134,8 @@ struct aa_probes {
 	uint32_t fentry_types[2]; /* prototypes of the calls' functions, as this kernel's BTF has them */
 	const char *fentry_likes[2];
 	bool loops;
-	bool direct; /* see AA_DIRECT */
+	bool exit_only; /* no entry probe where AA_IS_BY_DESCRIPTOR() */
+	bool direct;	/* see AA_DIRECT */
 	struct aa_ring_tracepoints rings;
 	enum aa_aio aio;
 	bool detached;
@@ -350,13 +351,17 @@ static void aa_fentry_load(struct aa_probes *probes, int i, struct bpf_program *
 	aa_probes_place(probes, finish, probes->fentry_likes[i]);
 }
 
+static bool aa_call_needs_entry(const struct aa_probes *probes, unsigned row)
+{
+	return !probes->exit_only || !AA_IS_BY_DESCRIPTOR(&aa_call_specs[row]);
+}
+
 static void aa_probes_add_call(struct aa_probes *probes, unsigned row)
 {
 	const struct aa_call_info *info = aa_call_info(row);
-	bool is_fentry = probes->kind == AA_BACKEND_FENTRY;
-	char entry[64], exit[64];
-
+	bool is_fentry = probes->kind == AA_BACKEND_FENTRY, needs_entry = aa_call_needs_entry(probes, row);
 	const char *suffix = is_fentry && aa_fentry_type_of(probes, info->function) == 1 ? "_other" : "";
+	char entry[64], exit[64];
 
 	snprintf(entry, sizeof(entry), "%s%s%s", info->program, is_fentry ? "_fentry" : "", suffix);
 	snprintf(exit, sizeof(exit), "%s%s%s", info->program, is_fentry ? "_fexit" : "_ret", suffix);
@@ -365,16 +370,15 @@ static void aa_probes_add_call(struct aa_probes *probes, unsigned row)
 		aa_probes_add_absent(probes, exit, info->function);
 		return;
 	}
-	if (is_fentry) {
+	if (needs_entry && is_fentry)
 		aa_probes_add(probes, entry, info->function, AA_WAY_TRACING);
-		aa_probes_add(probes, exit, info->function, AA_WAY_TRACING);
-		return;
-	}
-	if (probes->multi_entries)
+	else if (needs_entry && probes->multi_entries)
 		aa_probes_add_multi(probes, "aa_multi_enter", info->function, AA_WAY_MULTI, row);
-	else
+	else if (needs_entry)
 		aa_probes_add(probes, entry, info->function, AA_WAY_ENTRY);
-	if (probes->multi_returns)
+	if (is_fentry)
+		aa_probes_add(probes, exit, info->function, AA_WAY_TRACING);
+	else if (probes->multi_returns)
 		aa_probes_add_multi(probes, "aa_multi_return", info->function, AA_WAY_MULTI_RETURN, row);
 	else
 		aa_probes_add(probes, exit, info->function, AA_WAY_RETURN);
@@ -474,7 +478,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 {
 	struct fileio_bpf *skeleton = probes->skeleton;
 	bool is_kprobe = probes->kind == AA_BACKEND_KPROBE, is_fentry = probes->kind == AA_BACKEND_FENTRY;
-	bool needs_entry = !options->no_latency, events = aa_tracepoints_are_preemptible();
+	bool needs_entry = !probes->exit_only, events = aa_tracepoints_are_preemptible();
 	struct bpf_program *program;
 
 	bpf_object__for_each_program (program, skeleton->obj)
@@ -490,8 +494,7 @@ static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_opt
 			continue;
 		if (aa_call_specs[row].when == AA_WHEN_RINGS_HIDE && probes->rings.submit)
 			continue;
-		if (!aa_call_specs[row].fd || aa_call_specs[row].path || aa_call_specs[row].closes)
-			needs_entry = true;
+		needs_entry |= aa_call_needs_entry(probes, row);
 		if (is_kprobe || is_fentry)
 			aa_probes_add_call(probes, row);
 	}
@@ -833,6 +836,12 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
 	log.used = 0;
 	log.text[0] = '\0';
+	/*
+	 * At the return of a function the caller's registers are found by bpf_task_pt_regs(), of 5.15. What else reads
+	 * and writes is told from a call's own by that call's beginning.
+	 */
+	probes->exit_only = options->no_latency &&
+			    (probes->kind == AA_BACKEND_TRACEPOINT || (probes->loops && !options->witness_io));
 	if (!*types)
 		*types = aa_kernel_types_create(AA_KERNEL_TYPES_PATH);
 	if (*types)
@@ -851,8 +860,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->skeleton->rodata->aa_config.kinds = options->kinds;
 	probes->skeleton->rodata->aa_config.scope = options->scope;
 	probes->skeleton->rodata->aa_config.no_latency = options->no_latency;
-	/* At a kretprobe the caller's arguments are gone: that backend keeps its entry probes. */
-	probes->skeleton->rodata->aa_config.exit_only = options->no_latency && probes->kind == AA_BACKEND_TRACEPOINT;
+	probes->skeleton->rodata->aa_config.exit_only = probes->exit_only;
 	probes->skeleton->rodata->aa_config.has_below = probes->kind != AA_BACKEND_TRACEPOINT;
 	probes->skeleton->rodata->aa_config.has_ring_requests = probes->rings.submit != NULL;
 	probes->skeleton->rodata->aa_config.ring_compat_flag = probes->rings.compat_flag;

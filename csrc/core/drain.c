@@ -264,8 +264,7 @@ static void *aa_drain_run(void *argument)
 		}
 		outcome = aa_drain_pass(drain, &seq, &busy);
 		/* No room in the queue, or the next record is not complete yet. */
-		is_stuck = outcome == AA_PASS_FULL ||
-			   (outcome == AA_PASS_NOTHING && !aa_ring_is_empty(&drain->ring));
+		is_stuck = outcome == AA_PASS_FULL || (outcome == AA_PASS_NOTHING && !aa_ring_is_empty(&drain->ring));
 		has_names = drain->totals && aa_totals_take_names(drain->totals);
 		if (aa_event_queue_length(drain->queue))
 			drain->callbacks.ready(drain->callbacks.context);

@@ -27,7 +27,7 @@ struct aa_ring {
 	unsigned char *joined; /* AA_RING_RECORD_MAX bytes */
 };
 
-#define AA_RING_WAKE_PART 2u /* a ring more than this part of it full wakes a reader that naps */
+#define AA_RING_WAKE_PART 2u	  /* a ring more than this part of it full wakes a reader that naps */
 #define AA_RING_RECORD_MAX 32768u /* longer ones are not sent */
 
 /* Maps the ring of `bytes` bytes behind `fd`, which stays the caller's; false with errno. */

@@ -26,6 +26,7 @@ class Ground(NamedTuple):
     no_compat: tuple[str, ...] = ()  # backends that cannot follow 32-bit calls here
     compat_at_once: bool = True  # all go through one function that can be probed
     ring_opcodes: int = 0  # IORING_OP_LAST; 0: what is done by rings is not shown by this kernel's tracepoints
+    exit_only: tuple[str, ...] = ("kprobe", "fentry", "tracepoint")  # backends that latency=False spares entry probes
     components: int = 2_048  # a name of so many comes whole
     file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
 
@@ -51,6 +52,8 @@ GROUNDS = (
         # A trampoline's program is of one function, and ia32_sys_call() came later.
         no_compat=("fentry",),
         compat_at_once=False,
+        # At a function's return the caller's registers are found by a helper of 5.15.
+        exit_only=("tracepoint",),
         # bpf_loop() came with 5.17.
         components=256,
     ),

@@ -26,8 +26,10 @@ BOUNDS: dict[str, tuple[float, int, int]] = {
     "tracepoint-no-latency": (6.7, 405, 345),
     "tracepoint-totals-alone": (3.3, 380, 345),
     "kprobe": (3.5, 1970, 30),
+    "kprobe-no-latency": (5.1, 1630, 30),
     "kprobe-multi": (3.4, 2250, 30),
     "fentry": (4.9, 1025, 30),
+    "fentry-no-latency": (8.6, 835, 30),
 }
 
 

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 
 from aa_fileio import KprobeManager
+from tests.native import outside
 from tests.native.expected import (
     FILTERED,
     as_passed,
@@ -20,7 +21,7 @@ from tests.native.expected import (
     file,
     performed,
 )
-from tests.native.ground import FIRST_OPS, scaled
+from tests.native.ground import FIRST_OPS, HERE, scaled
 from tests.native.script import AT_FDCWD, Address, Script, Stored
 from tests.native.tracing import check_trace, read_to_end, trace
 
@@ -196,7 +197,7 @@ def test_without_latency(backend: str, area: Path) -> None:
     result = trace(script, area, backend, latency=False)
     opened, read, write, bad, renamed = result.events
     assert {event.duration_ns for event in result.events} == {None}
-    by_descriptor = {"kprobe": "file", "fentry": "file", "tracepoint": "fd_at_return"}[backend]
+    by_descriptor = "fd_at_return" if backend in HERE.exit_only else "file"
     assert [str(event.path_source) for event in result.events] == [
         *("file", by_descriptor, by_descriptor, "none", "as_passed")
     ]
@@ -209,6 +210,33 @@ def test_without_latency(backend: str, area: Path) -> None:
     assert write.offset in (4, None)
     assert renamed.new_path == str(path)
     check_script_ledger(script, result.stats, backend)
+
+
+def test_no_entry_probe_where_the_return_tells_all(backend: str, area: Path) -> None:
+    """By the kernel's own lists."""
+    script = Script()
+    script.main.hold()
+    options: dict[str, bool] = {"multi": False} if backend == "kprobe" and HERE.multi else {}
+    before = outside.look()
+    with (
+        script.start(area) as running,
+        KprobeManager(running.pid, backend=backend, ops=["read"], latency=False, **options),
+    ):
+        there = outside.look().without(before)
+        programs = set(outside.describe(there).programs.values())
+    kprobes = {f"{way} {place.partition('+')[0]}" for _, way, place, *_ in map(str.split, there.probes)}
+    entry, back = {
+        "kprobe": ("k __x64_sys_read", "r __x64_sys_read"),
+        "fentry": ("aa_sys_read_fen", "aa_sys_read_fex"),
+        "tracepoint": ("sys_enter", "sys_exit"),
+    }[backend]
+
+    def is_there(what: str) -> bool:
+        return what in kprobes if backend == "kprobe" else any(what in name for name in programs)
+
+    assert is_there(back)
+    # One tracepoint is for all calls, also for those that have to be looked at.
+    assert is_there(entry) == (backend == "tracepoint" or backend not in HERE.exit_only)
 
 
 def test_interrupted_and_restarted(backend: str, area: Path) -> None:
