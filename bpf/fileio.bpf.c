@@ -596,14 +596,15 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 tid = pid_tgid, row;
-	const struct aa_presence *presence = aa_presence_of(tid);
+	const struct aa_presence *presence;
 	struct aa_call_state *state;
 	bool compat;
 
-	if (!aa_control.gate || aa_is_of_no_interest(presence, tid, number))
-		return 0;
 	/* Its return will tell all of it; nor does it change what a descriptor names. */
 	if (aa_config.exit_only && aa_is_exit_only(aa_row_of(number)) && !aa_is_compat())
+		return 0;
+	presence = aa_presence_of(tid);
+	if (!aa_control.gate || aa_is_of_no_interest(presence, tid, number))
 		return 0;
 	if (!aa_is_taken(presence, pid_tgid, aa_stranger_row_of(number), regs, &state)) {
 		/* Who is not watched may still share a watched process's table or directory (CLONE_FILES, CLONE_FS). */
