@@ -19,7 +19,7 @@ from aa_fileio._native import EventBatch, FileEvent, backends
 from aa_fileio.errors import BackendUnavailable, FileIOError, PermissionDenied, ProbeAttachError
 from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource, Via
 from aa_fileio.ledger import BackendReport, Health, PassedOver, Stats, SyscallInfo, Target
-from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager
+from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager, keep_loaded
 from aa_fileio.process import SpawnedProcess
 from aa_fileio.rules import DEFAULT_SENSITIVE
 from aa_fileio.totals import Total, Totals
@@ -51,6 +51,7 @@ __all__ = [
     "Totals",
     "Via",
     "backends",
+    "keep_loaded",
 ]
 
 _logging.getLogger("aa_fileio").addHandler(_logging.NullHandler())

@@ -385,4 +385,7 @@ def ring_operations() -> tuple[tuple[str, int, Op], ...]:
 def backends() -> tuple[BackendReport, ...]:
     """Which ways in this kernel and these privileges allow, in the order in which they would be taken."""
 
+def _keep_loaded(wanted: bool, /) -> None:
+    """Begins with True; each has its end with False."""
+
 def _after_fork_in_child() -> None: ...

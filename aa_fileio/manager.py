@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import os
@@ -13,7 +14,7 @@ from aa_fileio.ledger import Health, SyscallInfo, Target
 from aa_fileio.totals import totals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from aa_fileio.process import Command, SpawnedProcess, Stream, StrOrBytesPath
     from aa_fileio.totals import Totals
 
-__all__ = ["KPROBE_TARGETS", "SYSCALLS", "UNSET", "KprobeManager", "ManagerOptions"]
+__all__ = ["KPROBE_TARGETS", "SYSCALLS", "UNSET", "KprobeManager", "ManagerOptions", "keep_loaded"]
 
 _log = logging.getLogger("aa_fileio")
 
@@ -40,6 +41,29 @@ KPROBE_TARGETS: Final[tuple[tuple[str, str], ...]] = tuple(
 
 # An event that is there at once lets no other task run; after this many in a row the others get their turn.
 _EVENTS_PER_TURN = 64
+
+
+@contextlib.contextmanager
+def keep_loaded() -> Iterator[None]:
+    """
+    What a trace has loaded stays in the kernel, attached nowhere, until the block ends, and the next manager with the
+    same options takes it over: attaching then takes a few milliseconds. For programs that trace many things one after
+    the other, as a test suite does::
+
+        with keep_loaded():
+            for command in commands:
+                with KprobeManager.spawn(command) as m:
+                    ...
+
+    Nothing of one trace gets into the next. Up to four are kept, each with its ring (`ring_bytes`), when their managers
+    are closed. By fentry, with path rules and where one processor is online all is unloaded as ever. Blocks may be
+    nested, and begun in any thread.
+    """
+    _native._keep_loaded(True)
+    try:
+        yield
+    finally:
+        _native._keep_loaded(False)
 
 
 class _Unset(enum.Enum):

@@ -21,10 +21,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from aa_fileio import KprobeManager
+from aa_fileio import KprobeManager, keep_loaded
 from benchmarks.instructions import OPTIONS, WAYS, Added
 from benchmarks.profile import profile
 from benchmarks.report import Found, text
@@ -142,6 +142,12 @@ class Bench:
                         with self._timed("detach(wait=False)"):
                             manager.detach(wait=False)
                         manager.detach()
+                with keep_loaded():
+                    for is_first in (True, False):
+                        manager = KprobeManager(idle.pid)
+                        with nullcontext() if is_first else self._timed("attach, in keep_loaded()"):
+                            manager.attach()
+                        manager.close()
             idle.kill()
 
     @contextmanager

@@ -140,11 +140,27 @@ static PyObject *native_after_fork_in_child(PyObject *module, PyObject *Py_UNUSE
 	PyObject *managers = PySequence_List(state->managers);
 	Py_ssize_t index;
 
+	aa_keep_loaded_after_fork_in_child();
 	if (!managers)
 		return NULL;
 	for (index = 0; index < PyList_Size(managers); index++)
 		aa_manager_after_fork_in_child(PyList_GetItem(managers, index));
 	Py_DECREF(managers);
+	Py_RETURN_NONE;
+}
+
+static PyObject *native_keep_loaded(PyObject *Py_UNUSED(module), PyObject *wanted)
+{
+	int is_wanted = PyObject_IsTrue(wanted);
+
+	if (is_wanted < 0)
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	if (is_wanted)
+		aa_keep_loaded_begin();
+	else
+		aa_keep_loaded_end();
+	Py_END_ALLOW_THREADS
 	Py_RETURN_NONE;
 }
 
@@ -162,6 +178,8 @@ static PyMethodDef module_methods[] = {
 		  "ring_operations($module, /)\n--\n\nThe table: (name, number, op) for each operation of io_uring.") },
 	{ "backends", native_backends, METH_NOARGS,
 	  PyDoc_STR("backends($module, /)\n--\n\nWhat each backend would need here; attaches nothing.") },
+	{ "_keep_loaded", native_keep_loaded, METH_O,
+	  PyDoc_STR("_keep_loaded($module, wanted, /)\n--\n\nBegins with True; each has its end with False.") },
 	{ "_after_fork_in_child", native_after_fork_in_child, METH_NOARGS,
 	  PyDoc_STR("_after_fork_in_child($module, /)\n--\n\nos.register_at_fork calls this.") },
 	{ 0 },

@@ -29,6 +29,7 @@
 #include "path_rules.h"
 #include "probe_object.h"
 #include "kernel_functions.h"
+#include "kept_probes.h"
 #include "kernel_ring.h"
 #include "kernel_types.h"
 #include "health.h"
@@ -139,7 +140,10 @@ struct aa_probes {
 	struct aa_ring_tracepoints rings;
 	enum aa_aio aio;
 	bool detached;
-	struct aa_cpu_counters *counts; /* the map, one for each possible CPU */
+	bool is_quiet; /* detached and loaded, and no program of it is running any more */
+	struct aa_probe_options options;
+	uint64_t skipped_before[AA_PROBES_MAX]; /* recursion_misses of traces before */
+	struct aa_cpu_counters *counts;		/* the map, one for each possible CPU */
 	size_t counts_bytes;
 	bool has_last_missed;
 	uint64_t last_missed;
@@ -658,16 +662,20 @@ static bool aa_xattr_has_mapping(struct aa_probes *probes)
 	return set->first && strcmp(set->first, "dentry") != 0;
 }
 
-/* NULL where a fentry program can be attached. */
+/* How this kernel refuses fentry programs, whoever asks: the same at each attach. 0: not known. */
+static _Atomic int aa_fentry_refusal;
+
+/* NULL where a fentry program can be attached; also before anything was asked, without `types`. */
 static struct aa_error *aa_fentry_ask(const struct aa_kernel_types *types)
 {
-	uint32_t id = aa_kernel_types_find(types, "__x64_sys_read", BTF_KIND_FUNC);
-	int code = id ? aa_fentry_try(id) : ENOENT;
+	uint32_t id = types ? aa_kernel_types_find(types, "__x64_sys_read", BTF_KIND_FUNC) : 0;
+	int code = !types ? aa_fentry_refusal : id ? aa_fentry_try(id) : ENOENT;
 
 	if (!code)
 		return NULL;
 	if (aa_is_refusal(code) && !aa_is_privileged())
 		return aa_probe_error(code, NULL, NULL, NULL, "a fentry program was refused");
+	aa_fentry_refusal = code;
 	return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, code,
 						    "this kernel does not let fentry programs be attached: %s",
 						    strerror(code)),
@@ -781,6 +789,11 @@ static int aa_descriptors_try(void)
 	return code;
 }
 
+static void aa_control_init(struct aa_probes *probes)
+{
+	probes->skeleton->bss->aa_control.own_fd = -1;
+}
+
 static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe_options *options,
 				      struct aa_kernel_types **types, struct aa_probes **ret_probes,
 				      bool *ret_has_refused_rings)
@@ -797,6 +810,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->counts = MAP_FAILED;
 	probes->tracefs = -1;
 	probes->backend = backend;
+	probes->options = *options;
 	probes->kind = !strcmp(backend, "kprobe") ? AA_BACKEND_KPROBE :
 		       !strcmp(backend, "fentry") ? AA_BACKEND_FENTRY :
 						    AA_BACKEND_TRACEPOINT;
@@ -825,6 +839,10 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 							    "this kernel has no kprobes (CONFIG_KPROBE_EVENTS; no "
 							    "/sys/bus/event_source/devices/kprobe)"),
 					    "use backend=\"tracepoint\"");
+	}
+	if (probes->kind == AA_BACKEND_FENTRY && (error = aa_fentry_ask(NULL))) {
+		free(probes);
+		return error;
 	}
 	result = aa_descriptors_try();
 	if (result) {
@@ -874,7 +892,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / AA_RING_WAKE_PART;
 	if (!stat("/proc/self/ns/pid", &status))
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
-	probes->skeleton->bss->aa_control.own_fd = -1;
+	aa_control_init(probes);
 	aa_probes_choose(probes, options);
 	aa_rules_choose(probes, options->rules);
 	probes->skeleton->rodata->aa_config.compat_unseen = probes->compat_unseen;
@@ -942,8 +960,12 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 {
 	struct aa_probe_options without_rings = *options;
 	bool has_refused_rings = false;
-	struct aa_error *error = aa_probes_try(backend, options, types, ret_probes, &has_refused_rings);
+	struct aa_error *error;
 
+	*ret_probes = aa_kept_take(backend, options);
+	if (*ret_probes)
+		return NULL;
+	error = aa_probes_try(backend, options, types, ret_probes, &has_refused_rings);
 	if (!has_refused_rings)
 		return error;
 	/* The kernel shows io_uring's requests, but in a way that these programs do not know: a ring is a blind spot.
@@ -1200,33 +1222,38 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 	return error;
 }
 
-/* Grace periods end in their own time; only asking shows when the kernel has let go. */
-static void aa_programs_wait(const struct aa_probes *probes)
+/* Grace periods end in their own time; only asking shows when the kernel has let go. False: one may not ask. */
+static bool aa_programs_wait(const uint32_t *ids, size_t count)
 {
 	struct timespec nap = { 0, 500000 };
 
 	for (int waited = 0; waited < AA_GONE_MS * 2; waited++) {
 		bool gone = true;
 
-		for (size_t i = 0; i < probes->count && gone; i++) {
+		for (size_t i = 0; i < count && gone; i++) {
 			int fd;
 
-			if (!probes->program_ids[i])
+			if (!ids[i])
 				continue;
-			fd = bpf_prog_get_fd_by_id(probes->program_ids[i]);
+			fd = bpf_prog_get_fd_by_id(ids[i]);
 			if (fd >= 0) {
 				close(fd);
 				gone = false;
 			} else if (errno != ENOENT) {
-				/* Not allowed to ask: wait out every program that could be running. */
-				syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
-				return;
+				return false;
 			}
 		}
 		if (gone)
-			return;
+			return true;
 		nanosleep(&nap, NULL);
 	}
+	return true;
+}
+
+/* Waits out every program that could be running where nothing can be preempted before it. */
+static bool aa_barrier(void)
+{
+	return !syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
 /*
@@ -1275,10 +1302,53 @@ static void aa_links_destroy(struct aa_probes *probes, bool returns)
 		pthread_join(helpers[--count], NULL);
 }
 
+static void aa_programs_unload(struct aa_probes *probes)
+{
+	struct bpf_program *program;
+
+	aa_jumps_clear(probes);
+	bpf_object__for_each_program (program, probes->skeleton->obj)
+		if (bpf_program__fd(program) >= 0)
+			bpf_program__unload(program);
+}
+
+/*
+ * A program that does nothing, at a tracepoint of ours; its number, 0: none. The kernel lets go of it after all that
+ * may still be about to run there: from 6.13 on a task can be preempted between these tracepoints and their programs
+ * (a363d27cdbc2), and only the end of what hangs there waits for it.
+ */
+static uint32_t aa_last_attach(int *ret_program, int *ret_link)
+{
+	const struct bpf_insn instructions[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	struct bpf_prog_info info = { 0 };
+	uint32_t length = sizeof(info);
+
+	*ret_link = -1;
+	*ret_program = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "aa_last", AA_LICENSE, instructions, 2, NULL);
+	if (*ret_program < 0 || bpf_obj_get_info_by_fd(*ret_program, &info, &length))
+		return 0;
+	*ret_link = bpf_raw_tracepoint_open("sys_exit", *ret_program);
+	return *ret_link < 0 ? 0 : info.id;
+}
+
+/*
+ * Whether these may be kept: a trampoline's task can be preempted before the trampoline's program, rules are not
+ * compared, and the kernel's barrier does nothing where one processor is online.
+ */
+static bool aa_probes_can_be_kept(const struct aa_probes *probes)
+{
+	return aa_kept_wanted() && probes->kind != AA_BACKEND_FENTRY && !probes->options.rules &&
+	       sysconf(_SC_NPROCESSORS_ONLN) > 1;
+}
+
 void aa_probes_detach(struct aa_probes *probes, bool wait)
 {
 	char reason[sizeof(probes->last_reason)];
-	struct bpf_program *program;
+	int last_program = -1, last_link = -1;
+	uint32_t last = 0;
 	uint64_t missed;
 
 	if (probes->detached)
@@ -1289,30 +1359,165 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 	probes->has_last_missed = true;
 	for (size_t i = 0; i < probes->count; i++)
 		probes->program_ids[i] = probes->targets[i].prog_id;
+	if (wait && aa_probes_can_be_kept(probes))
+		last = aa_last_attach(&last_program, &last_link);
 	/* Entries first, so that what has begun can still return. */
 	aa_links_destroy(probes, false);
 	aa_links_destroy(probes, true);
 	aa_kprobe_lines_destroy(probes->lines);
 	probes->lines = NULL;
-	aa_jumps_clear(probes);
-	bpf_object__for_each_program (program, probes->skeleton->obj)
-		if (bpf_program__fd(program) >= 0)
-			bpf_program__unload(program);
+	if (last_link >= 0)
+		close(last_link);
+	if (last_program >= 0)
+		close(last_program);
+	probes->is_quiet = last && aa_programs_wait(&last, 1) && aa_barrier();
 	probes->detached = true;
-	if (wait)
-		aa_programs_wait(probes);
+	if (probes->is_quiet)
+		return;
+	aa_programs_unload(probes);
+	/* Who may not ask waits out every program that could be running. */
+	if (wait && !aa_programs_wait(probes->program_ids, probes->count))
+		aa_barrier();
+}
+
+static bool aa_hash_clear(int fd, size_t key_bytes)
+{
+	unsigned char key[256];
+
+	if (key_bytes > sizeof(key))
+		return false;
+	while (!bpf_map_get_next_key(fd, NULL, key))
+		if (bpf_map_delete_elem(fd, key))
+			return false;
+	return errno == ENOENT;
+}
+
+static bool aa_array_clear(int fd, const struct bpf_map *map)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, options);
+	uint32_t count = bpf_map__max_entries(map), *keys;
+	size_t bytes = (size_t)count * ((bpf_map__value_size(map) + 7) & ~7u);
+	void *values;
+	bool cleared;
+
+	if (bpf_map__map_flags(map) & BPF_F_MMAPABLE) {
+		values = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (values == MAP_FAILED)
+			return false;
+		memset(values, 0, bytes);
+		return !munmap(values, bytes);
+	}
+	keys = malloc(count * sizeof(*keys));
+	values = calloc(count, bpf_map__value_size(map));
+	for (uint32_t i = 0; keys && i < count; i++)
+		keys[i] = i;
+	cleared = keys && values && !bpf_map_update_batch(fd, keys, values, &count, &options);
+	free(keys);
+	free(values);
+	return cleared;
+}
+
+/* What nobody has read is of the trace before. */
+static bool aa_ring_clear(int fd)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	_Atomic unsigned long *consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	const _Atomic unsigned long *producer = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, (off_t)page);
+	bool cleared = consumer != MAP_FAILED && producer != MAP_FAILED;
+
+	if (cleared)
+		atomic_store(consumer, atomic_load(producer));
+	if (consumer != MAP_FAILED)
+		munmap((void *)consumer, page);
+	if (producer != MAP_FAILED)
+		munmap((void *)producer, page);
+	return cleared;
+}
+
+/* As it was loaded; false: it cannot be told how. */
+static bool aa_map_renew(const struct aa_probes *probes, const struct bpf_map *map)
+{
+	int fd = bpf_map__fd(map);
+
+	/* Set when it was loaded, or written before it is read, each time. */
+	if (fd < 0 || map == probes->skeleton->maps.rodata || map == probes->skeleton->maps.aa_managers ||
+	    map == probes->skeleton->maps.aa_rule_names || map == probes->skeleton->maps.aa_rule_files ||
+	    map == probes->skeleton->maps.aa_scratches)
+		return true;
+	switch (bpf_map__type(map)) {
+	case BPF_MAP_TYPE_HASH:
+	case BPF_MAP_TYPE_LRU_HASH:
+		return aa_hash_clear(fd, bpf_map__key_size(map));
+	case BPF_MAP_TYPE_ARRAY:
+		return aa_array_clear(fd, map);
+	case BPF_MAP_TYPE_RINGBUF:
+		return aa_ring_clear(fd);
+	case BPF_MAP_TYPE_PROG_ARRAY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* As they were loaded. */
+static bool aa_probes_renew(struct aa_probes *probes)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map (map, probes->skeleton->obj)
+		if (!aa_map_renew(probes, map))
+			return false;
+	aa_control_init(probes);
+	for (size_t i = 0; i < probes->count; i++) {
+		struct bpf_prog_info info = { 0 };
+		uint32_t length = sizeof(info);
+		struct aa_target *target = &probes->targets[i];
+
+		if (probes->probes[i].program &&
+		    bpf_obj_get_info_by_fd(bpf_program__fd(probes->probes[i].program), &info, &length))
+			return false;
+		probes->skipped_before[i] = info.recursion_misses;
+		target->link_id = target->prog_id = 0;
+		target->present = target->verified = false;
+	}
+	probes->detached = probes->is_quiet = probes->has_last_missed = false;
+	return true;
+}
+
+void aa_probes_unload(struct aa_probes *probes)
+{
+	if (!probes)
+		return;
+	if (probes->counts != MAP_FAILED) {
+		aa_probes_detach(probes, true);
+		aa_programs_unload(probes);
+		munmap(probes->counts, probes->counts_bytes);
+	}
+	fileio_bpf__destroy(probes->skeleton);
+	free(probes);
 }
 
 void aa_probes_destroy(struct aa_probes *probes)
 {
 	if (!probes)
 		return;
-	if (probes->counts != MAP_FAILED) {
+	if (probes->counts != MAP_FAILED)
 		aa_probes_detach(probes, true);
-		munmap(probes->counts, probes->counts_bytes);
-	}
-	fileio_bpf__destroy(probes->skeleton);
-	free(probes);
+	if (!probes->is_quiet || !aa_probes_renew(probes) || !aa_kept_give(probes))
+		aa_probes_unload(probes);
+}
+
+bool aa_probes_are_for(const struct aa_probes *probes, const char *backend, const struct aa_probe_options *options)
+{
+	const struct aa_probe_options *ours = &probes->options;
+
+	return !strcmp(probes->backend, backend) && ours->operations == options->operations &&
+	       ours->kinds == options->kinds && ours->scope == options->scope &&
+	       ours->no_latency == options->no_latency && ours->no_multi == options->no_multi &&
+	       ours->errors_only == options->errors_only && ours->rules == options->rules &&
+	       ours->witness_io == options->witness_io && ours->min_duration_ns == options->min_duration_ns &&
+	       ours->total_rows == options->total_rows && ours->no_events == options->no_events &&
+	       ours->ring_bytes == options->ring_bytes && ours->no_rings == options->no_rings;
 }
 
 void aa_probes_abandon(struct aa_probes *probes)
@@ -1550,8 +1755,10 @@ bool aa_probes_missed(struct aa_probes *probes, uint64_t *ret_missed, char *ret_
 		if (!bpf_obj_get_info_by_fd(bpf_program__fd(probe->program), &info, &length) &&
 		    length >= offsetof(struct bpf_prog_info, recursion_misses) + sizeof(info.recursion_misses)) {
 			/* What is missed is skipped by all of a row: by no more than by the least. */
-			if (probe->first == i || info.recursion_misses < of_row[probe->first])
-				of_row[probe->first] = info.recursion_misses;
+			uint64_t skipped = info.recursion_misses - probes->skipped_before[i];
+
+			if (probe->first == i || skipped < of_row[probe->first])
+				of_row[probe->first] = skipped;
 		}
 		if (probe->link && bpf_program__type(probe->program) == BPF_PROG_TYPE_KPROBE) {
 			bool is_multi = probe->way == AA_WAY_MULTI || probe->way == AA_WAY_MULTI_RETURN;

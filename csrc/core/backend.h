@@ -45,8 +45,12 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes);
 /* Links, perf events, lines and programs go; with wait, returns when the kernel has let go of the programs, so that
  * none can still be running. The ring, the counters and the control words stay. */
 void aa_probes_detach(struct aa_probes *probes, bool wait);
-/* Everything. Accepts NULL. */
+/* Everything; or they are kept for the next trace, where that is wanted (kept_probes.h). Accepts NULL. */
 void aa_probes_destroy(struct aa_probes *probes);
+/* Everything in any case. Accepts NULL. */
+void aa_probes_unload(struct aa_probes *probes);
+/* Whether aa_probes_create() would load the same. */
+bool aa_probes_are_for(const struct aa_probes *probes, const char *backend, const struct aa_probe_options *options);
 /* In a forked child: close and unmap everything; the parent's probes are not touched. */
 void aa_probes_abandon(struct aa_probes *probes);
 

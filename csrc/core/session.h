@@ -186,6 +186,16 @@ struct aa_health {
 /* Waits for the canaries until the deadline (CLOCK_MONOTONIC ns). AA_ERROR_STATE: not attached; AA_ERROR_CLOSED. */
 struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health);
 
+/*
+ * Between the two, what a trace had loaded stays in the kernel, attached nowhere, when its session is closed or
+ * attached anew, and the next attach that asks for the same takes it over. Not by fentry, nor with path rules, nor
+ * where one processor is online. Each begin has its end; with the last one all is unloaded.
+ */
+void aa_keep_loaded_begin(void);
+void aa_keep_loaded_end(void);
+/* In the child of a fork: what is kept is the parent's. */
+void aa_keep_loaded_after_fork_in_child(void);
+
 /* What a backend would need here, without attaching: for `doctor`. NULL reason = usable. */
 struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable);
 const char *aa_backend_name(size_t index); /* in order of preference; NULL past the end */

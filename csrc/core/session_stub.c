@@ -253,3 +253,15 @@ void aa_held_process_destroy(struct aa_held_process *held)
 {
 	(void)held;
 }
+
+void aa_keep_loaded_begin(void)
+{
+}
+
+void aa_keep_loaded_end(void)
+{
+}
+
+void aa_keep_loaded_after_fork_in_child(void)
+{
+}
