@@ -320,3 +320,15 @@ struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t 
 	snprintf(ret_reason, reason_bytes, "%s", *ret_usable ? "" : "not here");
 	return NULL;
 }
+
+void aa_keep_loaded_begin(void)
+{
+}
+
+void aa_keep_loaded_end(void)
+{
+}
+
+void aa_keep_loaded_after_fork_in_child(void)
+{
+}
