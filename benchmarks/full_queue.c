@@ -213,6 +213,18 @@ void aa_probes_abandon(struct aa_probes *probes)
 	free(probes);
 }
 
+void aa_keep_loaded_begin(void)
+{
+}
+
+void aa_keep_loaded_end(void)
+{
+}
+
+void aa_keep_loaded_after_fork_in_child(void)
+{
+}
+
 volatile struct aa_control *aa_probes_control(struct aa_probes *probes)
 {
 	return &probes->control;
