@@ -600,8 +600,9 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 	struct aa_call_state *state;
 	bool compat;
 
-	/* Its return will tell all of it; nor does it change what a descriptor names. */
-	if (aa_config.exit_only && aa_is_exit_only(aa_row_of(number)) && !aa_is_compat())
+	/* Its return will tell all of it, unless it changes what names start from, as dup2 and fchdir do. */
+	if (aa_config.exit_only && aa_is_exit_only(aa_row_of(number)) && !aa_is_compat() &&
+	    !(aa_changes_by_number[number & (AA_NUMBER_LIMIT - 1)] & 15))
 		return 0;
 	presence = aa_presence_of(tid);
 	if (!aa_control.gate || aa_is_of_no_interest(presence, tid, number))

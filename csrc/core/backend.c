@@ -1222,7 +1222,7 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 	return error;
 }
 
-/* Grace periods end in their own time; only asking shows when the kernel has let go. False: one may not ask. */
+/* Grace periods end in their own time; only asking shows when the kernel has let go. False: it does not show. */
 static bool aa_programs_wait(const uint32_t *ids, size_t count)
 {
 	struct timespec nap = { 0, 500000 };
@@ -1247,10 +1247,10 @@ static bool aa_programs_wait(const uint32_t *ids, size_t count)
 			return true;
 		nanosleep(&nap, NULL);
 	}
-	return true;
+	return false;
 }
 
-/* Waits out every program that could be running where nothing can be preempted before it. */
+/* Waits out every program that is running, if nothing can be preempted just before it. */
 static bool aa_barrier(void)
 {
 	return !syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
@@ -1375,7 +1375,7 @@ void aa_probes_detach(struct aa_probes *probes, bool wait)
 	if (probes->is_quiet)
 		return;
 	aa_programs_unload(probes);
-	/* Who may not ask waits out every program that could be running. */
+	/* Then every program that could be running is waited out. */
 	if (wait && !aa_programs_wait(probes->program_ids, probes->count))
 		aa_barrier();
 }

@@ -202,8 +202,9 @@ def test_folders_are_moved_between_calls(backend: str, area: Path, mover: str) -
     check_ledger(result.stats, backend, performed=expected, delivered=expected)
 
 
+@pytest.mark.parametrize("latency", [True, False], ids=["latency", "no-latency"])
 @pytest.mark.parametrize("start", ["working-directory", "descriptor"])
-def test_start_of_a_relative_name_is_changed(backend: str, area: Path, start: str) -> None:
+def test_start_of_a_relative_name_is_changed(backend: str, area: Path, start: str, latency: bool) -> None:
     """Another thread changes the folder that names start from, to and fro: the one the kernel took, or flagged."""
     folders = [area / "first-folder", area / "the-second-folder"]
     for folder in folders:
@@ -237,7 +238,7 @@ def test_start_of_a_relative_name_is_changed(backend: str, area: Path, start: st
     main.wait_thread(changer)
     inodes = {folder.stat().st_ino: str(folder) for folder in folders}
     with script.start(area) as running:
-        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS) as manager:
+        with KprobeManager(running.pid, backend=backend, ops=FIRST_OPS, latency=latency) as manager:
             running.go()
             events = read_to_end(manager)
             running.finish()

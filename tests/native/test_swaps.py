@@ -126,12 +126,13 @@ def test_reads_are_named_for_what_was_read(backend: str, area: Path, compiled: P
     check_ledger(stats, backend, performed=total, delivered=total)
 
 
-def test_opens_are_named_for_what_was_opened(backend: str, area: Path, compiled: Path) -> None:
+@pytest.mark.parametrize("latency", [True, False], ids=["latency", "no-latency"])
+def test_opens_are_named_for_what_was_opened(backend: str, area: Path, compiled: Path, latency: bool) -> None:
     """Another thread takes the number that an open has just got."""
     x, y = area / "X", area / "Y"
     x.write_bytes(b"")
     y.write_bytes(b"")
-    events, letters, stats, _ = _run(compiled, area, backend, "open", _SWAPS, x, y, ops=["open"])
+    events, letters, stats, _ = _run(compiled, area, backend, "open", _SWAPS, x, y, ops=["open"], latency=latency)
     ((tid, log),) = letters.items()
     identities = {str(path): (path.stat().st_dev, path.stat().st_ino) for path in (x, y)}
     sources: Counter[str] = Counter()
