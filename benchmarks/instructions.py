@@ -158,8 +158,8 @@ def _bcc(pid: int, lines: Path) -> Iterator[None]:
 
 def _show_headers_to_bcc() -> None:
     """
-    It compiles against the headers of the kernel that runs, of which Debian keeps the newest revision alone: those stand
-    in for it. The guest's root is its own.
+    It compiles against the headers of the kernel that runs, of which Debian keeps the newest revision alone: those
+    stand in for them. The guest's root is its own.
     """
     folder, release = Path("/lib/modules"), os.uname().release
     headers = sorted(folder.glob(f"{release.partition('-')[0]}-*-amd64"))
