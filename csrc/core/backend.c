@@ -633,15 +633,17 @@ static void aa_jumps_clear(struct aa_probes *probes)
 			bpf_map_delete_elem(bpf_map__fd(maps[i]), &jump);
 }
 
-/* A kernel may be built without trampolines, or refuse them: asked with the smallest program there is. */
+/* The smallest program there is. */
+static const struct bpf_insn aa_do_nothing[] = {
+	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+	{ .code = BPF_JMP | BPF_EXIT },
+};
+
+/* A kernel may be built without trampolines, or refuse them: only a trial tells. */
 static int aa_fentry_try(uint32_t btf_id)
 {
-	const struct bpf_insn instructions[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
 	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_TRACE_FENTRY, .attach_btf_id = btf_id);
-	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "aa_try", AA_LICENSE, instructions, 2, &options), link, code;
+	int fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "aa_try", AA_LICENSE, aa_do_nothing, 2, &options), link, code;
 
 	if (fd < 0)
 		return errno;
@@ -1315,19 +1317,15 @@ static void aa_programs_unload(struct aa_probes *probes)
 /*
  * A program that does nothing, at a tracepoint of ours; its number, 0: none. The kernel lets go of it after all that
  * may still be about to run there: from 6.13 on a task can be preempted between these tracepoints and their programs
- * (a363d27cdbc2), and only the end of what hangs there waits for it.
+ * (__DECLARE_TRACE_SYSCALL), and only the end of what hangs there waits for it.
  */
 static uint32_t aa_last_attach(int *ret_program, int *ret_link)
 {
-	const struct bpf_insn instructions[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
 	struct bpf_prog_info info = { 0 };
 	uint32_t length = sizeof(info);
 
 	*ret_link = -1;
-	*ret_program = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "aa_last", AA_LICENSE, instructions, 2, NULL);
+	*ret_program = bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "aa_last", AA_LICENSE, aa_do_nothing, 2, NULL);
 	if (*ret_program < 0 || bpf_obj_get_info_by_fd(*ret_program, &info, &length))
 		return 0;
 	*ret_link = bpf_raw_tracepoint_open("sys_exit", *ret_program);

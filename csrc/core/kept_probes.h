@@ -11,7 +11,7 @@
 
 /* Whether any are to be kept now. */
 bool aa_kept_wanted(void);
-/* Gives these over; false: they stay the caller's, since none are wanted, or none more. */
+/* Gives these over, in place of the oldest where there are enough; false: none are wanted, they stay the caller's. */
 bool aa_kept_give(struct aa_probes *probes);
 /* Those for the same, which are the caller's from now on; NULL: there are none. */
 struct aa_probes *aa_kept_take(const char *backend, const struct aa_probe_options *options);
