@@ -17,8 +17,6 @@
 #include "rules.bpf.h"
 #include "totals.bpf.h"
 
-/* The loader raises this for the whole system. */
-#define AA_STATE_MAX 16384
 #define AA_LONG_NAMES_MAX 128
 #define AA_OPEN_FDS_WORDS 4
 
@@ -53,6 +51,7 @@ struct aa_call_state {
 	__u64 count;
 	__s64 position;
 	__u64 flags, mode; /* of struct open_how */
+	__u32 seat; /* where this is */
 	__u32 call;
 	__u32 next_call; /* row, from an entry program to the one it jumps to */
 	__u8 operation;
@@ -105,12 +104,32 @@ struct aa_long_names {
 	char name[2][AA_PATH_BYTES];
 };
 
+/*
+ * A thread's state is at the seat that its number ends in, and is found without a search. Whoever finds that taken, by a
+ * thread whose number ends alike, takes another one, and aa_elsewhere says which. The loader sets how many seats there
+ * are in all three: AA_SEATS or AA_SEATS_SYSTEM.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, AA_STATE_MAX);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct aa_call_state);
 } aa_states SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct aa_seat);
+} aa_seats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} aa_elsewhere SEC(".maps");
 
 /* Names of more than 254 bytes: seldom, so a few places serve all; without one the name is read at the return. */
 struct {
@@ -408,9 +427,37 @@ static __always_inline void aa_set_idle(__u32 tid, bool is_idle)
 		*idle = 0;
 }
 
+static __always_inline struct aa_seat *aa_seat_at(__u32 at)
+{
+	return bpf_map_lookup_elem(&aa_seats, &at);
+}
+
+static __always_inline __u32 aa_home_of(__u32 tid)
+{
+	return tid & aa_config.seat_mask;
+}
+
+/* Where the state of a thread is; false: it has none. */
+static __always_inline bool aa_seat_find(__u32 tid, __u32 *ret_at)
+{
+	__u32 home = aa_home_of(tid), *elsewhere;
+	struct aa_seat *seat = aa_seat_at(home);
+
+	*ret_at = home;
+	if (seat && tid && seat->owner == tid) /* a processor's idle thread is 0, as the owner of a free seat */
+		return true;
+	elsewhere = bpf_map_lookup_elem(&aa_elsewhere, &tid);
+	if (!elsewhere)
+		return false;
+	*ret_at = *elsewhere;
+	return true;
+}
+
 static __always_inline struct aa_call_state *aa_state_by(const struct aa_presence *presence, __u32 tid)
 {
-	return presence->states ? bpf_map_lookup_elem(&aa_states, &tid) : NULL;
+	__u32 at;
+
+	return presence->states && aa_seat_find(tid, &at) ? bpf_map_lookup_elem(&aa_states, &at) : NULL;
 }
 
 static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
@@ -418,24 +465,86 @@ static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
 	return aa_state_by(aa_presence_of(tid), tid);
 }
 
+#define AA_SEATS_TRIED 32
+#define AA_SEAT_STRIDE 0x9e3779b9U /* odd: none is tried twice */
+
+/*
+ * A seat for a thread that has none; or -1. Claimed as a scratch record is: add one, then look; whoever
+ * does not see exactly one steps back and tries the next.
+ */
+__noinline int aa_seat_take(__u32 tid)
+{
+	struct aa_seat *seat;
+	__u32 i;
+
+	for (i = 0; i < AA_SEATS_TRIED; i++) {
+		seat = aa_seat_at((tid + i * AA_SEAT_STRIDE) & aa_config.seat_mask);
+		if (!seat)
+			return -1;
+		__sync_fetch_and_add(&seat->claims, 1);
+		if (*(volatile __u32 *)&seat->claims == 1)
+			return (tid + i * AA_SEAT_STRIDE) & aa_config.seat_mask;
+		__sync_fetch_and_add(&seat->claims, -1);
+	}
+	return -1;
+}
+
 /* The state of a thread that has none, as it was under another number or as it is at first. */
 static __always_inline bool aa_state_add(__u32 tid, const struct aa_call_state *state)
 {
-	__u32 *states = &aa_presence_of(tid)->states;
+	struct aa_call_state *added;
+	struct aa_seat *seat;
+	int taken = aa_seat_take(tid);
+	__u32 at = taken;
 
-	__sync_fetch_and_add(states, 1);
-	/* -EEXIST cannot be: the key is this thread's own. */
-	if (!bpf_map_update_elem(&aa_states, &tid, state, BPF_NOEXIST))
-		return true;
-	__sync_fetch_and_add(states, -1);
-	return false;
+	if (taken < 0)
+		return false;
+	seat = aa_seat_at(at);
+	bpf_map_update_elem(&aa_states, &at, state, BPF_ANY);
+	added = bpf_map_lookup_elem(&aa_states, &at);
+	/* The key is this thread's own: that there is no room is all that can be. */
+	if (!seat || !added ||
+	    (at != aa_home_of(tid) && bpf_map_update_elem(&aa_elsewhere, &tid, &at, BPF_NOEXIST))) {
+		if (seat)
+			__sync_fetch_and_add(&seat->claims, -1);
+		return false;
+	}
+	added->seat = at;
+	seat->owner = tid;
+	__sync_fetch_and_add(&aa_presence_of(tid)->states, 1);
+	return true;
 }
 
 static __always_inline void aa_state_drop(__u32 tid)
 {
+	struct aa_seat *seat;
+	__u32 at;
+
 	aa_set_idle(tid, false);
-	if (!bpf_map_delete_elem(&aa_states, &tid))
-		__sync_fetch_and_add(&aa_presence_of(tid)->states, -1);
+	if (!aa_seat_find(tid, &at) || !(seat = aa_seat_at(at)))
+		return;
+	__sync_fetch_and_add(&aa_presence_of(tid)->states, -1);
+	seat->owner = 0;
+	if (at != aa_home_of(tid))
+		bpf_map_delete_elem(&aa_elsewhere, &tid);
+	__sync_fetch_and_add(&seat->claims, -1);
+}
+
+/* The calls of a thread, which alone counts them: see struct aa_seat. */
+static __always_inline void aa_count_begun(const struct aa_call_state *state)
+{
+	struct aa_seat *seat = aa_seat_at(state->seat);
+
+	if (seat)
+		seat->begun++;
+}
+
+static __always_inline void aa_count_ended(const struct aa_call_state *state)
+{
+	struct aa_seat *seat = aa_seat_at(state->seat);
+
+	if (seat)
+		seat->ended++;
 }
 
 static __always_inline struct aa_call_state *aa_state_make(__u32 tid)
@@ -1439,10 +1548,8 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	}
 	state->is_late =
 		spec->when == AA_WHEN_HANDS_OVER || spec->when == AA_WHEN_RECEIVES || spec->when == AA_WHEN_GIVES;
-	if (!state->is_late) {
-		aa_count(performed, 1);
-		aa_count(in_flight, 1);
-	}
+	if (!state->is_late)
+		aa_count_begun(state);
 	state->call = call;
 	state->operation = operation;
 	state->used[0].file = 0;
@@ -2174,7 +2281,7 @@ static __always_inline void aa_end(struct aa_call_state *state, __u32 tid)
 		state->has_acted = 0;
 		bpf_map_delete_elem(&aa_acted, &tid);
 	}
-	aa_count(in_flight, -1);
+	aa_count_ended(state);
 	if (state->is_stranger) {
 		if (state->was_thread_told)
 			aa_tell_end(tid);
@@ -2517,19 +2624,19 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		return;
 	state->phase = AA_PHASE_IDLE;
 	if (state->is_late) {
-		aa_count(in_flight, 1);
+		aa_count_begun(state);
 		if (!aa_first_step(aa_is_meant_at_last, result)) {
+			aa_count(performed, -1);
 			aa_end(state, tid);
 			return;
 		}
-		aa_count(performed, 1);
 	} else if (state->is_undecided) {
 		bool ignored;
 
 		if (!aa_is_meant(spec, state->args, &ignored)) {
 			/* It is none of ours, and was counted only for safety. */
 			aa_count(performed, -1);
-			aa_count(in_flight, -1);
+			aa_count_ended(state);
 			return;
 		}
 	}

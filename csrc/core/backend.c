@@ -145,6 +145,8 @@ struct aa_probes {
 	uint64_t skipped_before[AA_PROBES_MAX]; /* recursion_misses of traces before */
 	struct aa_cpu_counters *counts;		/* the map, one for each possible CPU */
 	size_t counts_bytes;
+	struct aa_seat *seats; /* the map */
+	size_t seats_bytes;
 	bool has_last_missed;
 	uint64_t last_missed;
 	bool last_exact;
@@ -796,6 +798,18 @@ static void aa_control_init(struct aa_probes *probes)
 	probes->skeleton->bss->aa_control.own_fd = -1;
 }
 
+/* An array that the kernel side counts in, to be read here alone: a mapping inherited by a fork would keep it alive. */
+static void *aa_counts_map(const struct bpf_map *map, size_t *ret_bytes)
+{
+	void *counts;
+
+	*ret_bytes = (size_t)bpf_map__max_entries(map) * bpf_map__value_size(map);
+	counts = mmap(NULL, *ret_bytes, PROT_READ, MAP_SHARED, bpf_map__fd(map), 0);
+	if (counts != MAP_FAILED)
+		madvise(counts, *ret_bytes, MADV_DONTFORK);
+	return counts;
+}
+
 static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe_options *options,
 				      struct aa_kernel_types **types, struct aa_probes **ret_probes,
 				      bool *ret_has_refused_rings)
@@ -805,11 +819,13 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	struct aa_error *error = NULL;
 	struct aa_log log;
 	struct stat status;
+	uint32_t seats;
 	int result, cpus, small_types = -1;
 
 	if (!probes)
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	probes->counts = MAP_FAILED;
+	probes->seats = MAP_FAILED;
 	probes->tracefs = -1;
 	probes->backend = backend;
 	probes->options = *options;
@@ -904,8 +920,11 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_totals, options->total_rows + AA_OPERATION_COUNT);
 	else
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_names, (uint32_t)sysconf(_SC_PAGESIZE));
-	if (options->scope == AA_SCOPE_SYSTEM)
-		bpf_map__set_max_entries(probes->skeleton->maps.aa_states, 65536);
+	seats = options->scope == AA_SCOPE_SYSTEM ? AA_SEATS_SYSTEM : AA_SEATS;
+	probes->skeleton->rodata->aa_config.seat_mask = seats - 1;
+	bpf_map__set_max_entries(probes->skeleton->maps.aa_states, seats);
+	bpf_map__set_max_entries(probes->skeleton->maps.aa_seats, seats);
+	bpf_map__set_max_entries(probes->skeleton->maps.aa_elsewhere, seats);
 	cpus = libbpf_num_possible_cpus();
 	if (cpus > 0)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_counts, (uint32_t)cpus);
@@ -937,14 +956,13 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	/* A mapping inherited by a fork would keep the map alive. */
 	madvise(probes->skeleton->bss, bpf_map__value_size(probes->skeleton->maps.bss), MADV_DONTFORK);
 	madvise(probes->skeleton->rodata, bpf_map__value_size(probes->skeleton->maps.rodata), MADV_DONTFORK);
-	probes->counts_bytes = bpf_map__max_entries(probes->skeleton->maps.aa_counts) * sizeof(*probes->counts);
-	probes->counts = mmap(NULL, probes->counts_bytes, PROT_READ, MAP_SHARED,
-			      bpf_map__fd(probes->skeleton->maps.aa_counts), 0);
+	probes->seats = aa_counts_map(probes->skeleton->maps.aa_seats, &probes->seats_bytes);
+	if (probes->seats != MAP_FAILED)
+		probes->counts = aa_counts_map(probes->skeleton->maps.aa_counts, &probes->counts_bytes);
 	if (probes->counts == MAP_FAILED) {
 		error = aa_probe_error(errno, &log, NULL, NULL, "cannot map the counters");
 		goto out;
 	}
-	madvise(probes->counts, probes->counts_bytes, MADV_DONTFORK);
 out:
 	if (small_types >= 0)
 		close(small_types);
@@ -1440,7 +1458,7 @@ static bool aa_map_renew(const struct aa_probes *probes, const struct bpf_map *m
 	/* Set when it was loaded, or written before it is read, each time. */
 	if (fd < 0 || map == probes->skeleton->maps.rodata || map == probes->skeleton->maps.aa_managers ||
 	    map == probes->skeleton->maps.aa_rule_names || map == probes->skeleton->maps.aa_rule_files ||
-	    map == probes->skeleton->maps.aa_scratches)
+	    map == probes->skeleton->maps.aa_scratches || map == probes->skeleton->maps.aa_states)
 		return true;
 	switch (bpf_map__type(map)) {
 	case BPF_MAP_TYPE_HASH:
@@ -1491,6 +1509,8 @@ void aa_probes_unload(struct aa_probes *probes)
 		aa_programs_unload(probes);
 		munmap(probes->counts, probes->counts_bytes);
 	}
+	if (probes->seats != MAP_FAILED)
+		munmap(probes->seats, probes->seats_bytes);
 	fileio_bpf__destroy(probes->skeleton);
 	free(probes);
 }
@@ -1711,6 +1731,15 @@ void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counte
 #define AA_X(name) ret_counters->name += __atomic_load_n(&probes->counts[cpu].counters.name, __ATOMIC_RELAXED);
 		AA_COUNTERS(AA_X)
 #undef AA_X
+	}
+	for (size_t i = 0; i < probes->seats_bytes / sizeof(*probes->seats); i++) {
+		const struct aa_seat *seat = &probes->seats[i];
+		/* In this order, or a call could be found ended that had not begun. */
+		uint64_t ended = __atomic_load_n(&seat->ended, __ATOMIC_ACQUIRE);
+		uint64_t begun = __atomic_load_n(&seat->begun, __ATOMIC_RELAXED);
+
+		ret_counters->performed += begun;
+		ret_counters->in_flight += begun - ended;
 	}
 }
 
