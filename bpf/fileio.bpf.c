@@ -541,18 +541,35 @@ const volatile __u8 aa_changes_by_number[AA_NUMBER_LIMIT] = {
 /* By which of the two tables a call of that number is to be looked at: the core fills it in, for what was asked for. */
 const volatile __u8 aa_interest_by_number[AA_NUMBER_LIMIT] = {};
 
-/* Whether such a call of a thread is over before it begins: no operation, no change, and nothing under way to end. */
-static __always_inline bool aa_is_of_no_interest(const struct aa_presence *presence, __u32 tid, __u64 number)
+/* Nobody else has the current thread's descriptors or directory, nor can come to have them while it is in its call. */
+static __always_inline bool aa_is_alone(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return aa_read(task, files, count.counter) < 2 && aa_read(task, fs, users) < 2;
+}
+
+/*
+ * Whether such a call of a thread is over before it begins: no operation, no change that others could feel, and nothing
+ * under way to end.
+ */
+static __always_inline bool aa_is_of_no_interest(const struct aa_presence *presence, __u32 tid, __u64 number,
+						 bool is_entry)
 {
 	__u8 interest;
+	bool compat;
 
 	if (!presence->states || *(volatile const __u32 *)&presence->idle != tid)
 		return false;
 	if (number >= AA_NUMBER_LIMIT)
 		return true;
 	interest = aa_interest_by_number[number & (AA_NUMBER_LIMIT - 1)];
-	return !interest || (interest != (AA_INTEREST_NATIVE | AA_INTEREST_COMPAT) &&
-			     interest != (aa_is_compat() ? AA_INTEREST_COMPAT : AA_INTEREST_NATIVE));
+	if (!interest || interest == (AA_INTEREST_NATIVE | AA_INTEREST_COMPAT))
+		return !interest;
+	compat = aa_is_compat();
+	if (!(interest & (compat ? AA_INTEREST_COMPAT : AA_INTEREST_NATIVE)))
+		return true;
+	return !compat && interest & AA_INTEREST_IF_SHARED && (!is_entry || aa_is_alone());
 }
 
 static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number)
@@ -605,7 +622,7 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 	    !(aa_changes_by_number[number & (AA_NUMBER_LIMIT - 1)] & 15))
 		return 0;
 	presence = aa_presence_of(tid);
-	if (!aa_control.gate || aa_is_of_no_interest(presence, tid, number))
+	if (!aa_control.gate || aa_is_of_no_interest(presence, tid, number, true))
 		return 0;
 	if (!aa_is_taken(presence, pid_tgid, aa_stranger_row_of(number), regs, &state)) {
 		/* Who is not watched may still share a watched process's table or directory (CLONE_FILES, CLONE_FS). */
@@ -651,7 +668,7 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 	struct aa_call_state *state;
 	bool is_exec, compat;
 
-	if (aa_is_of_no_interest(presence, tid, regs->orig_ax))
+	if (aa_is_of_no_interest(presence, tid, regs->orig_ax, false))
 		return 0;
 	if (!aa_is_watched_with(presence, pid_tgid, &state)) {
 		aa_change_ends(NULL, tid);

@@ -152,6 +152,7 @@ enum aa_path_source {
 /* By which table a call of a number is one of those that were asked for, or changes what a name starts from. */
 #define AA_INTEREST_NATIVE 1
 #define AA_INTEREST_COMPAT 2
+#define AA_INTEREST_IF_SHARED 4 /* by the 64-bit table: only where others have the descriptors or the directory too */
 
 /*
  * How many of something there are by the last bits of their numbers: that one is not among them is mostly told without

@@ -63,7 +63,7 @@ struct aa_call_state {
 	__u8 has_numbers;  /* of the thread, in the reader's pid namespace */
 	__u8 is_thread_told;
 	__u8 was_thread_told; /* before, if not as it is now */
-	__u8 is_plain;	      /* about one descriptor and nothing else */
+	__u8 is_plain;	      /* see AA_IS_PLAIN() */
 	__u8 has_no_look;     /* at the entry: nobody else could change what the descriptor names */
 	__u8 is_undecided;    /* whether it is a call of the row's kind: see aa_is_meant() */
 	__u8 is_stranger;     /* of a thread that is not watched: this one call of it is told */
@@ -178,7 +178,7 @@ static const struct aa_acted aa_new_acted = {};
 	[AA_CALL_##call] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
 #define AA_OF_AIO(command, number, operation_, ...)                                                                    \
 	[AA_CALL_COUNT + AA_AIO_##command##_ROW] = { .operation = AA_OPERATION_##operation_, __VA_ARGS__ },
-static const volatile struct aa_call_spec aa_specs[AA_SPEC_COUNT] = { AA_CALLS(AA_X) AA_AIOS(AA_OF_AIO) };
+const volatile struct aa_call_spec aa_specs[AA_SPEC_COUNT] = { AA_CALLS(AA_X) AA_AIOS(AA_OF_AIO) };
 #undef AA_OF_AIO
 #undef AA_X
 
@@ -894,6 +894,12 @@ static __always_inline bool aa_is_settled(__u64 before, __u64 after)
 	return !before || (before == after && !(after & AA_UNSETTLED));
 }
 
+/* The same with a look now, where one is needed: counts lie far apart. */
+static __always_inline bool aa_is_still_settled(__u64 before, struct task_struct *task, __s32 fd)
+{
+	return !before || aa_is_settled(before, aa_changes_if_shared(task, fd));
+}
+
 /* At the entry of a call that returns a new descriptor of a table that others share: which are taken now. */
 static __always_inline void aa_note_open_fds(struct aa_call_state *state, struct task_struct *task)
 {
@@ -1263,6 +1269,16 @@ static __always_inline void aa_read_argument(struct aa_call_state *state, __u32 
 		state->name_bytes[i] = most;
 }
 
+/* Nobody but this thread has the table, and it is in this call: the return finds what the call found. */
+static __always_inline void aa_begin_descriptor(struct aa_call_state *state, struct task_struct *task)
+{
+	state->changes[0] = aa_changes_of_start(task, state->fd[0]);
+	if (!state->changes[0])
+		state->has_no_look = 1;
+	else
+		aa_identify_start(task, state->fd[0], &state->object[0]);
+}
+
 /* One of the two sides: a descriptor, or a name and where it starts from. */
 static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid, struct task_struct *task,
 					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path, __u8 dirfd)
@@ -1290,14 +1306,29 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 		state->changes[i] = aa_chdirs_of(aa_read(task, fs));
 	else
 		state->changes[i] = aa_changes_of_start(task, state->fd[i]);
-	/* Nobody but this thread has the table, and it is in this call: the return finds what the call found. */
-	if ((state->is_plain || spec->when == AA_WHEN_GIVES) && !state->changes[i]) {
+	if (spec->when == AA_WHEN_GIVES && !state->changes[i]) {
 		state->has_no_look = 1;
 		return;
 	}
 	aa_identify_start(task, state->fd[i], &state->object[i]);
 	if (spec->closes)
 		aa_begin_close(state);
+}
+
+/* What a call is about that is not plain. */
+static __always_inline void aa_begin_names(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+					   const volatile struct aa_call_spec *spec)
+{
+	if (spec->fd2)
+		state->fd[1] = (__s32)aa_argument(spec->fd2, state->args);
+	if (spec->when == AA_WHEN_BLOCKS && state->operation == spec->operation)
+		aa_clone_descriptors(state);
+	else if (spec->when == AA_WHEN_BLOCKS)
+		state->by_fd[1] = 0;
+	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
+	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
+	if ((spec->returns_fd || spec->when == AA_WHEN_RECEIVES) && aa_read(task, files, count.counter) > 1)
+		aa_note_open_fds(state, task);
 }
 
 static __always_inline void aa_begin_position(struct aa_call_state *state, struct task_struct *task,
@@ -1535,10 +1566,16 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 		return 0;
 	aa_settle_missed(state);
 	args = state->args;
-	operation = aa_operation_of(spec, args);
-	if (spec->when == AA_WHEN_OF_FILE && operation != spec->operation && !aa_is_memory_of_file(args[4]))
+	if (spec->is_plain) {
 		operation = spec->operation;
-	is_meant = spec->when == AA_WHEN_GIVES ? aa_begin_given(state, spec) : aa_is_meant(spec, args, &is_undecided);
+		is_meant = true;
+	} else {
+		operation = aa_operation_of(spec, args);
+		if (spec->when == AA_WHEN_OF_FILE && operation != spec->operation && !aa_is_memory_of_file(args[4]))
+			operation = spec->operation;
+		is_meant = spec->when == AA_WHEN_GIVES ? aa_begin_given(state, spec) :
+							 aa_is_meant(spec, args, &is_undecided);
+	}
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
 	if (!aa_is_asked(operation) || (!is_meant && !is_undecided) ||
 	    (spec->fd && (__s32)aa_argument(spec->fd, args) == aa_control.own_fd &&
@@ -1546,8 +1583,8 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 		state->phase = AA_PHASE_UNASKED;
 		return 0;
 	}
-	state->is_late =
-		spec->when == AA_WHEN_HANDS_OVER || spec->when == AA_WHEN_RECEIVES || spec->when == AA_WHEN_GIVES;
+	state->is_late = !spec->is_plain && (spec->when == AA_WHEN_HANDS_OVER || spec->when == AA_WHEN_RECEIVES ||
+					     spec->when == AA_WHEN_GIVES);
 	if (!state->is_late)
 		aa_count_begun(state);
 	state->call = call;
@@ -1560,8 +1597,7 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	state->has_acted = 0;
 	state->has_no_look = 0;
 	state->is_undecided = is_undecided;
-	state->is_plain = spec->fd && !spec->path && !spec->path2 && !spec->fd2 && !spec->closes && !spec->returns_fd &&
-			  !spec->mode && !spec->sets_pwd && !spec->implied && !spec->when;
+	state->is_plain = spec->is_plain;
 	state->name_bytes[0] = -1;
 	state->name_bytes[1] = -1;
 	state->by_null[0] = 0;
@@ -1570,16 +1606,10 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	state->by_fd[1] = spec->fd2 != 0;
 	if (spec->fd)
 		state->fd[0] = (__s32)aa_argument(spec->fd, args);
-	if (spec->fd2)
-		state->fd[1] = (__s32)aa_argument(spec->fd2, args);
-	if (spec->when == AA_WHEN_BLOCKS && operation == spec->operation)
-		aa_clone_descriptors(state);
-	else if (spec->when == AA_WHEN_BLOCKS)
-		state->by_fd[1] = 0;
-	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
-	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
-	if ((spec->returns_fd || spec->when == AA_WHEN_RECEIVES) && aa_read(task, files, count.counter) > 1)
-		aa_note_open_fds(state, task);
+	if (spec->is_plain)
+		aa_begin_descriptor(state, task);
+	else
+		aa_begin_names(state, tid, task, spec);
 	aa_begin_position(state, task, spec);
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
 	if (spec->iovec)
@@ -1665,8 +1695,7 @@ static __always_inline void aa_start_from(struct aa_scratch *scratch, __u32 i, s
 /* After the walk: what it began with was held by nothing but the descriptor or the directory's owner. */
 static __always_inline bool aa_start_stayed(const struct aa_scratch *scratch, __u32 i, struct task_struct *task)
 {
-	return !scratch->has_start[i] ||
-	       aa_is_settled(scratch->changes[i], aa_changes_if_shared(task, scratch->start_fd[i]));
+	return !scratch->has_start[i] || aa_is_still_settled(scratch->changes[i], task, scratch->start_fd[i]);
 }
 
 static __always_inline void aa_check_start(struct aa_scratch *scratch, __u32 i, struct task_struct *task)
@@ -2018,15 +2047,15 @@ static __always_inline __u64 aa_file_key(__u64 checksum, struct dentry *root, st
 					 struct inode *inode, __u32 is_deleted)
 {
 	struct aa_inode_facts facts = {};
-	__u64 key = checksum;
+	__u64 key;
 
 	aa_inode_read(inode, &facts);
-	aa_mix_into(key, (long)inode);
-	aa_mix_into(key, facts.number);
-	aa_mix_into(key, (long)facts.super_block);
-	aa_mix_into(key, (__u64)facts.rdev << 32 | (facts.mode & S_IFMT) | is_deleted);
-	aa_mix_into(key, (long)root);
-	aa_mix_into(key, (long)root_mount);
+	/* Products that do not wait for one another, by primes. */
+	key = checksum + (__u64)(long)inode * 0x9e3779b185ebca87ULL + facts.number * 0xc2b2ae3d27d4eb4fULL +
+	      (__u64)(long)facts.super_block * 0x165667b19e3779f9ULL +
+	      ((__u64)facts.rdev << 32 | (facts.mode & S_IFMT) | is_deleted) * 0x85ebca77c2b2ae63ULL +
+	      (__u64)(long)root * 0x27d4eb2f165667c5ULL + (__u64)(long)root_mount * 0xff51afd7ed558ccdULL;
+	aa_mix_into(key, key >> 32);
 	return key;
 }
 
@@ -2354,7 +2383,7 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 			return false;
 	}
 	/* As aa_check_start() asks. */
-	if (!state->has_no_look && !aa_is_settled(changes, aa_changes_if_shared(task, state->fd[0])))
+	if (!state->has_no_look && !aa_is_still_settled(changes, task, state->fd[0]))
 		return false;
 	now_ns = bpf_ktime_get_boot_ns();
 	duration_ns = aa_config.no_latency ? (__u32)AA_NO_DURATION : now_ns - state->entry_ns;

@@ -190,7 +190,7 @@ static __always_inline void aa_dentry_read(struct dentry *dentry, struct aa_dent
 		ret_facts->sequence = aa_of(view, d_seq.seqcount.sequence);
 		ret_facts->parent = aa_of(view, d_parent);
 		ret_facts->name = aa_of(view, d_name.name);
-		ret_facts->hash_len = aa_of(view, d_name.hash) | (__u64)aa_of(view, d_name.len) << 32;
+		ret_facts->hash_len = aa_read(dentry, d_name.hash_len); /* of a union: not through the view */
 	}
 }
 

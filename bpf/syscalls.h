@@ -240,9 +240,15 @@ struct aa_call_spec {
 	__u8 offset, offset_at, iovec, how;
 	__u8 returns_fd, moves, then_operation;
 	__u8 empty, null, when, closes, sets_pwd;
-	__u8 reserved[2];
+	__u8 is_plain; /* AA_IS_PLAIN() of it, in the kernel side's table: the core fills it in */
+	__u8 reserved;
 	__u32 if_flag, implied;
 };
+
+/* About one descriptor, and nothing else. */
+#define AA_IS_PLAIN(spec)                                                                                              \
+	((spec)->fd && !(spec)->path && !(spec)->path2 && !(spec)->fd2 && !(spec)->closes && !(spec)->returns_fd &&    \
+	 !(spec)->mode && !(spec)->sets_pwd && !(spec)->implied && !(spec)->when && !(spec)->how && !(spec)->if_flag)
 
 /* The return of such a call finds all that its entry could, if nobody has changed the descriptor meanwhile. */
 #define AA_IS_BY_DESCRIPTOR(spec) ((spec)->fd && !(spec)->path && !(spec)->closes)

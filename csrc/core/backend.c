@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "../../bpf/below.h"
+#include "../../bpf/syscalls.h" /* of what the skeleton has in .rodata */
 #include "fileio.skel.h"
 #include "blind_spots.h"
 #include "path_rules.h"
@@ -475,9 +476,20 @@ static void aa_interest_fill(struct fileio_bpf *skeleton, uint64_t operations)
 	for (unsigned number = 0; number < AA_NUMBER_LIMIT; number++) {
 		unsigned changes = skeleton->rodata->aa_changes_by_number[number];
 
-		interests[number] = aa_call_interest(number, operations) | (changes & 15 ? AA_INTEREST_NATIVE : 0) |
-				    (changes >> 4 ? AA_INTEREST_COMPAT : 0);
+		interests[number] = aa_call_interest(number, operations);
+		if (changes & 15 && !(interests[number] & AA_INTEREST_NATIVE))
+			interests[number] |= AA_INTEREST_NATIVE | AA_INTEREST_IF_SHARED;
+		if (changes >> 4)
+			interests[number] |= AA_INTEREST_COMPAT;
 	}
+}
+
+static void aa_plain_fill(struct fileio_bpf *skeleton)
+{
+	struct aa_call_spec *specs = (struct aa_call_spec *)skeleton->rodata->aa_specs;
+
+	for (unsigned row = 0; row < AA_CALL_COUNT; row++)
+		specs[row].is_plain = AA_IS_PLAIN(&specs[row]);
 }
 
 static void aa_probes_choose(struct aa_probes *probes, const struct aa_probe_options *options)
@@ -915,6 +927,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	aa_rules_choose(probes, options->rules);
 	probes->skeleton->rodata->aa_config.compat_unseen = probes->compat_unseen;
 	aa_interest_fill(probes->skeleton, options->operations);
+	aa_plain_fill(probes->skeleton);
 	bpf_map__set_max_entries(probes->skeleton->maps.aa_ring, (uint32_t)options->ring_bytes);
 	if (options->total_rows)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_totals, options->total_rows + AA_OPERATION_COUNT);

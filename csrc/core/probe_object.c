@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../bpf/fileio_abi.h"
+#include "../../bpf/syscalls.h" /* of what the skeletons have in .rodata */
 
 #include "fileio.skel.h"
 #include "fileio_direct.skel.h"
