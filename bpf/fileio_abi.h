@@ -348,6 +348,13 @@ AA_ASSERT_SIZE(struct aa_more, 24);
 	X(path_truncated)                                                                                              \
 	X(path_unreadable)
 
+enum aa_counter {
+#define AA_X(name) AA_COUNTER_##name,
+	AA_COUNTERS(AA_X)
+#undef AA_X
+		AA_COUNTER_COUNT
+};
+
 struct aa_counters {
 #define AA_X(name) __u64 name;
 	AA_COUNTERS(AA_X)

@@ -24,16 +24,25 @@ struct {
 } aa_counts SEC(".maps");
 
 /*
+ * One function: what is called is rewritten to look a place up in a map, which costs the kernel time by the length of
+ * the program, each time it loads one.
+ *
  * An atomic add although the value is this CPU's own: a program can be preempted inside a plain read-add-write, by
  * another one of ours on the same CPU (since 5.11 programs run with migration off, not preemption).
  */
-#define aa_count(name, step)                                                                                           \
-	do {                                                                                                           \
-		__u32 cpu_ = bpf_get_smp_processor_id();                                                               \
-		struct aa_cpu_counters *counts_ = bpf_map_lookup_elem(&aa_counts, &cpu_);                              \
-		if (counts_)                                                                                           \
-			__sync_fetch_and_add(&counts_->counters.name, (step));                                         \
-	} while (0)
+__noinline int aa_counter_add(__u32 counter, __u64 step)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct aa_cpu_counters *counts = bpf_map_lookup_elem(&aa_counts, &cpu);
+
+	_Static_assert(AA_COUNTER_COUNT <= 16, "all are below the mask");
+	aa_mask(counter, 15);
+	if (counts)
+		__sync_fetch_and_add((__u64 *)counts + counter, step);
+	return 0;
+}
+
+#define aa_count(name, step) ((void)aa_counter_add(AA_COUNTER_##name, (__u64)(step)))
 
 /* Watched processes, by thread group id of the initial pid namespace. */
 struct {

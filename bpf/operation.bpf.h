@@ -437,16 +437,18 @@ static __always_inline __u32 aa_home_of(__u32 tid)
 	return tid & aa_config.seat_mask;
 }
 
-/* Where the state of a thread is; false: it has none. */
+/* Where the state of a thread is; false: it has none. (One place on the stack: 5.10's programs have none to spare.) */
 static __always_inline bool aa_seat_find(__u32 tid, __u32 *ret_at)
 {
-	__u32 home = aa_home_of(tid), *elsewhere;
-	struct aa_seat *seat = aa_seat_at(home);
+	struct aa_seat *seat;
+	__u32 *elsewhere;
 
-	*ret_at = home;
+	*ret_at = aa_home_of(tid);
+	seat = bpf_map_lookup_elem(&aa_seats, ret_at);
 	if (seat && tid && seat->owner == tid) /* a processor's idle thread is 0, as the owner of a free seat */
 		return true;
-	elsewhere = bpf_map_lookup_elem(&aa_elsewhere, &tid);
+	*ret_at = tid;
+	elsewhere = bpf_map_lookup_elem(&aa_elsewhere, ret_at);
 	if (!elsewhere)
 		return false;
 	*ret_at = *elsewhere;

@@ -29,6 +29,7 @@ EXIT_GUEST = 71
 _QEMU = "qemu-system-x86_64"
 _PROJECT = Path(__file__).resolve().parents[2]
 _LAST_LINES = 25
+_PARAMETERS = "console=ttyS0 panic=-1 oops=panic loglevel=6 printk.devkmsg=on rdinit=/init".split()
 _ENVIRONMENT = {
     "HOME": "/root",
     "USER": "root",
@@ -85,10 +86,11 @@ def run(
     timeout: float = 600.0,
     icount: bool = False,
     memory: int = 2048,
+    parameters: Sequence[str] = (),
 ) -> Outcome:
     """Boots the kernel, runs the command as root and hands its output to `sink` as it comes.
 
-    `results` is a folder of the host that the guest may write, at /run/aa-results; the kernel's console is kept in it
+    `parameters` are further ones of the kernel. `results` is a folder of the host that the guest may write, at /run/aa-results; the kernel's console is kept in it
     as console.log.
     """
     qemu, busybox = _programs()
@@ -106,7 +108,7 @@ def run(
         arguments = [
             *_hardware(icount, memory),
             *("-kernel", str(image.kernel), "-initrd", str(boot)),
-            *("-append", "console=ttyS0 panic=-1 oops=panic loglevel=6 printk.devkmsg=on rdinit=/init"),
+            *("-append", " ".join((*_PARAMETERS, *parameters))),
             *("-serial", f"file:{_escaped(console)}"),
             *("-device", "virtio-serial-pci"),
             # A file, not stdio: that would put the terminal this runs in into raw mode.
