@@ -29,7 +29,7 @@ EXIT_GUEST = 71
 _QEMU = "qemu-system-x86_64"
 _PROJECT = Path(__file__).resolve().parents[2]
 _LAST_LINES = 25
-_PARAMETERS = "console=ttyS0 panic=-1 oops=panic loglevel=6 printk.devkmsg=on rdinit=/init".split()
+_PARAMETERS = ["console=ttyS0", "panic=-1", "oops=panic", "loglevel=6", "printk.devkmsg=on", "rdinit=/init"]
 _ENVIRONMENT = {
     "HOME": "/root",
     "USER": "root",
@@ -90,8 +90,8 @@ def run(
 ) -> Outcome:
     """Boots the kernel, runs the command as root and hands its output to `sink` as it comes.
 
-    `parameters` are further ones of the kernel. `results` is a folder of the host that the guest may write, at /run/aa-results; the kernel's console is kept in it
-    as console.log.
+    `parameters` are further ones of the kernel. `results` is a folder of the host that the guest may write, at
+    /run/aa-results; the kernel's console is kept in it as console.log.
     """
     qemu, busybox = _programs()
     directory = directory or Path.cwd()
