@@ -169,7 +169,7 @@ struct aa_presence {
 };
 
 /* For so many threads there is a state: a power of two, where a process or a tree is watched, or the whole system. */
-#define AA_SEATS 16384
+#define AA_SEATS 8192
 #define AA_SEATS_SYSTEM 65536
 
 /*

@@ -6,7 +6,7 @@
 #include "kernel.bpf.h"
 #include "fileio_abi.h"
 
-#define AA_WATCH_MAX 65536
+#define AA_WATCH_MAX 32768
 
 const volatile struct aa_config aa_config = {};
 struct aa_control aa_control = {};

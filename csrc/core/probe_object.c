@@ -298,11 +298,28 @@ static int aa_small_types_write(const struct aa_kernel_types *types, const struc
 	return code;
 }
 
+/*
+ * Where the skeleton has each of its programs. libbpf would compare each name with all names, in 2 ms; bpftool has
+ * written them down in the order that they are in here.
+ */
+static int aa_programs_find(struct bpf_object_skeleton *skeleton, int count)
+{
+	struct bpf_program *program = NULL;
+
+	for (int i = 0; i < count; i++) {
+		program = bpf_object__next_program(*skeleton->obj, program);
+		if (!program || strcmp(bpf_program__name(program), skeleton->progs[i].name))
+			return -ESRCH;
+		*skeleton->progs[i].prog = program;
+	}
+	return 0;
+}
+
 static struct fileio_bpf *aa_skeleton_open(bool direct, const char *types_path)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = types_path);
 	struct fileio_bpf *object = calloc(1, sizeof(*object));
-	int result;
+	int result, count = 0;
 
 	if (!object)
 		return NULL;
@@ -310,8 +327,13 @@ static struct fileio_bpf *aa_skeleton_open(bool direct, const char *types_path)
 	/* The same programs and maps, so that one skeleton fits both. */
 	if (!result && direct)
 		object->skeleton->data = fileio_direct_bpf__elf_bytes(&object->skeleton->data_sz);
-	if (!result)
+	if (!result) {
+		count = object->skeleton->prog_cnt;
+		object->skeleton->prog_cnt = 0;
 		result = bpf_object__open_skeleton(object->skeleton, &options);
+	}
+	if (!result)
+		result = aa_programs_find(object->skeleton, count);
 	if (!result)
 		return object;
 	fileio_bpf__destroy(object);
