@@ -51,7 +51,7 @@ struct aa_call_state {
 	__u64 count;
 	__s64 position;
 	__u64 flags, mode; /* of struct open_how */
-	__u32 seat; /* where this is */
+	__u32 seat;	   /* where this is */
 	__u32 call;
 	__u32 next_call; /* row, from an entry program to the one it jumps to */
 	__u8 operation;
@@ -105,9 +105,9 @@ struct aa_long_names {
 };
 
 /*
- * A thread's state is at the seat that its number ends in, and is found without a search. Whoever finds that taken, by a
- * thread whose number ends alike, takes another one, and aa_elsewhere says which. The loader sets how many seats there
- * are in all three: AA_SEATS or AA_SEATS_SYSTEM.
+ * A thread's state is at the seat that its number ends in, and is found without a search. Whoever finds that taken, by
+ * a thread whose number ends alike, takes another one, and aa_elsewhere says which. The loader sets how many seats
+ * there are in all three: AA_SEATS or AA_SEATS_SYSTEM.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -505,8 +505,7 @@ static __always_inline bool aa_state_add(__u32 tid, const struct aa_call_state *
 	bpf_map_update_elem(&aa_states, &at, state, BPF_ANY);
 	added = bpf_map_lookup_elem(&aa_states, &at);
 	/* The key is this thread's own: that there is no room is all that can be. */
-	if (!seat || !added ||
-	    (at != aa_home_of(tid) && bpf_map_update_elem(&aa_elsewhere, &tid, &at, BPF_NOEXIST))) {
+	if (!seat || !added || (at != aa_home_of(tid) && bpf_map_update_elem(&aa_elsewhere, &tid, &at, BPF_NOEXIST))) {
 		if (seat)
 			__sync_fetch_and_add(&seat->claims, -1);
 		return false;

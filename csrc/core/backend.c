@@ -35,6 +35,7 @@
 #include "kernel_types.h"
 #include "health.h"
 #include "kprobe_line.h"
+#include "own_thread.h"
 #include "ring_tracepoints.h"
 #include "syscall_table.h"
 #include "tracefs.h"
@@ -822,6 +823,42 @@ static void *aa_counts_map(const struct bpf_map *map, size_t *ret_bytes)
 	return counts;
 }
 
+/* The ring, which takes the kernel 5 ms to allocate: made while this process reads and opens what it needs. */
+struct aa_ring_making {
+	pthread_t thread;
+	bool has_begun;
+	uint32_t bytes;
+	int fd;
+};
+
+static void *aa_ring_make(void *argument)
+{
+	struct aa_ring_making *ring = argument;
+
+	ring->fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "aa_ring", 0, 0, ring->bytes, NULL);
+	return NULL;
+}
+
+static void aa_ring_begin(struct aa_ring_making *ring, size_t bytes)
+{
+	*ring = (struct aa_ring_making){ .bytes = (uint32_t)bytes, .fd = -1 };
+	ring->has_begun = !aa_own_thread_create(&ring->thread, aa_ring_make, ring);
+}
+
+/* To be the map's, if there is one. What could not be made is left to libbpf, and to what it says of it. */
+static void aa_ring_end(struct aa_ring_making *ring, struct bpf_map *map)
+{
+	if (!ring->has_begun)
+		return;
+	ring->has_begun = false;
+	pthread_join(ring->thread, NULL);
+	if (ring->fd < 0)
+		return;
+	if (map)
+		bpf_map__reuse_fd(map, ring->fd);
+	close(ring->fd);
+}
+
 static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe_options *options,
 				      struct aa_kernel_types **types, struct aa_probes **ret_probes,
 				      bool *ret_has_refused_rings)
@@ -831,6 +868,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	struct aa_error *error = NULL;
 	struct aa_log log;
 	struct stat status;
+	struct aa_ring_making ring;
 	uint32_t seats;
 	int result, cpus, small_types = -1;
 
@@ -880,6 +918,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 		return aa_error_create(AA_ERROR_SYSTEM, result, "attaching needs descriptors: %s", strerror(result));
 	}
 	previous = aa_log_begin(&log);
+	aa_ring_begin(&ring, options->ring_bytes);
 	/* 5.17; a trial load decides, not a version. */
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
 	log.used = 0;
@@ -929,6 +968,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	aa_interest_fill(probes->skeleton, options->operations);
 	aa_plain_fill(probes->skeleton);
 	bpf_map__set_max_entries(probes->skeleton->maps.aa_ring, (uint32_t)options->ring_bytes);
+	aa_ring_end(&ring, probes->skeleton->maps.aa_ring);
 	if (options->total_rows)
 		bpf_map__set_max_entries(probes->skeleton->maps.aa_totals, options->total_rows + AA_OPERATION_COUNT);
 	else
@@ -977,6 +1017,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 		goto out;
 	}
 out:
+	aa_ring_end(&ring, NULL);
 	if (small_types >= 0)
 		close(small_types);
 	aa_log_end(previous);
@@ -1321,15 +1362,10 @@ static void aa_links_destroy(struct aa_probes *probes, bool returns)
 	struct aa_links_end end = { .probes = probes, .returns = returns };
 	pthread_t helpers[AA_HELPERS];
 	unsigned count = 0;
-	sigset_t all, before;
 
-	/* The process's signals are for its own threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	if (probes->count > AA_FEW_PROBES)
-		while (count < AA_HELPERS && !pthread_create(&helpers[count], NULL, aa_links_end_some, &end))
+		while (count < AA_HELPERS && !aa_own_thread_create(&helpers[count], aa_links_end_some, &end))
 			count++;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	aa_links_end_some(&end);
 	while (count)
 		pthread_join(helpers[--count], NULL);

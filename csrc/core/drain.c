@@ -17,6 +17,7 @@
 
 #include "event_decode.h"
 #include "kernel_ring.h"
+#include "own_thread.h"
 #include "../../bpf/syscalls.h"
 
 /*
@@ -304,7 +305,6 @@ struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue
 				 struct aa_drain **ret_drain)
 {
 	struct aa_drain *drain = calloc(1, sizeof(*drain));
-	sigset_t all, before;
 	int code;
 
 	if (!drain)
@@ -333,11 +333,7 @@ struct aa_error *aa_drain_create(struct aa_probes *probes, struct aa_event_queue
 		aa_drain_destroy(drain);
 		return aa_error_create(AA_ERROR_SYSTEM, code, "cannot wait for the ring: %s", strerror(code));
 	}
-	/* Signals are the program's: one delivered here would not wake the interpreter. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	code = pthread_create(&drain->thread, NULL, aa_drain_run, drain);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	code = aa_own_thread_create(&drain->thread, aa_drain_run, drain);
 	if (code) {
 		aa_drain_destroy(drain);
 		return aa_error_create(AA_ERROR_SYSTEM, code, "cannot start the thread that drains the ring: %s",

@@ -18,6 +18,7 @@
 
 #include "backend.h"
 #include "drain.h"
+#include "own_thread.h"
 #include "syscall_table.h"
 
 void aa_health_add_problem(struct aa_health *health, const char *format, ...)
@@ -127,7 +128,6 @@ void aa_canaries_run(struct aa_probes *probes, struct aa_drain *drain, uint64_t 
 		.probes = probes, .drain = drain, .operations = operations, .errors_only = errors_only
 	};
 	bool has_arrived[AA_CALL_COUNT] = { false };
-	sigset_t all, before;
 	pthread_t thread;
 	int code;
 
@@ -135,10 +135,7 @@ void aa_canaries_run(struct aa_probes *probes, struct aa_drain *drain, uint64_t 
 		aa_health_add_problem(health, "the last canaries are still in the ring: events wait to be read");
 		return;
 	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	code = pthread_create(&thread, NULL, aa_canaries_call, &canaries);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	code = aa_own_thread_create(&thread, aa_canaries_call, &canaries);
 	if (!code) {
 		pthread_join(thread, NULL);
 		code = canaries.code;

@@ -20,6 +20,7 @@
 #include "fileio.skel.h"
 #include "fileio_direct.skel.h"
 #include "kernel_types.h"
+#include "own_thread.h"
 #include "small_types.h"
 
 /*
@@ -204,16 +205,10 @@ static bool aa_long_take(struct aa_load *load, struct bpf_program *program, enum
 	pthread_cond_signal(&load->changed);
 	pthread_mutex_unlock(&load->lock);
 	if (load->loader_count < load->loaders_wanted) {
-		sigset_t all, before;
-
-		/* The process's signals are for its own threads. */
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		if (pthread_create(&load->loaders[load->loader_count], NULL, aa_longs_load, load))
+		if (aa_own_thread_create(&load->loaders[load->loader_count], aa_longs_load, load))
 			load->loaders_wanted = load->loader_count; /* what there is, or this thread, does it all */
 		else
 			load->loader_count++;
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	}
 	return true;
 }
