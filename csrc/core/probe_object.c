@@ -303,7 +303,7 @@ static int aa_programs_find(struct bpf_object_skeleton *skeleton, int count)
 
 	for (int i = 0; i < count; i++) {
 		program = bpf_object__next_program(*skeleton->obj, program);
-		if (!program || strcmp(bpf_program__name(program), skeleton->progs[i].name))
+		if (!program || strcmp(bpf_program__name(program), skeleton->progs[i].name) != 0)
 			return -ESRCH;
 		*skeleton->progs[i].prog = program;
 	}

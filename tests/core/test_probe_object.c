@@ -19,6 +19,7 @@
 
 #include "check.h"
 #include "fileio_abi.h"
+#include "../../bpf/syscalls.h" /* of what the skeleton has in .rodata */
 #include "fileio.skel.h"
 #include "kernel_types.h"
 
