@@ -110,6 +110,7 @@ GUEST_TESTS = (
     "test_load.py::test_strangers_blocked_in_read[kprobe",
     "test_namespaces.py::test_tracer_in_a_namespace_of_its_own[tracepoint",
     "test_rows.py",
+    "test_seats.py",
     "test_swaps.py::test_opens_are_named_for_what_was_opened[kprobe-latency",
     "test_swaps.py::test_opens_are_named_for_what_was_opened[tracepoint-latency",
     "test_swaps.py::test_reads_are_named_for_what_was_read",
