@@ -127,7 +127,7 @@ def test_more_threads_than_seats(area: Path) -> None:
     stats = manager.stats
     unseen = threads - seen
     assert threads - SEATS <= unseen < threads - SEATS + SEATS // 20
-    # An anonymous mapping, which the interpreter makes in each thread, is taken for one of a file where nobody can look.
+    # An anonymous mapping, which the interpreter makes in each thread, is taken for one of a file where none can look.
     assert unseen <= stats.state_full <= 2 * unseen + 2
     assert (stats.lost, stats.in_flight) == (stats.state_full, 0)
     assert stats.performed == stats.delivered + stats.lost
