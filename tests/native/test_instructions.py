@@ -22,14 +22,14 @@ _BUILT = Path(__file__).resolve().parents[2] / "build" / "floor"
 # What may not be exceeded: times the floor's cost of a call of the watched process, and instructions of a call of
 # another one, and of one of the watched process that nobody asked for. A tenth above what Debian's 6.12 gave.
 BOUNDS: dict[str, tuple[float, int, int]] = {
-    "tracepoint": (3.4, 380, 345),
-    "tracepoint-no-latency": (6.7, 405, 345),
-    "tracepoint-totals-alone": (3.3, 380, 345),
-    "kprobe": (3.5, 1970, 30),
-    "kprobe-no-latency": (5.1, 1630, 30),
-    "kprobe-multi": (3.4, 2250, 30),
-    "fentry": (4.9, 1025, 30),
-    "fentry-no-latency": (8.6, 835, 30),
+    "tracepoint": (3.1, 380, 345),
+    "tracepoint-no-latency": (6.35, 405, 345),
+    "tracepoint-totals-alone": (3.0, 380, 345),
+    "kprobe": (2.95, 1970, 30),
+    "kprobe-no-latency": (4.25, 1630, 30),
+    "kprobe-multi": (2.95, 2250, 30),
+    "fentry": (4.0, 1025, 30),
+    "fentry-no-latency": (6.9, 835, 30),
 }
 
 
