@@ -27,7 +27,7 @@ BOUNDS: dict[str, tuple[float, int, int]] = {
     "tracepoint-totals-alone": (3.0, 380, 345),
     "kprobe": (2.95, 1970, 30),
     "kprobe-no-latency": (4.25, 1630, 30),
-    "kprobe-multi": (2.95, 2270, 30),
+    "kprobe-multi": (2.95, 2250, 30),
     "fentry": (4.0, 1025, 30),
     "fentry-no-latency": (6.9, 835, 30),
 }

@@ -113,7 +113,7 @@ def _crowd(tell: Callable[[Any], None], path: Path, go: int, threads: int) -> No
 
 @pytest.mark.native_only
 def test_more_threads_than_seats(area: Path) -> None:
-    """What there was no room for is counted, to the last call. The last seats are hard to find: each tries a few."""
+    """What there was no room for is counted as lost. The last seats are hard to find: each tries a few."""
     threads = SEATS + 500
     path = area / "nothing"
     go, say_go = os.pipe()
