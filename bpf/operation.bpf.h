@@ -471,8 +471,8 @@ static __always_inline struct aa_call_state *aa_state_of(__u32 tid)
 #define AA_SEAT_STRIDE 0x9e3779b9U /* odd: none is tried twice */
 
 /*
- * A seat for a thread that has none; or -1. Claimed as a scratch record is: add one, then look; whoever
- * does not see exactly one steps back and tries the next.
+ * A seat for a thread that has none; or -1. Claimed as a scratch record is: add one, then look; whoever does not see
+ * exactly one steps back and tries the next.
  */
 __noinline int aa_seat_take(__u32 tid)
 {
@@ -2051,9 +2051,9 @@ static __always_inline __u64 aa_file_key(__u64 checksum, struct dentry *root, st
 	__u64 key;
 
 	aa_inode_read(inode, &facts);
-	/* Products that do not wait for one another, by primes. */
-	key = checksum + (__u64)(long)inode * 0x9e3779b185ebca87ULL + facts.number * 0xc2b2ae3d27d4eb4fULL +
-	      (__u64)(long)facts.super_block * 0x165667b19e3779f9ULL +
+	/* Products that do not wait for one another, each by an odd number that no other and no walk has. */
+	key = checksum * 0x9fb21c651e98df25ULL + (__u64)(long)inode * 0x9e3779b185ebca87ULL +
+	      facts.number * 0xd6e8feb86659fd93ULL + (__u64)(long)facts.super_block * 0x165667b19e3779f9ULL +
 	      ((__u64)facts.rdev << 32 | (facts.mode & S_IFMT) | is_deleted) * 0x85ebca77c2b2ae63ULL +
 	      (__u64)(long)root * 0x27d4eb2f165667c5ULL + (__u64)(long)root_mount * 0xff51afd7ed558ccdULL;
 	aa_mix_into(key, key >> 32);
