@@ -58,6 +58,7 @@ build: .venv/.built ## build the extension in place, into .venv
 	echo "building the extension"
 	scripts/setup.sh build
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	$(BIN)/python scripts/stack.py --if-any aa_fileio/_native*.so
 	touch $@
 
 .PHONY: build-compilers
@@ -68,7 +69,8 @@ build/clang-%/.built: .venv/.packages $(SOURCES)
 	if command -v clang-$* >/dev/null; then \
 		echo "building the extension with clang-$*"; \
 		AA_FILEIO_CLANG=clang-$* PYTHONDONTWRITEBYTECODE= $(BIN)/python setup.py -q build --build-base build/clang-$* \
-			--build-temp build/clang-$*/temp --build-lib build/clang-$*/lib && touch $@; \
+			--build-temp build/clang-$*/temp --build-lib build/clang-$*/lib && \
+		$(BIN)/python scripts/stack.py --if-any build/clang-$*/lib/aa_fileio/_native*.so && touch $@; \
 	else \
 		echo "there is no clang-$*: not built with it"; \
 	fi
