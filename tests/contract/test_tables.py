@@ -27,7 +27,7 @@ from aa_fileio import (
     _native,
 )
 from aa_fileio._native import aio_operations, ring_operations
-from aa_fileio.integrations.command_line import KINDS_NOT_BY_DEFAULT, OPS_ALWAYS, OPS_NOT_BY_DEFAULT
+from aa_fileio.integrations.options import KINDS_NOT_BY_DEFAULT, OPS_ALWAYS, OPS_NOT_BY_DEFAULT
 
 ROOT = Path(__file__).resolve().parents[2]
 ABI = ROOT / "bpf/fileio_abi.h"

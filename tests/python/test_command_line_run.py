@@ -21,7 +21,8 @@ from conftest import Begin
 
 import aa_fileio
 from aa_fileio import Kind, Op
-from aa_fileio.integrations.command_line import main, split_command
+from aa_fileio.integrations.command_line import main
+from aa_fileio.integrations.options import split_command
 from aa_fileio.integrations.signal_relay import SignalRelay
 
 # --- what may be asked for
