@@ -18,8 +18,9 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import ClassVar
 
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import SetupError
 
@@ -144,6 +145,36 @@ class BuildExtension(build_ext):
         made_by.write_text(version)
 
 
+LAUNCHER = "csrc/launcher/launcher.c"
+
+
+class BuildScripts(Command):
+    """The program aa-fileio: a launcher for the script aa-fileio-main, which the installer writes. Off Linux nothing is
+    traced, and two lines of shell do."""
+
+    user_options: ClassVar = [("build-dir=", "d", "where to build to"), ("force", "f", ""), ("executable=", "e", "")]
+
+    def initialize_options(self) -> None:
+        self.build_dir = self.force = self.executable = self.outfiles = None
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build", ("build_scripts", "build_dir"), ("force", "force"))
+
+    def get_source_files(self) -> list[str]:
+        return [LAUNCHER]
+
+    def run(self) -> None:
+        folder = Path(str(self.build_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        program = folder / "aa-fileio"
+        if sys.platform == "linux":
+            compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+            run(*compiler, "-O2", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-o", str(program), LAUNCHER)
+        else:
+            program.write_text('#!/bin/sh\nexec "$(dirname "$0")/aa-fileio-main" "$@"\n')
+        program.chmod(0o755)
+
+
 # What the core without a backend shares with the other one.
 COMMON_CORE = [
     f"csrc/core/{name}.c" for name in ("fileio_error", "syscall_table", "columns", "arrow_export", "path_rules")
@@ -176,6 +207,8 @@ setup(
             py_limited_api=LIMITED_API,
         )
     ],
-    cmdclass={"build_ext": BuildExtension},
+    # The name of a source: what is installed is what BuildScripts makes of it.
+    scripts=[LAUNCHER],
+    cmdclass={"build_ext": BuildExtension, "build_scripts": BuildScripts},
     options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED_API else {},
 )

@@ -270,7 +270,7 @@ class KprobeManager:
         ignore: Iterable[StrOrBytesPath] | None = None,
         witness_io: bool = False,
     ) -> None: ...
-    def attach(self, pid: int | None = ...) -> None: ...
+    def attach(self, pid: int | None = ..., *, held: bool = False) -> None: ...
     def detach(self, *, wait: bool = True) -> None: ...
     def close(self) -> None: ...
     def poll(self, timeout: float | None = None, max_events: int | None = None) -> list[FileEvent] | None:
@@ -353,8 +353,16 @@ class HeldProcess:
         start_new_session: bool,
         uid: int | None,
         gid: int | None,
+        close_fds: bool,
+        pass_fds: Iterable[int],
+        groups: Iterable[int] | None,
+        ignored: int | None,
+        keep_capabilities: bool,
+        keep_death_signal: bool,
+        uses_shell: bool,
     ) -> Self:
-        """executables: candidates in order; stdio: descriptors to become 0, 1 and 2, -1 inherits."""
+        """executables: candidates in order; stdio: descriptors to become 0, 1 and 2, -1 inherits; ignored: bit
+        number - 1 of each signal that is ignored, None: as subprocess has it."""
 
     @property
     def pid(self) -> int: ...
@@ -363,6 +371,18 @@ class HeldProcess:
 
     def close(self) -> None:
         """Kills and reaps it unless it was released."""
+
+@final
+class SignalWitness:
+    """A process of ours in the same process group, which counts the signals that it is sent. OSError when it cannot be
+    made. Ends with the thread that made it."""
+
+    def __new__(cls) -> Self: ...
+    def counts(self) -> list[int]:
+        """How often each signal has come by now, by its number. OSError when the process does not answer."""
+
+    def close(self) -> None:
+        """Ends the process."""
 
 def calls() -> tuple[tuple[str, int, Op, str, str, bool], ...]:
     """The table of system calls: (name, number, op, program, function, origin)."""

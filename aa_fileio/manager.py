@@ -150,6 +150,12 @@ class KprobeManager(_native.KprobeManager):
         start_new_session: bool = False,
         user: str | int | None = None,
         group: str | int | None = None,
+        extra_groups: Iterable[str | int] | None = None,
+        close_fds: bool = True,
+        pass_fds: Iterable[int] = (),
+        ignored_signals: Iterable[int] | None = None,
+        keep_capabilities: bool = False,
+        like_exec: bool = False,
         **options: Unpack[ManagerOptions],
     ) -> Self:
         """Starts a command that is watched from its first instruction, and returns the attached manager.
@@ -157,6 +163,17 @@ class KprobeManager(_native.KprobeManager):
         The command is held before its exec until the probes are attached. The arguments are those of subprocess.Popen;
         `process` of the manager has its pid, returncode, wait() and pipes. A failed exec raises what Popen raises, a
         failed attach what attach() raises: either way nothing is attached and no child is left.
+
+        close_fds          as Popen: True: the command gets no descriptor but 0, 1, 2 and `pass_fds`; False: every
+                           descriptor that is inheritable. With `pass_fds` it is True
+        ignored_signals    the signals that the command begins with ignored, all others with their default; None: those
+                           that are ignored here, but SIGPIPE and SIGXFSZ, which Python itself ignores. The mask of
+                           blocked signals is the calling thread's
+        keep_capabilities  False: a command that is not root's gets neither CAP_BPF nor CAP_PERFMON by the ambient or
+                           the inheritable set of this process
+        like_exec          True: as if this process had executed the command itself: a file that is no program goes to
+                           /bin/sh, as execvp(3) does it; PR_SET_PDEATHSIG of this thread becomes the command's; and
+                           process.group_signals() tells which signals the command got without us
         """
         from aa_fileio.process import SpawnedProcess
 
@@ -173,9 +190,15 @@ class KprobeManager(_native.KprobeManager):
             start_new_session=start_new_session,
             user=user,
             group=group,
+            extra_groups=extra_groups,
+            close_fds=close_fds,
+            pass_fds=pass_fds,
+            ignored_signals=ignored_signals,
+            keep_capabilities=keep_capabilities,
+            like_exec=like_exec,
         )
         try:
-            manager.attach(process.pid)
+            manager._attach(process.pid, held=True)
             process._release()
         except BaseException:
             process._abandon()
@@ -213,7 +236,7 @@ class KprobeManager(_native.KprobeManager):
             raise AttributeError("this KprobeManager has no process: it was not made by spawn()")
         return self._process
 
-    def attach(self, pid: int | _Unset | None = UNSET) -> None:
+    def attach(self, pid: int | _Unset | None = UNSET) -> None:  # type: ignore[override]  # held is spawn()'s
         """Attaches the probes and starts a new ledger.
 
         pid: not given: the one of the constructor; None: the whole system; a number: replaces it.
@@ -222,11 +245,14 @@ class KprobeManager(_native.KprobeManager):
         a kernel thread; ProcessLookupError when the process is dead; else ProbeAttachError, PermissionDenied or
         BackendUnavailable.
         """
+        self._attach(pid, held=False)
+
+    def _attach(self, pid: int | _Unset | None, *, held: bool) -> None:
         try:
             if pid is UNSET:
                 super().attach()
             else:
-                super().attach(pid)
+                super().attach(pid, held=held)
         except Exception as error:
             _log.error("attach failed: %s", error)
             raise

@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TypeAlias
 
 from aa_fileio import _native
@@ -80,6 +80,36 @@ def _group_id(group: str | int | None) -> int | None:
 
         return grp.getgrnam(group).gr_gid
     return _checked_id("group", group)
+
+
+def _group_ids(groups: Iterable[str | int] | None) -> list[int] | None:
+    if groups is None:
+        return None
+    if isinstance(groups, str | bytes):
+        raise TypeError(f"extra_groups must be a list of groups, not {groups!r}")
+    return [gid for group in groups if (gid := _group_id(group)) is not None]
+
+
+def _checked_fds(pass_fds: Iterable[int]) -> list[int]:
+    fds = list(pass_fds)
+    for fd in fds:
+        if isinstance(fd, bool) or not isinstance(fd, int):
+            raise TypeError(f"pass_fds must be descriptors, not {fd!r}")
+        if fd < 0:
+            raise ValueError(f"pass_fds: {fd} is no descriptor")
+        os.fstat(fd)  # one that is not open is an error here, and not a command without it
+    return fds
+
+
+def _signal_bits(numbers: Iterable[int] | None) -> int | None:
+    if numbers is None:
+        return None
+    bits = 0
+    for number in numbers:
+        if not 1 <= number <= 64:
+            raise ValueError(f"ignored_signals: {number} is no signal, which are from 1 to 64")
+        bits |= 1 << (number - 1)
+    return bits
 
 
 def _checked_id(name: str, value: int | None) -> int | None:
@@ -171,21 +201,32 @@ class SpawnedProcess:
         start_new_session: bool,
         user: str | int | None,
         group: str | int | None,
+        extra_groups: Iterable[str | int] | None,
+        close_fds: bool,
+        pass_fds: Iterable[int],
+        ignored_signals: Iterable[int] | None,
+        keep_capabilities: bool,
+        like_exec: bool,
     ) -> None:
         self._pidfd = -1
+        self._witness: _native.SignalWitness | None = None
         self.returncode = None
         self.stdin = self.stdout = self.stderr = None
         self._lock = threading.Lock()
         argv = _encode_argv(args)
         executables = _executables(argv[0], env)
         environment = _encode_env(env)
-        uid, gid = _user_id(user), _group_id(group)
+        uid, gid, groups = _user_id(user), _group_id(group), _group_ids(extra_groups)
+        passed, ignored = _checked_fds(pass_fds), _signal_bits(ignored_signals)
         self.args = args
         self._command = args[0]
         pipes = _Pipes()
         try:
             for index, stream in enumerate((stdin, stdout, stderr)):
                 pipes.set(index, stream)
+            if like_exec and not start_new_session:
+                with contextlib.suppress(OSError):  # group_signals() is None then
+                    self._witness = _native.SignalWitness()
             try:
                 self._held = _native.HeldProcess(
                     executables=executables,
@@ -196,6 +237,13 @@ class SpawnedProcess:
                     start_new_session=start_new_session,
                     uid=uid,
                     gid=gid,
+                    close_fds=bool(close_fds or passed),
+                    pass_fds=passed,
+                    groups=groups,
+                    ignored=ignored,
+                    keep_capabilities=keep_capabilities,
+                    keep_death_signal=like_exec,
+                    uses_shell=like_exec,
                 )
             except OSError as error:
                 if cwd is None or error.errno not in _CHDIR_ERRORS:
@@ -212,6 +260,7 @@ class SpawnedProcess:
                 raise
         except BaseException:
             pipes.close()
+            self._close_witness()
             raise
 
     def __repr__(self) -> str:
@@ -222,6 +271,7 @@ class SpawnedProcess:
         with contextlib.suppress(Exception):
             self.poll()
         self._close_pidfd()
+        self._close_witness()
 
     def poll(self) -> int | None:
         """The returncode if the process has ended, else None."""
@@ -277,6 +327,31 @@ class SpawnedProcess:
 
         self.send_signal(signal.SIGKILL)
 
+    def group_signals(self) -> list[int] | None:
+        """How often each signal, by its number, has been sent to the whole process group that this process and the
+        command begin in, or to more than the group. None without ``like_exec``, and where it cannot be known.
+
+        Of a signal that came to this process it tells whether the command has got it as well: siginfo(7) does not.
+        """
+        witness = self._witness
+        if witness is None:
+            return None
+        try:
+            return witness.counts()
+        except (OSError, ValueError):
+            return None
+
+    def stopped_by(self) -> int | None:
+        """The signal by which the process has been stopped since this was asked last; None when it was not."""
+        with self._lock:
+            if self.returncode is not None or self._pidfd == -1:
+                return None
+            try:
+                stopped = os.waitid(os.P_PIDFD, self._pidfd, os.WSTOPPED | os.WNOHANG)
+            except ChildProcessError:
+                return None
+        return None if stopped is None else stopped.si_status
+
     def _release(self) -> None:
         """Lets the command begin. Raises what Popen raises when it cannot be executed; the child is reaped then."""
         try:
@@ -291,6 +366,7 @@ class SpawnedProcess:
         import signal
 
         self._held.close()
+        self._close_witness()
         with self._lock:
             if self._pidfd != -1:
                 # Only a command that was released already is still there to be killed.
@@ -320,6 +396,12 @@ class SpawnedProcess:
                 return
             self.returncode = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         self._close_pidfd()
+        self._close_witness()
+
+    def _close_witness(self) -> None:
+        witness, self._witness = self._witness, None
+        if witness is not None:
+            witness.close()
 
     def _close_pidfd(self) -> None:
         if self._pidfd != -1:

@@ -53,10 +53,12 @@ class ProcessStatus(NamedTuple):
     state: str
     start_ns: int
     """CLOCK_BOOTTIME, as the events' timestamps, in the kernel's coarser steps."""
+    threads: int = 1
 
     @property
     def is_running(self) -> bool:
-        return self.state not in "ZX"  # zombie, dead
+        """The state is that of the first thread: others may live on when it has ended, as a zombie until the last."""
+        return self.state not in "ZX" or self.threads > 1  # zombie, dead
 
 
 def process_status(pid: int, proc: Path = Path("/proc")) -> ProcessStatus | None:
@@ -72,8 +74,22 @@ def process_status(pid: int, proc: Path = Path("/proc")) -> ProcessStatus | None
     return ProcessStatus(
         comm=os.fsdecode(line[start + 1 : end]),
         state=rest[0].decode("ascii"),
-        start_ns=ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK"),
+        start_ns=ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK") - _boottime_offset_ns(proc),
+        threads=int(rest[17]),
     )
+
+
+def _boottime_offset_ns(proc: Path) -> int:
+    """What a time namespace adds to the start of a process, and not to the time of an event. The file tells of the
+    namespace of children, which is ours where the two links say the same."""
+    try:
+        namespaces = {os.readlink(proc / "self/ns" / name) for name in ("time", "time_for_children")}
+        offsets = [line.split() for line in (proc / "self/timens_offsets").read_text().splitlines()]
+    except OSError:
+        return 0
+    if len(namespaces) != 1:
+        return 0
+    return sum(int(seconds) * 10**9 + int(rest) for name, seconds, rest in offsets if name in ("boottime", "7"))
 
 
 def surviving(last_seen_ns: Mapping[int, int], watched: int, proc: Path = Path("/proc")) -> Survivors:

@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
+from aa_fileio.integrations.inherited import take_inherited
 from aa_fileio.integrations.messages import (
     PROGRAM,
     STATUS_CANNOT_EXECUTE,
@@ -33,7 +34,7 @@ from aa_fileio.integrations.options import (
 )
 
 if TYPE_CHECKING:
-    from aa_fileio import FileIOError, KprobeManager
+    from aa_fileio import KprobeManager
     from aa_fileio.integrations.signal_relay import SignalRelay
     from aa_fileio.integrations.trace_course import Trace
 
@@ -58,6 +59,7 @@ trace is possible, else 1. 125 for every failure of {PROGRAM} itself, mistakes i
 def main(arguments: Sequence[str] | None = None) -> int:
     from aa_fileio.integrations.trace_writer import OutputFailed
 
+    take_inherited()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(words)
@@ -107,36 +109,50 @@ def _run(words: list[str]) -> int:
 
 
 def _trace_command(command: list[str], options: argparse.Namespace, kind: type[Trace]) -> int:
-    from aa_fileio import KprobeManager
+    from aa_fileio import FileIOError, KprobeManager
+    from aa_fileio.integrations.command_signals import CommandSignals
+    from aa_fileio.integrations.command_user import named_user, sudo_user
+    from aa_fileio.integrations.notes import proc_note
     from aa_fileio.integrations.signal_relay import SignalRelay
     from aa_fileio.integrations.trace_course import open_writer
+
+    by_sudo = sudo_user()
+    user = by_sudo if options.user is None else named_user(options.user)
+    as_user: dict[str, Any] = {}
+    if user is not None:
+        user.adapt(os.environ)
+        as_user = {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
 
     def start() -> KprobeManager:
         try:
             return KprobeManager.spawn(
-                command, until="tree" if options.wait_tree else "root", **kind.OPTIONS, **manager_options(options)
+                command,
+                until="tree" if options.wait_tree else "root",
+                close_fds=False,
+                ignored_signals=take_inherited().ignored,
+                keep_capabilities=options.keep_capabilities,
+                like_exec=True,
+                **as_user,
+                **kind.OPTIONS,
+                **manager_options(options),
             )
         except OSError as error:
-            if _is_ours(error):
-                raise
+            if isinstance(error, FileIOError) or error.filename is None:
+                raise  # not of the exec
             raise _exec_failed(command[0], error) from error
 
-    writer = open_writer(options, standard=2)
-    with SignalRelay() as signals:
-        manager = _begin(signals, start)
+    writer = open_writer(options, standard=2, owner=None if by_sudo is None else (by_sudo.uid, by_sudo.gid))
+    with closing(writer), SignalRelay(for_command=True) as signals:
+        manager = _begin(signals, start, options)
         process = manager.process
         trace = kind(manager, writer, options)
-        group = os.getpgrp()
-
-        def receive(number: int, from_terminal: bool) -> None:
-            if process.poll() is not None:
-                trace.end(number)
-            # The terminal sends to its whole foreground group, in which the command is unless it has left ours.
-            elif not (from_terminal and _group_of(process.pid) == group):
-                with suppress(OSError):
-                    process.send_signal(number)
-
-        signals.start(receive)
+        if user is not None and options.user is None:
+            writer.write_note(f"the command runs as {user.name or user.uid}, who called sudo; --user root keeps root")
+        receiver = CommandSignals(process, trace.end, signals.early)
+        signals.start(receiver)
+        note = proc_note()
+        if note is not None:
+            writer.write_note(note)
         try:
             trace.follow()
         finally:
@@ -144,6 +160,10 @@ def _trace_command(command: list[str], options: argparse.Namespace, kind: type[T
         trace.close()
     if trace.failed:
         return STATUS_FAILED
+    if status == -signal.SIGINT and signal.SIGINT in receiver.received:
+        # A shell ends its script by Ctrl-C only where what it runs has died of it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     return 128 - status if status < 0 else status
 
 
@@ -166,6 +186,8 @@ def _attach(words: list[str]) -> int:
 
 def _trace_running(options: argparse.Namespace, kind: type[Trace]) -> int:
     from aa_fileio import KprobeManager
+    from aa_fileio.integrations.command_signals import TraceSignals
+    from aa_fileio.integrations.notes import proc_note, reader_note
     from aa_fileio.integrations.signal_relay import SignalRelay
     from aa_fileio.integrations.trace_course import open_writer
 
@@ -180,9 +202,13 @@ def _trace_running(options: argparse.Namespace, kind: type[Trace]) -> int:
         return manager
 
     writer = open_writer(options, standard=1)
-    with SignalRelay() as signals:
-        trace = kind(_begin(signals, start), writer, options)
-        signals.start(lambda number, from_terminal: trace.end(number))
+    with closing(writer), SignalRelay() as signals:
+        manager = _begin(signals, start, options)
+        trace = kind(manager, writer, options)
+        for note in (proc_note(), reader_note(writer.descriptor, manager.pid)):
+            if note is not None:
+                writer.write_note(note)
+        signals.start(TraceSignals(trace.end))
         trace.follow()
         trace.close()
     return STATUS_FAILED if trace.failed else 0
@@ -204,8 +230,13 @@ def _top(words: list[str]) -> int:
         if options.no_follow:
             raise UsageError("--no-follow is for -p PID: a command is counted with its children")
         return _trace_command(command, options, Top)
-    if options.wait_tree:
-        raise UsageError("--wait-tree is for a COMMAND")
+    for given, option in (
+        (options.wait_tree, "--wait-tree"),
+        (options.user, "--user"),
+        (options.keep_capabilities, "--keep-capabilities"),
+    ):
+        if given:
+            raise UsageError(f"{option} is for a COMMAND")
     return _trace_running(options, Top)
 
 
@@ -218,54 +249,40 @@ def _doctor(words: list[str]) -> int:
     options = parser.parse_args(words)
 
     import aa_fileio
-    from aa_fileio.integrations.doctor import doctor_lines, doctor_object, gather_facts
+    from aa_fileio.integrations.doctor import doctor_lines, doctor_object, gather_facts, try_to_trace
     from aa_fileio.integrations.json_lines import encode_strings, json_line
 
     reports, facts = aa_fileio.backends(), gather_facts()
+    if facts.proc != "own" or not any(report.usable for report in reports):
+        facts = try_to_trace(facts)
     if options.json:
         print_text(json_line(encode_strings(doctor_object(reports, facts))).decode("utf-8"))
     else:
         print_text("".join(f"{line}\n" for line in doctor_lines(reports, facts)))
-    return 0 if any(report.usable for report in reports) else 1
+    return 0 if facts.refusal is None and any(report.usable for report in reports) else 1
 
 
 # --- the trace, whichever way it began
 
 
-def _begin(signals: SignalRelay, start: Callable[[], KprobeManager]) -> KprobeManager:
+def _begin(signals: SignalRelay, start: Callable[[], KprobeManager], options: argparse.Namespace) -> KprobeManager:
     from aa_fileio import FileIOError
 
     try:
         return start()
-    except FileIOError as error:
-        raise Failure(_attach_failed(error)) from error
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
-    except Failure as failure:
-        if signals.early:
+    except (FileIOError, OSError, MemoryError, Failure) as error:
+        if signals.early and not isinstance(error, FileIOError):
             # A Ctrl-C while the probes went in ends a command that was still held: not its own fault, nor ours.
             number = signals.early[0]
-            raise Failure("interrupted before the trace began", 128 + number) from failure
-        raise
+            raise Failure("interrupted before the trace began", 128 + number) from error
+        if isinstance(error, Failure):
+            raise
+        from aa_fileio.integrations.failures import failure_text
 
-
-def _attach_failed(error: FileIOError) -> str:
-    remedy = getattr(error, "remedy", None)
-    what = str(error).removesuffix(f"\n{remedy}")
-    return f"cannot trace: {what}\n{PROGRAM}: remedy: {remedy or f'`{PROGRAM} doctor` tells what this machine allows'}"
-
-
-def _is_ours(error: OSError) -> bool:
-    from aa_fileio import FileIOError
-
-    return isinstance(error, FileIOError)
-
-
-def _group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None
+        sizes = (getattr(options, name, None) for name in ("ring_bytes", "queue_bytes"))
+        raise Failure(failure_text(error, *sizes)) from error
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aa_fileio.integrations.failures import own_path
+from aa_fileio.integrations.notes import proc_is_ours
 
 if TYPE_CHECKING:
     from aa_fileio import BackendReport
@@ -30,6 +32,11 @@ class Facts(NamedTuple):
     lockdown: str | None
     has_btf: bool
     has_kprobes: bool
+    proc: str = "own"
+    """Or "of another pid namespace", or "not mounted"."""
+    refusal: str | None = None
+    """What a trace of this very process failed of, and the remedy, where it was tried."""
+    refusal_remedy: str | None = None
 
     @property
     def may_load(self) -> bool | None:
@@ -50,17 +57,45 @@ def gather_facts(root: Path = Path("/")) -> Facts:
         lockdown=_chosen(_read(root / "sys/kernel/security/lockdown")),
         has_btf=(root / "sys/kernel/btf/vmlinux").exists(),
         has_kprobes=(root / "sys/bus/event_source/devices/kprobe").exists(),
+        proc=_proc(root / "proc"),
     )
+
+
+def _proc(proc: Path) -> str:
+    if proc_is_ours(proc):
+        return "own"
+    return "of another pid namespace" if (proc / "version").exists() else "not mounted"
+
+
+def try_to_trace(facts: Facts) -> Facts:
+    """The cause is found by trial: a seccomp filter, a user namespace or a security module is in no file of /proc."""
+    import aa_fileio
+
+    manager = aa_fileio.KprobeManager(os.getpid(), ops=["rmdir"])
+    try:
+        manager.attach()
+    except (OSError, MemoryError) as error:
+        remedy = getattr(error, "remedy", None)
+        return facts._replace(refusal=str(error).removesuffix(f"\n{remedy}"), refusal_remedy=remedy)
+    finally:
+        manager.close()
+    return facts
 
 
 def remedies(reports: Iterable[BackendReport], facts: Facts) -> list[str]:
     """What would make more of the backends usable on this machine, beyond what their own reasons say."""
     unusable = {report.name for report in reports if not report.usable}
-    if not unusable or facts.system != "Linux":
+    if facts.system != "Linux":
         return []
     found = []
+    if facts.proc != "own":
+        found.append(f"/proc is {facts.proc}: mount -t proc proc /proc")
+    if not unusable:
+        return found
     if facts.may_load is False:
-        found.append(f"run it as root, sudo {shlex.quote(_own_path())} …, or with CAP_BPF and CAP_PERFMON")
+        found.append(f"run it as root, sudo {shlex.quote(own_path())} …, or with CAP_BPF and CAP_PERFMON")
+    elif facts.refusal_remedy is not None and facts.proc == "own":
+        found.append(f"{facts.refusal}: {facts.refusal_remedy}")
     if facts.lockdown in ("integrity", "confidentiality"):
         found.append(f"the kernel is locked down ({facts.lockdown}): boot it without lockdown=")
     if (
@@ -80,7 +115,7 @@ def remedies(reports: Iterable[BackendReport], facts: Facts) -> list[str]:
 def doctor_object(reports: Sequence[BackendReport], facts: Facts) -> dict[str, Any]:
     return {
         "record": "doctor",
-        "backend": _first_usable(reports),
+        "backend": None if facts.refusal is not None else _first_usable(reports),
         "backends": [report._asdict() for report in reports],
         "remedies": remedies(reports, facts),
         **facts._asdict(),
@@ -93,7 +128,9 @@ def doctor_lines(reports: Sequence[BackendReport], facts: Facts) -> Iterable[str
     yield _row("privileges", _privileges(facts))
     used = _first_usable(reports)
     for report in reports:
-        if report.name == used:
+        if report.name == used and facts.refusal is not None:
+            yield _row(report.name, f"not usable: {facts.refusal}")
+        elif report.name == used:
             yield _row(report.name, "usable, would be used here")
         elif report.usable:
             yield _row(report.name, f"usable with --backend {report.name}")
@@ -101,7 +138,7 @@ def doctor_lines(reports: Sequence[BackendReport], facts: Facts) -> Iterable[str
             yield _row(report.name, f"not usable: {report.reason or 'no reason given'}")
     for remedy in remedies(reports, facts):
         yield _row("remedy", remedy)
-    if used is None:
+    if used is None or facts.refusal is not None:
         yield "aa-fileio cannot trace here."
     else:
         yield f"aa-fileio can trace here, by {used}."
@@ -123,11 +160,6 @@ def _privileges(facts: Facts) -> str:
     paranoid = "unknown" if facts.perf_event_paranoid is None else str(facts.perf_event_paranoid)
     lockdown = "" if facts.lockdown in (None, "none") else f"; lockdown {facts.lockdown}"
     return f"{held}; perf_event_paranoid {paranoid}{lockdown}"
-
-
-def _own_path() -> str:
-    # sudo has a PATH of its own, in which a virtual environment's bin is not.
-    return shutil.which("aa-fileio") or os.path.abspath(sys.argv[0])
 
 
 def _read(path: Path) -> str | None:

@@ -26,6 +26,8 @@ class Failure(Exception):
 
 
 def print_text(text: str) -> int:
+    if sys.stdout is None:
+        raise Failure("standard output is closed: nothing can be printed")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -35,9 +37,15 @@ def print_text(text: str) -> int:
     return 0
 
 
-def say(message: str) -> None:
+def say(message: str, *, wait: bool = True) -> None:
+    """On standard error; without `wait` only where that takes it at once."""
+    import select
+
     from aa_fileio.integrations.text_lines import printable
 
+    with suppress(OSError, ValueError):
+        if not wait and not select.select((), (2,), (), 0)[1]:
+            return
     with suppress(OSError, AttributeError, ValueError):  # stderr may be closed; there is no third place to complain to
         sys.stderr.write("".join(f"{printable(line)}\n" for line in f"{PROGRAM}: {message}".split("\n")))
         sys.stderr.flush()

@@ -13,7 +13,7 @@ from aa_fileio.integrations.messages import PROGRAM, UsageError
 _WITH_VALUE = frozenset(
     (
         *("-o", "--output", "--ops", "--kinds", "--min-duration", "--backend", "--ring-bytes", "--queue-bytes"),
-        *("-p", "--pid", "--by", "--sort", "--rows", "--interval", "--totals-rows"),
+        *("-p", "--pid", "--duration", "--user", "--by", "--sort", "--rows", "--interval", "--totals-rows"),
         *("--path", "--sensitive", "--ignore"),
     )
 )
@@ -42,11 +42,31 @@ def manager_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
 
+def _once(action: argparse.Action, given: dict[str, str]) -> Callable[[str], Any]:
+    parse = action.type if callable(action.type) else str
+
+    def parse_once(text: str) -> Any:
+        if action.dest in given:
+            raise argparse.ArgumentTypeError(f"{given[action.dest]!r} and {text!r} are given: it takes one")
+        given[action.dest] = text
+        return parse(text)
+
+    return parse_once
+
+
 class Parser(argparse.ArgumentParser):
     """One line, and our own status, where argparse prints its usage and leaves with 2."""
 
     def __init__(self, command: str, usage: str, description: str) -> None:
         super().__init__(prog=f"{PROGRAM} {command}", usage=usage, description=description, allow_abbrev=False)
+
+    def parse_args(self, words: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        """An option that takes one value is given once: the earlier one is never dropped in silence."""
+        given: dict[str, str] = {}
+        for action in self._actions:
+            if isinstance(action, argparse._StoreAction):
+                action.type = _once(action, given)
+        return super().parse_args(words)
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments"):
@@ -59,14 +79,25 @@ def run_parser() -> Parser:
     parser = Parser(
         "run",
         f"{PROGRAM} run [options] [--] COMMAND [ARG…]",
-        "Trace a command and its children from the first instruction. SIGINT, SIGTERM and SIGHUP go to the command.",
+        "Trace a command and its children from the first instruction. Signals go to the command.",
     )
-    _add_wait_tree(parser)
+    _add_command(parser)
     _add_trace_options(parser, "standard error")
     return parser
 
 
-def _add_wait_tree(parser: Parser) -> None:
+def _add_command(parser: Parser) -> None:
+    parser.add_argument(
+        "--user",
+        metavar="USER",
+        help="run the command as this user, with the user's groups; without it, under sudo, as the user who called "
+        "sudo. `--user root` keeps root",
+    )
+    parser.add_argument(
+        "--keep-capabilities",
+        action="store_true",
+        help="leave CAP_BPF and CAP_PERFMON to the command where this program has them as ambient capabilities",
+    )
     parser.add_argument(
         "--wait-tree",
         action="store_true",
@@ -78,7 +109,7 @@ def attach_parser() -> Parser:
     parser = Parser(
         "attach",
         f"{PROGRAM} attach [options] (-p PID | --system)",
-        "Trace what runs already, until it has exited or SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the trace.",
+        "Trace what runs already, until it has exited or a signal (SIGINT by Ctrl-C, SIGTERM, …) ends the trace.",
     )
     _add_running(parser)
     _add_trace_options(parser, "standard output")
@@ -113,7 +144,7 @@ def top_parser() -> Parser:
     add("--interval", type=_seconds, metavar="SECONDS", help="show what was counted in each interval")
     add("--totals-rows", type=_size, metavar="N", help="room for how many rows in the kernel, as 16K")
     _add_running(parser)
-    _add_wait_tree(parser)
+    _add_command(parser)
     _add_output_options(parser, "standard error, and for -p and --system standard output")
     _add_filter_options(parser)
     return parser
@@ -129,13 +160,25 @@ def _add_trace_options(parser: Parser, standard: str) -> None:
 
 def _add_output_options(parser: Parser, standard: str) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line; the last one is the summary")
-    parser.add_argument("-o", "--output", metavar="FILE", help=f"write the trace to FILE instead of {standard}")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help=f"write the trace to FILE instead of {standard}; -: standard output. What FILE had stays until the trace "
+        "begins; a new FILE is readable by its owner alone",
+    )
+    parser.add_argument(
+        "--duration",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end the trace, with its verdict, after so many seconds; a command runs on, and is waited for",
+    )
 
 
 def _add_filter_options(parser: Parser) -> None:
     add = parser.add_argument
-    add("--ops", type=_names, metavar="A,B", help=_ops_help())
-    add("--kinds", type=_names, metavar="A,B", help=_kinds_help())
+    add("--ops", action="extend", type=_names, metavar="A,B", help=_ops_help())
+    add("--kinds", action="extend", type=_names, metavar="A,B", help=_kinds_help())
     add("--errors-only", action="store_const", const=True, help="only calls that fail")
     add(
         "--min-duration",

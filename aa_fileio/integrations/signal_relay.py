@@ -1,33 +1,61 @@
 # SPDX-License-Identifier: MIT
-"""SIGINT, SIGTERM and SIGHUP, taken off the thread that reads events and given to a function of ours.
+"""Signals, taken off the thread that reads events and given to a receiver of ours.
 
-A thread of its own waits for them, for two reasons. The reading thread is then never interrupted between taking events
-and writing them. And ``sigwaitinfo`` tells who sent the signal, which a handler is not told: Ctrl-C goes from the
-terminal to the command as well as to us, and forwarding it would interrupt the command twice, once in its own clean-up.
+A thread of its own waits for them: the reading thread is then never interrupted between taking events and writing them,
+and ``sigwaitinfo`` tells more than a handler is told.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 SI_KERNEL = 0x80  # include/uapi/asm-generic/siginfo.h: how the terminal's signals are marked
 
-#: Called with the signal's number and whether the terminal sent it (to its whole foreground group).
-Receive = Callable[[int, bool], None]
+# Those of the terminal and of job control, which do not end a process by default.
+_JOB = frozenset((signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT, signal.SIGWINCH, signal.SIGCHLD))
+# Never taken: two cannot be, one says nothing, and two tell of what we ourselves write.
+_LEFT = frozenset((signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGPIPE, signal.SIGXFSZ))
+# A fault of our own has to end us, whatever is blocked. Sent by somebody else they are signals as any other.
+_FAULTS = frozenset(
+    (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT)
+)
+
+#: All that end a process by default.
+ENDING = frozenset(int(number) for number in signal.valid_signals() - _JOB - _LEFT)
+#: A shell without job control starts `aa-fileio … &` with the first two ignored; they work on us all the same, as they
+#: do on tcpdump.
+_NEVER_IGNORED = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
+
+
+class Receiver(Protocol):
+    """Whom the signals go to, in the relay's own thread."""
+
+    def receive(self, number: int, from_kernel: bool) -> None: ...
+
+    def receive_early(self, number: int) -> None:
+        """One that came between __enter__ and start."""
+
+    def wants_to_decide_in(self) -> float | None:
+        """Seconds; None: there is nothing to decide."""
+
+    def decide(self) -> None: ...
 
 
 class SignalRelay:
-    """From ``__enter__`` on the signals do nothing but be remembered; from :meth:`start` on they go to ``receive``.
+    """From ``__enter__`` on the signals do nothing but be remembered; from :meth:`start` on they go to a receiver.
 
     The command is started in between, so that it inherits neither a blocked nor an ignored signal from us.
+
+    for_command  every signal is taken, those of job control included, for a command that is to get them; without it
+                 those that end a process by default and are not ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_command: bool = False) -> None:
         self.early: list[int] = []
+        self._for_command = for_command
         self._handlers: dict[int, Any] = {}
         self._signals: set[int] = set()
         self._mask: set[Any] | None = None
@@ -35,26 +63,27 @@ class SignalRelay:
         self._stopping = False
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in sorted(ENDING):
             handler = signal.getsignal(number)
-            if number == signal.SIGHUP and handler is signal.SIG_IGN:
+            is_ignored = handler is signal.SIG_IGN
+            if is_ignored and not self._for_command and number not in _NEVER_IGNORED:
                 continue  # nohup
-            self._handlers[number] = handler
             self._signals.add(number)
-            # A shell without job control starts `aa-fileio … &` with SIGINT ignored. The command has to inherit that,
-            # so it stays until the command runs; then `kill -INT` works on us all the same, as it does on tcpdump.
-            if handler is not signal.SIG_IGN:
+            # What is ignored stays so until the command runs, which has to inherit it.
+            if not is_ignored and number not in _FAULTS:
+                self._handlers[number] = handler
                 signal.signal(number, self._remember)
+        if self._for_command:
+            self._signals |= {int(number) for number in _JOB}
         return self
 
-    def start(self, receive: Receive) -> None:
+    def start(self, receiver: Receiver) -> None:
+        # One that is blocked is kept for us, also where it is ignored.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-        for number in self._signals:
-            signal.signal(number, self._remember)
         early, self.early = self.early, []
         for number in early:
-            receive(number, False)  # before its exec the command could not act upon it, whoever sent it
-        self._thread = threading.Thread(target=self._wait, args=(receive,), name="aa-fileio-signals", daemon=True)
+            receiver.receive_early(number)
+        self._thread = threading.Thread(target=self._wait, args=(receiver,), name="aa-fileio-signals", daemon=True)
         self._thread.start()
 
     def __exit__(
@@ -74,9 +103,16 @@ class SignalRelay:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.early.append(number)
 
-    def _wait(self, receive: Receive) -> None:
+    def _next(self, seconds: float | None) -> signal.struct_siginfo | None:
+        return signal.sigwaitinfo(self._signals) if seconds is None else signal.sigtimedwait(self._signals, seconds)
+
+    def _wait(self, receiver: Receiver) -> None:
         while True:
-            info = signal.sigwaitinfo(self._signals)
+            info = self._next(receiver.wants_to_decide_in())
             if self._stopping:
                 return
-            receive(info.si_signo, info.si_code == SI_KERNEL)
+            if info is None:
+                # Only where no other waits: what came meanwhile belongs to what is decided.
+                receiver.decide()
+            else:
+                receiver.receive(info.si_signo, info.si_code == SI_KERNEL)

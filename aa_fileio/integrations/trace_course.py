@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aa_fileio.integrations.messages import say
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 
 # Bounds what is held as objects at a time, and how long a line waits for the ones formatted with it.
 EVENTS_PER_READ = 2048
+
+#: Two signals so close together are one wish: timeout(1) sends to us and to our group.
+ONE_WISH_SECONDS = 1.0
+#: So long a write has to wait until a second wish ends the trace without its verdict; and so long a detach.
+STUCK_SECONDS = 0.5
+PATIENCE_SECONDS = 30.0
 
 
 class Trace:
@@ -29,7 +37,8 @@ class Trace:
         self._manager = manager
         self._writer = writer
         self._options = options
-        self._ending = False
+        self._ended_at: float | None = None
+        self._ending = threading.Lock()
         # Process → when it last made a call, to name those that are still running at the end.
         self._last_seen_ns: dict[int, int] = {}
 
@@ -37,6 +46,11 @@ class Trace:
         """Until the stream ends, or there is nobody left to tell."""
         from aa_fileio.integrations.trace_writer import OutputClosed, OutputFailed
 
+        duration = getattr(self._options, "duration", None)
+        if duration is not None:
+            timer = threading.Timer(duration, self._end_once)
+            timer.daemon = True
+            timer.start()
         try:
             self._begin_output()
             self._copy_events()
@@ -44,6 +58,7 @@ class Trace:
             self._manager.detach()
             self._copy_events()  # what was captured between the end of the stream and the end of the probes
             self._write_end(survivors)
+            self._writer.publish()
         except OutputClosed:
             pass
         except OutputFailed as error:
@@ -53,15 +68,26 @@ class Trace:
             self._manager.detach()
 
     def end(self, number: int) -> None:
-        """Called for a signal. The first detaches, and the stream runs dry by itself. At the second the user has waited
-        long enough, be it for the kernel to let go or for somebody to read our output."""
-        if self._ending:
+        """Called for a signal. The first detaches, and the stream runs dry by itself: the verdict comes. A later one
+        ends at once where the verdict cannot come, because nobody reads our output or the kernel does not let go."""
+        if self._end_once():
+            return
+        waited = time.monotonic() - (self._ended_at or 0.0)
+        if waited < ONE_WISH_SECONDS:
+            return
+        if self._writer.waits_for() > STUCK_SECONDS or waited > PATIENCE_SECONDS:
+            say("the trace ends without its verdict: nobody takes what is written", wait=False)
             os._exit(128 + number)  # takes every descriptor along, and with them the probes
-        self._ending = True
-        import threading
 
-        # Detaching takes seconds with some backends, and the caller has to be free for the second signal.
+    def _end_once(self) -> bool:
+        """False when the trace was ending already."""
+        with self._ending:
+            if self._ended_at is not None:
+                return False
+            self._ended_at = time.monotonic()
+        # Detaching takes seconds with some backends, and the caller has to be free for the next signal.
         threading.Thread(target=self._manager.detach, name="aa-fileio-detach", daemon=True).start()
+        return True
 
     def close(self) -> None:
         self._manager.close()
@@ -79,9 +105,12 @@ class Trace:
 
     def _survivors(self) -> Survivors:
         from aa_fileio.integrations.closing import surviving
+        from aa_fileio.integrations.notes import proc_is_ours
 
         if self._manager.pid is None:
             return surviving({}, 0)
+        if not proc_is_ours():
+            return surviving({}, self._manager.stats.watched)
         return surviving(self._last_seen_ns, self._manager.stats.watched)
 
     def _write_end(self, survivors: Survivors) -> None:
@@ -151,9 +180,12 @@ class Top(Trace):
             say(verdict)
 
 
-def open_writer(options: argparse.Namespace, *, standard: int) -> TraceWriter:
+def open_writer(options: argparse.Namespace, *, standard: int, owner: tuple[int, int] | None = None) -> TraceWriter:
+    """owner: user and group of a file that is made, None: ours."""
     from aa_fileio.integrations.trace_writer import TraceWriter
 
+    if options.output == "-":
+        return TraceWriter.to_standard(1, as_json=options.json)
     if options.output is not None:
-        return TraceWriter.to_file(options.output, as_json=options.json)
+        return TraceWriter.to_file(options.output, as_json=options.json, owner=owner)
     return TraceWriter.to_standard(standard, as_json=options.json)

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from aa_fileio.integrations import json_lines, text_lines
+from aa_fileio.integrations.inherited import take_inherited
+from aa_fileio.integrations.messages import say
+from aa_fileio.integrations.output_file import OutputFile
 
 if TYPE_CHECKING:
     from aa_fileio import FileEvent
@@ -28,36 +32,64 @@ class TraceWriter:
         self.events = 0
         self._descriptor = descriptor
         self._name = name
+        self._file: OutputFile | None = None
+        self._writing_since: float | None = None
 
     @classmethod
-    def to_file(cls, path: str, *, as_json: bool) -> TraceWriter:
+    def to_file(cls, path: str, *, as_json: bool, owner: tuple[int, int] | None = None) -> TraceWriter:
+        name = text_lines.shown(path)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            file = OutputFile(path, owner)
         except OSError as error:
-            raise OutputFailed(f"cannot open {path!r} for the trace: {error.strerror}") from error
-        return cls(descriptor, path, as_json=as_json)
+            raise OutputFailed(f"cannot open {name} for the trace: {error.strerror}") from error
+        writer = cls(file.descriptor, name, as_json=as_json)
+        writer._file = file
+        return writer
 
     @classmethod
     def to_standard(cls, descriptor: int, *, as_json: bool) -> TraceWriter:
         name = {1: "standard output", 2: "standard error"}[descriptor]
-        try:
-            os.fstat(descriptor)
-        except OSError as error:  # started with it closed: the number would soon name something of ours
-            raise OutputFailed(f"{name} is closed: give -o FILE for the trace") from error
+        if descriptor in take_inherited().closed:
+            raise OutputFailed(f"{name} is closed: give -o FILE for the trace")
         return cls(descriptor, name, as_json=as_json)
 
     @property
     def is_file(self) -> bool:
-        return self._descriptor > 2
+        return self._file is not None
+
+    @property
+    def descriptor(self) -> int:
+        return self._descriptor
+
+    def publish(self) -> None:
+        """The file takes the place of the one that was there. The first write does it, too."""
+        if self._file is not None:
+            try:
+                self._file.publish()
+            except OSError as error:
+                raise OutputFailed(f"cannot put the trace in place as {self._name}: {error.strerror}") from error
 
     def close(self) -> None:
-        if self.is_file:
-            os.close(self._descriptor)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def waits_for(self) -> float:
+        """For how many seconds a write has been waiting for whoever takes it; 0.0 when none is."""
+        since = self._writing_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def write_header(self) -> None:
         """Says that the probes are in."""
         if not self.as_json:
             self._write(_text_line(text_lines.HEADER))
+
+    def write_note(self, text: str) -> None:
+        """Said before the trace; into it only where a line of text on standard error would be none of its JSON."""
+        if self.as_json and self._descriptor == 2:
+            self.write_records([{"record": "note", "text": text}])
+        else:
+            say(text)
 
     def write_events(self, events: Iterable[FileEvent]) -> None:
         if self.as_json:
@@ -82,8 +114,10 @@ class TraceWriter:
         self._write(b"".join(_text_line(line) for line in lines))
 
     def _write(self, data: bytes) -> None:
+        self.publish()
         rest = memoryview(data)
         while rest:
+            self._writing_since = time.monotonic()
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:
@@ -94,6 +128,8 @@ class TraceWriter:
                 raise OutputClosed from error
             except OSError as error:
                 raise OutputFailed(f"cannot write the trace to {self._name}: {error.strerror}") from error
+            finally:
+                self._writing_since = None
 
 
 def _text_line(line: str) -> bytes:

@@ -63,22 +63,80 @@ static int parse_id(PyObject *value, const char *name, bool *ret_has, uint32_t *
 	return 0;
 }
 
+struct number_array {
+	void *items;
+	size_t count;
+};
+
+/* Of descriptors and ids. */
+static int number_array_fill(struct number_array *array, PyObject *sequence, const char *name)
+{
+	PyObject *numbers = PySequence_Tuple(sequence);
+	uint32_t *items;
+
+	if (!numbers)
+		return -1;
+	array->count = (size_t)PyTuple_Size(numbers);
+	array->items = items = PyMem_Calloc(array->count + 1, sizeof(*items));
+	if (!items)
+		PyErr_NoMemory();
+	for (size_t i = 0; items && i < array->count; i++) {
+		unsigned long long number = PyLong_AsUnsignedLongLong(PyTuple_GetItem(numbers, (Py_ssize_t)i));
+
+		if (!PyErr_Occurred() && number >= UINT32_MAX)
+			PyErr_Format(PyExc_ValueError, "%s: %llu is too large", name, number);
+		if (PyErr_Occurred())
+			break;
+		items[i] = (uint32_t)number;
+	}
+	Py_DECREF(numbers);
+	return PyErr_Occurred() ? -1 : 0;
+}
+
+static int parse_inherited(PyObject *py_pass_fds, PyObject *py_groups, PyObject *py_ignored,
+			   struct number_array *ret_pass_fds, struct number_array *ret_groups,
+			   struct aa_held_options *options)
+{
+	if (number_array_fill(ret_pass_fds, py_pass_fds, "pass_fds") < 0)
+		return -1;
+	options->pass_fds = ret_pass_fds->items;
+	options->pass_fd_count = ret_pass_fds->count;
+	if (py_groups != Py_None) {
+		if (number_array_fill(ret_groups, py_groups, "extra_groups") < 0)
+			return -1;
+		options->has_groups = true;
+		options->groups = ret_groups->items;
+		options->group_count = ret_groups->count;
+	}
+	if (py_ignored != Py_None) {
+		options->has_ignored = true;
+		options->ignored = PyLong_AsUnsignedLongLong(py_ignored);
+	}
+	return PyErr_Occurred() ? -1 : 0;
+}
+
 static PyObject *held_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static const char *const keywords[] = { "executables",	     "argv", "env", "cwd", "stdio",
-						"start_new_session", "uid",  "gid", NULL };
+	static const char *const keywords[] = {
+		"executables", "argv",	    "env",	"cwd",	  "stdio",   "start_new_session", "uid",
+		"gid",	       "close_fds", "pass_fds", "groups", "ignored", "keep_capabilities", "keep_death_signal",
+		"uses_shell",  NULL
+	};
 	struct module_state *state = PyType_GetModuleState(type);
 	struct string_array executables = { 0 }, argv = { 0 }, env = { 0 };
-	PyObject *py_executables, *py_argv, *py_env, *py_cwd, *py_uid, *py_gid;
+	struct number_array pass_fds = { 0 }, groups = { 0 };
+	PyObject *py_executables, *py_argv, *py_env, *py_cwd, *py_uid, *py_gid, *py_pass_fds, *py_groups, *py_ignored;
 	struct aa_held_options options = { 0 };
 	struct aa_held_process *process = NULL;
 	struct py_held *self = NULL;
 	struct aa_error *error;
-	int start_new_session;
+	int start_new_session, close_fds, keep_capabilities, keep_death_signal, uses_shell;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOO(iii)pOO:HeldProcess", (char **)keywords, &py_executables,
-					 &py_argv, &py_env, &py_cwd, &options.stdio[0], &options.stdio[1],
-					 &options.stdio[2], &start_new_session, &py_uid, &py_gid))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOO(iii)pOOpOOOppp:HeldProcess", (char **)keywords,
+					 &py_executables, &py_argv, &py_env, &py_cwd, &options.stdio[0],
+					 &options.stdio[1], &options.stdio[2], &start_new_session, &py_uid, &py_gid,
+					 &close_fds, &py_pass_fds, &py_groups, &py_ignored, &keep_capabilities,
+					 &keep_death_signal, &uses_shell))
 		return NULL;
 	if (string_array_fill(&executables, py_executables, "executables") < 0 ||
 	    string_array_fill(&argv, py_argv, "argv") < 0 ||
@@ -92,12 +150,17 @@ static PyObject *held_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 		options.cwd = cwd;
 	}
 	if (parse_id(py_uid, "uid", &options.has_uid, &options.uid) < 0 ||
-	    parse_id(py_gid, "gid", &options.has_gid, &options.gid) < 0)
+	    parse_id(py_gid, "gid", &options.has_gid, &options.gid) < 0 ||
+	    parse_inherited(py_pass_fds, py_groups, py_ignored, &pass_fds, &groups, &options) < 0)
 		goto out;
 	options.executables = (const char *const *)executables.items;
 	options.argv = argv.items;
 	options.envp = env.items;
 	options.start_new_session = start_new_session;
+	options.close_fds = close_fds;
+	options.keep_capabilities = keep_capabilities;
+	options.keep_death_signal = keep_death_signal;
+	options.uses_shell = uses_shell;
 
 	self = PyObject_New(struct py_held, type);
 	if (!self)
@@ -115,6 +178,8 @@ static PyObject *held_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	self->process = process;
 	self->pid = aa_held_process_pid(process);
 out:
+	PyMem_Free(groups.items);
+	PyMem_Free(pass_fds.items);
 	string_array_release(&env);
 	string_array_release(&argv);
 	string_array_release(&executables);
@@ -188,7 +253,8 @@ static PyGetSetDef held_getset[] = {
 
 static PyType_Slot held_slots[] = {
 	{ Py_tp_doc,
-	  (void *)PyDoc_STR("HeldProcess(*, executables, argv, env, cwd, stdio, start_new_session, uid, gid)\n"
+	  (void *)PyDoc_STR("HeldProcess(*, executables, argv, env, cwd, stdio, start_new_session, uid, gid, "
+			    "close_fds, pass_fds, groups, ignored, keep_capabilities, keep_death_signal, uses_shell)\n"
 			    "--\n\nA command held before its exec.") },
 	{ Py_tp_new, held_new },
 	{ Py_tp_dealloc, held_dealloc },

@@ -188,13 +188,14 @@ static int check_open(const struct py_manager *self)
 
 static PyObject *manager_attach(struct py_manager *self, PyObject *args, PyObject *kwargs)
 {
-	static const char *const keywords[] = { "pid", NULL };
+	static const char *const keywords[] = { "pid", "held", NULL };
 	bool has_pid = false, had_pid;
+	int held = 0;
 	PyObject *pid_object = NULL;
 	struct aa_error *error = NULL;
 	pid_t pid = 0, old_pid = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:attach", (char **)keywords, &pid_object))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$p:attach", (char **)keywords, &pid_object, &held))
 		return NULL;
 	if (check_open(self) < 0)
 		return NULL;
@@ -209,6 +210,7 @@ static PyObject *manager_attach(struct py_manager *self, PyObject *args, PyObjec
 	if (pid_object)
 		error = aa_session_set_target(self->session, has_pid, pid);
 	if (!error) {
+		aa_session_set_held(self->session, held);
 		error = aa_session_attach(self->session);
 		/* A pid that could not be attached to does not replace the one that was there. */
 		if (error && pid_object)
@@ -917,7 +919,7 @@ static PyObject *manager_reduce(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(i
 
 static PyMethodDef manager_methods[] = {
 	{ "attach", AA_METHOD(manager_attach), METH_VARARGS | METH_KEYWORDS,
-	  PyDoc_STR("attach($self, /, pid=...)\n--\n\nAttach the probes; all or nothing.") },
+	  PyDoc_STR("attach($self, /, pid=..., *, held=False)\n--\n\nAttach the probes; all or nothing.") },
 	{ "detach", AA_METHOD(manager_detach), METH_VARARGS | METH_KEYWORDS,
 	  PyDoc_STR("detach($self, /, *, wait=True)\n--\n\nDetach; what was captured can still be read.") },
 	{ "close", AA_METHOD(manager_close), METH_NOARGS, PyDoc_STR("close($self, /)\n--\n\nDetach and discard.") },

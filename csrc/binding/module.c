@@ -324,6 +324,7 @@ static int module_exec(PyObject *module)
 	    add_type(module, &aa_manager_spec, &state->manager_type) < 0 ||
 	    add_type(module, &aa_event_spec, &state->event_type) < 0 ||
 	    add_type(module, &aa_held_spec, &state->held_type) < 0 ||
+	    add_type(module, &aa_witness_spec, &state->witness_type) < 0 ||
 	    add_type(module, &aa_batch_spec, &state->batch_type) < 0)
 		return -1;
 
@@ -344,6 +345,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->manager_type);
 	Py_VISIT(state->event_type);
 	Py_VISIT(state->held_type);
+	Py_VISIT(state->witness_type);
 	Py_VISIT(state->batch_type);
 	Py_VISIT(state->managers);
 	Py_VISIT(state->flag_class);
@@ -374,6 +376,7 @@ static int module_clear(PyObject *module)
 	Py_CLEAR(state->manager_type);
 	Py_CLEAR(state->event_type);
 	Py_CLEAR(state->held_type);
+	Py_CLEAR(state->witness_type);
 	Py_CLEAR(state->batch_type);
 	Py_CLEAR(state->managers);
 	clear_members(state->operations, AA_OPERATION_LIMIT);

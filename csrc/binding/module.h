@@ -34,6 +34,7 @@ struct module_state {
 	PyTypeObject *manager_type;
 	PyTypeObject *event_type;
 	PyTypeObject *held_type;
+	PyTypeObject *witness_type;
 	PyTypeObject *batch_type;
 	PyObject *managers; /* WeakSet of every manager, for os.fork */
 
@@ -66,6 +67,7 @@ struct module_state {
 extern PyType_Spec aa_manager_spec;
 extern PyType_Spec aa_event_spec;
 extern PyType_Spec aa_held_spec;
+extern PyType_Spec aa_witness_spec;
 extern PyType_Spec aa_batch_spec;
 
 /* NULL, without an exception, when no base of this type is ours. Borrowed. */

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proc.h"
+
 /* As fs/d_path.c makes them of the names that the kernel gives such files (io_uring_get_file(), new_userfaultfd()). */
 #define AA_RING_NAME "anon_inode:[io_uring]"
 #define AA_FAULTS_NAME "anon_inode:[userfaultfd]"
@@ -138,12 +140,22 @@ const char *const aa_manager_sockets[] = {
 	NULL,
 };
 
-uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, bool sees_rings, bool follows_compat)
+static uint64_t aa_blind_spots_of(uint32_t tgid, bool is_held, bool sees_rings, bool follows_compat)
+{
+	uint64_t found = aa_descriptors_of(tgid, sees_rings);
+
+	if (!is_held)
+		found += aa_memory_of_files(tgid) + (!follows_compat && aa_is_32_bit_program(tgid));
+	return found;
+}
+
+uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, uint32_t held, bool sees_rings, bool follows_compat)
 {
 	uint64_t found = 0;
 
+	if (aa_proc_look() != AA_PROC_OURS)
+		return count;
 	for (size_t i = 0; i < count; i++)
-		found += aa_memory_of_files(tgids[i]) + aa_descriptors_of(tgids[i], sees_rings) +
-			 (!follows_compat && aa_is_32_bit_program(tgids[i]));
+		found += aa_blind_spots_of(tgids[i], tgids[i] == held, sees_rings, follows_compat);
 	return found;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "blind_spots.h"
+#include "proc.h"
 
 #define AA_PF_KTHREAD 0x00200000u /* include/linux/sched.h; field 9 of /proc/PID/stat */
 
@@ -60,7 +61,8 @@ struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd)
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	code = errno;
 	if (pidfd < 0) {
-		if (aa_proc_number(pid, "status", "Tgid:", 0, &tgid) && tgid != (unsigned long)pid)
+		if (aa_proc_look() == AA_PROC_OURS && aa_proc_number(pid, "status", "Tgid:", 0, &tgid) &&
+		    tgid != (unsigned long)pid)
 			return aa_error_create(AA_ERROR_VALUE, 0,
 					       "pid %d is a thread of process %lu: give the process's own pid",
 					       (int)pid, tgid);
@@ -70,7 +72,7 @@ struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd)
 			return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is not a process", (int)pid);
 		return aa_error_create(AA_ERROR_SYSTEM, code, "pidfd_open of process %d: %s", (int)pid, strerror(code));
 	}
-	if (aa_proc_number(pid, "stat", NULL, 6, &flags) && flags & AA_PF_KTHREAD) {
+	if (aa_proc_look() == AA_PROC_OURS && aa_proc_number(pid, "stat", NULL, 6, &flags) && flags & AA_PF_KTHREAD) {
 		close(pidfd);
 		return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is a kernel thread: it makes no system calls",
 				       (int)pid);
@@ -189,8 +191,9 @@ static bool aa_set_add(struct aa_set *set, uint32_t item)
 	return true;
 }
 
-/* Adds every descendant of the family that the pairs show; true when it grew. */
-static bool aa_family_grow(struct aa_set *family, const struct aa_tasks *tasks, uint32_t never, bool *ret_no_memory)
+/* Adds every descendant of the family that the pairs show, but the tracer and its reaper; true when it grew. */
+static bool aa_family_grow(struct aa_set *family, const struct aa_tasks *tasks, uint32_t own, uint32_t reaper,
+			   bool *ret_no_memory)
 {
 	bool grew = false, again = true;
 
@@ -199,7 +202,7 @@ static bool aa_family_grow(struct aa_set *family, const struct aa_tasks *tasks, 
 		for (size_t i = 0; i < tasks->count; i++) {
 			const struct aa_task *task = &tasks->items[i];
 
-			if (task->tgid == never || !aa_set_has(family, task->parent_tgid) ||
+			if (task->tgid == own || task->tgid == reaper || !aa_set_has(family, task->parent_tgid) ||
 			    aa_set_has(family, task->tgid))
 				continue;
 			if (!aa_set_add(family, task->tgid)) {
@@ -249,7 +252,7 @@ static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
 }
 
 /* Those of the family, or all but ours where that is empty, that this process can see. */
-static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_set *family, uint32_t own,
+static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_set *family, uint32_t own, uint32_t held,
 				const struct aa_probes *probes, uint64_t *ret_count)
 {
 	struct aa_set seen = { 0 };
@@ -262,14 +265,14 @@ static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_se
 		    (family->count ? aa_set_has(family, task->tgid) : task->tgid != own))
 			has_memory = aa_set_add(&seen, task->reader_tgid);
 	}
-	*ret_count = aa_blind_spots_count(seen.items, seen.count, aa_probes_see_rings(probes),
+	*ret_count = aa_blind_spots_count(seen.items, seen.count, held, aa_probes_see_rings(probes),
 					  aa_probes_follow_compat(probes));
 	free(seen.items);
 	return has_memory;
 }
 
-struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
-				      uint64_t *ret_blind_spots)
+struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, bool is_held,
+				      pid_t drain_tid, uint64_t *ret_blind_spots)
 {
 	volatile struct aa_control *control = aa_probes_control(probes);
 	struct aa_tasks tasks = { 0 };
@@ -299,7 +302,10 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 			reaper = task->tgid;
 	}
 	if (!control->own_tgid) {
-		error = aa_error_create(AA_ERROR_ATTACH, 0, "the kernel's list of tasks does not show this process");
+		error = aa_error_create(AA_ERROR_ATTACH, 0, "the kernel's list of tasks does not show this process%s",
+					aa_proc_look() == AA_PROC_MISSING ? ": /proc is not mounted" : "");
+		if (aa_proc_look() == AA_PROC_MISSING)
+			aa_error_with_remedy(error, "mount it: mount -t proc proc /proc");
 		goto out;
 	}
 	if (!has_pid)
@@ -327,7 +333,7 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 			no_memory = true;
 			goto out;
 		}
-		settled = !aa_family_grow(&family, &tasks, reaper ? reaper : UINT32_MAX, &no_memory);
+		settled = !aa_family_grow(&family, &tasks, control->own_tgid, reaper ? reaper : UINT32_MAX, &no_memory);
 		/* One that only the lineage knows yet is listed, and watched, in the next round. */
 		for (size_t i = 0; i < family.count; i++)
 			if (aa_tasks_have_live(&tasks, family.items[i]) && aa_watch(probes, family.items[i]))
@@ -349,7 +355,8 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 out:
 	control->seeding = 0;
 	if (!error && !no_memory)
-		no_memory = !aa_blind_spots_find(&tasks, &family, control->own_tgid, probes, ret_blind_spots);
+		no_memory = !aa_blind_spots_find(&tasks, &family, control->own_tgid, is_held ? (uint32_t)pid : 0,
+						 probes, ret_blind_spots);
 	if (!error && !no_memory)
 		error = aa_probes_count_connections(probes, &connections);
 	if (!error && !no_memory)

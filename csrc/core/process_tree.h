@@ -21,11 +21,12 @@ bool aa_process_is_alive(int pidfd);
  * Tells the probes who is watched. Their hooks on fork and exit run already, so what is born meanwhile is seen: the
  * task list is read until a reading adds nothing. Sets root_tgid, excluded_* and reader_level of the control words.
  *
- * has_pid false: the whole system, where only this process is found, to be excluded.
- * drain_tid: the core's own thread, in this pid namespace.
- * ret_blind_spots: as they are then, see aa_blind_spots_count().
+ * This process is never among the descendants of another: a tracer is not in its own picture. has_pid false: the whole
+ * system, where only this process is found, to be excluded. is_held: it has not begun its program yet, see
+ * aa_blind_spots_count(). drain_tid: the core's own thread, in this pid namespace. ret_blind_spots: as they are then,
+ * see aa_blind_spots_count().
  */
-struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
-				      uint64_t *ret_blind_spots);
+struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, bool is_held,
+				      pid_t drain_tid, uint64_t *ret_blind_spots);
 
 #endif

@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "boot_clock.h"
 #include "drain.h"
 #include "event_queue.h"
 #include "health.h"
 #include "kernel_types.h"
 #include "process_tree.h"
+#include "refusal.h"
 #include "totals.h"
 
 #define AA_BACKENDS_MAX 4
@@ -46,6 +48,7 @@ struct aa_session {
 	size_t passed_over_count;
 	uint64_t boottime_to_realtime_ns;
 	uint64_t blind_spots_from_before;
+	bool target_is_held;
 	struct aa_stats final; /* of a closed session */
 
 	struct aa_probes *probes;
@@ -345,7 +348,8 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		error = aa_probes_attach(session->probes);
 	if (!error)
 		error = aa_process_tree_seed(session->probes, options->has_pid, options->pid, options->follow,
-					     aa_drain_tid(session->drain), &session->blind_spots_from_before);
+					     session->target_is_held, aa_drain_tid(session->drain),
+					     &session->blind_spots_from_before);
 	if (!error && pidfd >= 0 && !aa_process_is_alive(pidfd))
 		error = aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "process %d exited while it was being attached to",
 					(int)options->pid);
@@ -353,7 +357,7 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		aa_session_drop_trace(session);
 		return error;
 	}
-	session->boottime_to_realtime_ns = aa_clock_ns(CLOCK_REALTIME) - aa_clock_ns(CLOCK_BOOTTIME);
+	session->boottime_to_realtime_ns = aa_clock_ns(CLOCK_REALTIME) - aa_boot_clock_ns();
 	aa_drain_watch(session->drain);
 	__atomic_store_n(&control->gate, 1, __ATOMIC_SEQ_CST);
 	return NULL;
@@ -411,7 +415,8 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 			return error;
 		}
 		aa_session_pass_over(session, backend, error);
-		if (!worst || aa_error_rank(error) > aa_error_rank(worst)) {
+		/* Of equals the later one: it asks for less, and would be the one that is used. */
+		if (!worst || aa_error_rank(error) >= aa_error_rank(worst)) {
 			aa_error_destroy(worst);
 			worst = error;
 		} else {
@@ -419,6 +424,18 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 		}
 	}
 	return worst;
+}
+
+/* What no backend can help replaces what one of them said. */
+static struct aa_error *aa_session_refused(struct aa_error *error)
+{
+	struct aa_error *refusal = aa_refusal_find();
+
+	if (!refusal)
+		return error;
+	aa_error_with_log(refusal, error->libbpf_log);
+	aa_error_destroy(error);
+	return refusal;
 }
 
 struct aa_error *aa_session_attach(struct aa_session *session)
@@ -457,6 +474,8 @@ struct aa_error *aa_session_attach(struct aa_session *session)
 		if (session->rules)
 			aa_path_rules_look(session->rules);
 		error = aa_session_attach_any(session, pidfd, &types);
+		if (error && (error->code == AA_ERROR_PERMISSION || error->code == AA_ERROR_ATTACH))
+			error = aa_session_refused(error);
 		aa_kernel_types_destroy(types);
 	}
 	if (pidfd >= 0)
@@ -485,6 +504,13 @@ struct aa_error *aa_session_set_target(struct aa_session *session, bool has_pid,
 	}
 	pthread_mutex_unlock(&session->lock);
 	return error;
+}
+
+void aa_session_set_held(struct aa_session *session, bool is_held)
+{
+	pthread_mutex_lock(&session->lock);
+	session->target_is_held = is_held;
+	pthread_mutex_unlock(&session->lock);
 }
 
 struct aa_error *aa_session_detach(struct aa_session *session, bool wait)

@@ -71,6 +71,9 @@ void aa_session_destroy(struct aa_session *session);
 struct aa_error *aa_session_attach(struct aa_session *session);
 /* Replaces the pid for the next attach. */
 struct aa_error *aa_session_set_target(struct aa_session *session, bool has_pid, pid_t pid);
+/* The target of the next attach is a held process: of what it has mapped and opened only what passes its exec counts.
+ */
+void aa_session_set_held(struct aa_session *session, bool is_held);
 /* Idempotent. With wait, returns when the kernel's lists hold nothing of ours; queued events stay readable. */
 struct aa_error *aa_session_detach(struct aa_session *session, bool wait);
 /* Detach, discard, wake the reader; idempotent. Afterwards only is_attached, stats, close and destroy do anything. */
@@ -239,9 +242,19 @@ struct aa_held_options {
 	const char *cwd;   /* NULL = inherit */
 	int stdio[3];	   /* descriptors to become 0, 1, 2; -1 = inherit */
 	bool start_new_session;
-	bool has_uid, has_gid;
+	bool has_uid, has_gid, has_groups;
 	uid_t uid;
 	gid_t gid;
+	const gid_t *groups; /* supplementary; without has_groups: none where has_uid, else as they are */
+	size_t group_count;
+	bool close_fds; /* none but 0, 1, 2 and these: */
+	const int *pass_fds;
+	size_t pass_fd_count;
+	bool has_ignored;	/* else: those that are ignored here, but SIGPIPE and SIGXFSZ */
+	uint64_t ignored;	/* signals that the command begins with ignored: bit number - 1; all others: default */
+	bool keep_capabilities; /* CAP_BPF and CAP_PERFMON stay ambient and inheritable */
+	bool uses_shell;	/* a file that is no program goes to /bin/sh, as by execvp(3) */
+	bool keep_death_signal; /* the caller's PR_SET_PDEATHSIG becomes the command's */
 };
 /* AA_ERROR_SYSTEM with errno when the child cannot be made ready (cwd, setuid, dup2); the child is reaped then. */
 struct aa_error *aa_held_process_create(const struct aa_held_options *options, struct aa_held_process **ret_held);

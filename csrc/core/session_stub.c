@@ -4,6 +4,7 @@
  * works but attaching, so that the package installs, imports and says why. Built instead of session.c.
  */
 #include "session.h"
+#include "signal_witness.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,6 +231,12 @@ struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t 
 	return NULL;
 }
 
+void aa_session_set_held(struct aa_session *session, bool is_held)
+{
+	(void)session;
+	(void)is_held;
+}
+
 struct aa_error *aa_held_process_create(const struct aa_held_options *options, struct aa_held_process **ret_held)
 {
 	(void)options;
@@ -264,4 +271,22 @@ void aa_keep_loaded_end(void)
 
 void aa_keep_loaded_after_fork_in_child(void)
 {
+}
+
+struct aa_error *aa_signal_witness_create(struct aa_signal_witness **ret_witness)
+{
+	*ret_witness = NULL;
+	return unavailable();
+}
+
+struct aa_error *aa_signal_witness_counts(struct aa_signal_witness *witness, uint32_t ret_counts[AA_SIGNALS])
+{
+	(void)witness;
+	(void)ret_counts;
+	return unavailable();
+}
+
+void aa_signal_witness_destroy(struct aa_signal_witness *witness)
+{
+	(void)witness;
 }

@@ -10,6 +10,14 @@ from typing import Any
 
 from aa_fileio import FileEvent, Stats, Totals
 
+#: How a command begins, in whatever way it is traced: with what the shell gave.
+AS_GIVEN: dict[str, Any] = {
+    "close_fds": False,
+    "ignored_signals": frozenset(),
+    "keep_capabilities": False,
+    "like_exec": True,
+}
+
 
 def make_event(op: str | int = "read", **given: Any) -> FileEvent:
     """A successful read of /etc/hosts, but for what is given."""
@@ -45,6 +53,12 @@ class FakeProcess:
     def wait(self, timeout: float | None = None) -> int:
         self.returncode = self.status
         return self.status
+
+    def group_signals(self) -> list[int] | None:
+        return None
+
+    def stopped_by(self) -> int | None:
+        return None
 
     def send_signal(self, number: int) -> None:
         self.signals.append(number)

@@ -114,7 +114,10 @@ def fake_core(tmp_path_factory: pytest.TempPathFactory) -> Run:
         *sorted((ROOT / "csrc/binding").glob("*.c")),
         *(
             ROOT / f"csrc/core/{name}.c"
-            for name in ("fileio_error", "held_process", "syscall_table", "columns", "arrow_export", "path_rules")
+            for name in (
+                *("fileio_error", "held_process", "signal_witness", "syscall_table"),
+                *("columns", "arrow_export", "path_rules"),
+            )
         ),
         ROOT / "tests/python/fake_session.c",
     ]

@@ -105,6 +105,10 @@ struct aa_error *aa_session_set_target(struct aa_session *session, bool has_pid,
 	return NULL;
 }
 
+void aa_session_set_held(struct aa_session *session, bool is_held)
+{
+}
+
 struct aa_error *aa_session_detach(struct aa_session *session, bool wait)
 {
 	struct aa_error *error = check(session);

@@ -44,7 +44,7 @@ def test_a_second_usable_backend_is_named_with_its_option() -> None:
 
 
 def test_without_privilege_the_remedy_names_it_and_the_whole_path_for_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda name: f"/a venv/bin/{name}")
+    monkeypatch.setattr("aa_fileio.integrations.failures.shutil.which", lambda name: f"/a venv/bin/{name}")
     poor = ROOT._replace(capabilities=frozenset({"CAP_BPF"}))
     (remedy,) = remedies(REPORTS, poor)
     assert "sudo '/a venv/bin/aa-fileio'" in remedy and "CAP_BPF and CAP_PERFMON" in remedy

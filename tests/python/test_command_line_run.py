@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
@@ -11,19 +12,23 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line_fakes import FakeManager, make_event
+from command_line_fakes import AS_GIVEN, FakeManager, make_event
 from conftest import Begin
 
 import aa_fileio
 from aa_fileio import Kind, Op
 from aa_fileio.integrations.command_line import main
+from aa_fileio.integrations.command_signals import CommandSignals
 from aa_fileio.integrations.options import split_command
 from aa_fileio.integrations.signal_relay import SignalRelay
+from aa_fileio.integrations.trace_course import Trace
+from aa_fileio.integrations.trace_writer import TraceWriter
 
 # --- what may be asked for
 
@@ -150,7 +155,7 @@ def test_options_reach_the_manager(begin: Begin) -> None:
     words = "run --ops read,write --kinds pipe --backend tracepoint --no-latency --ring-bytes 4M --queue-bytes 64k "
     words += "--errors-only --min-duration 0.05"
     assert main([*words.split(), "--", "true", "-x"]) == 0
-    assert asked == {
+    assert asked == AS_GIVEN | {
         "argv": ["true", "-x"],
         "until": "root",
         "ops": ["read", "write"],
@@ -167,7 +172,7 @@ def test_options_reach_the_manager(begin: Begin) -> None:
 def test_what_is_not_asked_for_is_left_to_the_managers_defaults(begin: Begin) -> None:
     asked = begin(FakeManager())
     assert main(["run", "--wait-tree", "true"]) == 0
-    assert asked == {"argv": ["true"], "until": "tree"}
+    assert asked == AS_GIVEN | {"argv": ["true"], "until": "tree"}
 
 
 def test_attach_options(begin: Begin) -> None:
@@ -336,7 +341,7 @@ def test_standard_output_that_is_closed_is_refused() -> None:
 # --- signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
 def test_a_signal_goes_to_a_command_that_runs(begin: Begin, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = FakeManager([[make_event()]])
     arrived = threading.Event()
@@ -413,61 +418,183 @@ def test_a_signal_ends_an_attach_with_its_summary(begin: Begin, capfd: pytest.Ca
     assert capfd.readouterr().out.endswith("trace complete: 1 event, nothing lost (kprobe)\n")
 
 
-def test_a_second_signal_does_not_wait(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = FakeManager()
-    left = threading.Event()
+class Signals:
+    """A receiver that notes what it receives."""
+
+    def __init__(self) -> None:
+        self.got: list[int] = []
+        self.has_one = threading.Event()
+
+    def receive(self, number: int, from_kernel: bool) -> None:
+        self.got.append(number)
+        self.has_one.set()
+
+    def receive_early(self, number: int) -> None:
+        self.receive(number, False)
+
+    def wants_to_decide_in(self) -> float | None:
+        return None
+
+    def decide(self) -> None:
+        raise AssertionError("there is nothing to decide")
+
+
+def ending_trace(monkeypatch: pytest.MonkeyPatch) -> tuple[Trace, TraceWriter, FakeManager, list[int]]:
+    """A trace that a first signal is ending, and what it leaves the process with, if it does."""
     statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    manager, writer = FakeManager(), TraceWriter(2, "standard error", as_json=False)
+    trace = Trace(manager, writer, argparse.Namespace())  # type: ignore[arg-type]
+    trace.end(signal.SIGTERM)
+    assert trace._ended_at is not None
+    return trace, writer, manager, statuses
 
-    def leave(status: int) -> None:
-        statuses.append(status)
-        left.set()
 
-    monkeypatch.setattr(os, "_exit", leave)
+def test_one_wish_that_arrives_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As timeout(1) sends it: to us, and to our group."""
+    trace, writer, _manager, statuses = ending_trace(monkeypatch)
+    writer._writing_since = 0.0
+    trace.end(signal.SIGTERM)
+    assert statuses == []
 
-    def interrupt() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        while "detach" not in manager.done:
-            threading.Event().wait(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert left.wait(HANG_SECONDS)
 
-    manager.on_poll = _once(interrupt)
-    begin(manager)
-    main(["attach", "-p", "1"])
+def test_a_second_wish_ends_at_once_what_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, writer, _manager, statuses = ending_trace(monkeypatch)
+    trace._ended_at = time.monotonic() - 2
+    trace.end(signal.SIGTERM)
+    assert statuses == []  # what is written is taken: the verdict comes
+    writer._writing_since = time.monotonic() - 2
+    trace.end(signal.SIGTERM)
+    assert statuses == [143]
+
+
+def test_a_second_wish_ends_a_detach_that_takes_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, _writer, _manager, statuses = ending_trace(monkeypatch)
+    trace._ended_at = time.monotonic() - 60
+    trace.end(signal.SIGINT)
     assert statuses == [130]
 
 
+def test_a_duration_ends_the_trace_with_its_verdict(begin: Begin, capfd: pytest.CaptureFixture[str]) -> None:
+    manager = FakeManager([[make_event()]])
+    detached = threading.Event()
+    detach = manager.detach
+
+    def noted_detach(*, wait: bool = True) -> None:
+        detach(wait=wait)
+        detached.set()
+
+    manager.detach = noted_detach  # type: ignore[method-assign]
+    manager.on_poll = _once(lambda: check(detached.wait(HANG_SECONDS)))
+    begin(manager)
+    assert main(["attach", "--duration", "0.1", "-p", "1"]) == 0
+    assert capfd.readouterr().out.endswith("trace complete: 1 event, nothing lost (kprobe)\n")
+
+
+def check(good: bool) -> None:
+    assert good
+
+
 def test_the_relay_leaves_handlers_and_mask_as_they_were() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = sorted(signal.valid_signals())
     handlers = [signal.getsignal(number) for number in numbers]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    with SignalRelay() as relay:
-        relay.start(lambda number, from_terminal: None)
-        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    assert [signal.getsignal(number) for number in numbers] == handlers
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
-    assert "aa-fileio-signals" not in [thread.name for thread in threading.enumerate()]
+    for for_command in (False, True):
+        with SignalRelay(for_command=for_command) as relay:
+            relay.start(Signals())
+            assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        assert [signal.getsignal(number) for number in numbers] == handlers
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+        assert "aa-fileio-signals" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_an_ignored_sigint_stays_ignored_until_the_command_runs() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
+def test_an_ignored_signal_of_the_terminal_stays_ignored_until_the_command_runs(number: int) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with SignalRelay() as relay:
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-            got = threading.Event()
-            relay.start(lambda number, from_terminal: got.set())
-            os.kill(os.getpid(), signal.SIGINT)
-            assert got.wait(HANG_SECONDS)
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            assert signal.getsignal(number) is signal.SIG_IGN
+            signals = Signals()
+            relay.start(signals)
+            os.kill(os.getpid(), number)
+            assert signals.has_one.wait(HANG_SECONDS)
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
 
 
-def test_an_ignored_sighup_is_left_alone() -> None:
+def test_an_ignored_sighup_is_left_alone_by_a_trace_and_goes_to_a_command() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with SignalRelay() as relay:
-            relay.start(lambda number, from_terminal: None)
-            assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        for for_command in (False, True):
+            with SignalRelay(for_command=for_command) as relay:
+                relay.start(Signals())
+                assert (signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, [])) is for_command
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+# --- which signals the command is still to be sent
+
+
+class Group:
+    """A command of our own process group, and how often each signal came to the group."""
+
+    def __init__(self, counts: list[int] | None) -> None:
+        self.pid = os.getpid()
+        self.counts = counts
+        self.sent: list[int] = []
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def group_signals(self) -> list[int] | None:
+        return None if self.counts is None else list(self.counts)
+
+    def send_signal(self, number: int) -> None:
+        self.sent.append(number)
+
+
+def decided(group: Group, *arrivals: tuple[int, bool], to_group: int = 0, ended: Any = None) -> list[int]:
+    signals = CommandSignals(group, ended or (lambda number: None))  # type: ignore[arg-type]
+    for number, from_kernel in arrivals:
+        signals.receive(number, from_kernel)
+        if group.counts is not None:
+            group.counts[number] += to_group
+    while (seconds := signals.wants_to_decide_in()) is not None:
+        time.sleep(seconds)
+        signals.decide()
+    return group.sent
+
+
+def test_a_signal_to_us_alone_is_sent_on_once() -> None:
+    assert decided(Group([0] * 65), (signal.SIGTERM, False), (signal.SIGTERM, False)) == [signal.SIGTERM]
+    assert decided(Group([0] * 65), (signal.SIGUSR1, False)) == [signal.SIGUSR1]
+    assert decided(Group([0] * 65), (signal.SIGRTMIN, False)) == [signal.SIGRTMIN]
+
+
+def test_a_signal_to_the_group_is_not_sent_on() -> None:
+    assert decided(Group([0] * 65), (signal.SIGTERM, False), to_group=1) == []
+    assert decided(Group([0] * 65), (signal.SIGINT, True), to_group=1) == []
+
+
+def test_a_hangup_that_the_kernel_sends_to_the_leader_of_the_session_alone_is_sent_on() -> None:
+    assert decided(Group([0] * 65), (signal.SIGHUP, True)) == [signal.SIGHUP]
+
+
+def test_a_command_that_has_left_the_group_is_sent_what_came_to_the_group() -> None:
+    group = Group([0] * 65)
+    group.pid = 2**22 + 1
+    assert decided(group, (signal.SIGINT, True), to_group=1) == [signal.SIGINT]
+
+
+def test_where_nobody_counts_only_the_terminal_is_trusted_to_reach_the_group() -> None:
+    assert decided(Group(None), (signal.SIGINT, True), (signal.SIGTERM, False)) == [signal.SIGTERM]
+
+
+def test_after_the_command_a_signal_is_for_the_trace() -> None:
+    group, ended = Group([0] * 65), []
+    group.returncode = 0
+    assert decided(group, (signal.SIGTERM, False), (signal.SIGWINCH, False), ended=ended.append) == []
+    assert ended == [signal.SIGTERM]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line_fakes import FakeManager, make_event, make_stats
+from command_line_fakes import AS_GIVEN, FakeManager, make_event, make_stats
 from conftest import Begin
 
 from aa_fileio import Totals
@@ -94,7 +94,7 @@ def test_options_reach_the_manager(begin: Begin) -> None:
     manager.counted = [totals()]
     asked = begin(manager)
     assert main(["top", "--ops", "read", "--totals-rows", "1K", "--no-latency", "--wait-tree", "true", "-x"]) == 0
-    assert asked == {
+    assert asked == AS_GIVEN | {
         "argv": ["true", "-x"],
         "until": "tree",
         "ops": ["read"],
