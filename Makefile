@@ -28,7 +28,7 @@ endif
 BIN := .venv/bin
 REPORTS := build/reports
 SOURCES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch])) setup.py pyproject.toml
-C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch] benchmarks/*.[ch]))
+C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch] tests/fuzz/*.[ch] benchmarks/*.[ch]))
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh tests/kernels/*.sh examples/*.sh)
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
@@ -91,7 +91,8 @@ test: ## set up, then every tier of tests, guests included
 test-unit: build .venv/.packages-test ## unit and contract tests, of the C core (plain and by sanitizers) and of Python; no privilege
 	scripts/setup.sh build test
 	mkdir -p $(REPORTS)
-	{ $(MAKE) --no-print-directory -C tests/core && $(MAKE) --no-print-directory -C tests/core SANITIZE=1; } \
+	{ $(MAKE) --no-print-directory -C tests/core && $(MAKE) --no-print-directory -C tests/core SANITIZE=1 && \
+		$(MAKE) --no-print-directory -C tests/fuzz; } \
 		>$(REPORTS)/test-unit-core.log 2>&1; core=$$?; \
 		cat $(REPORTS)/test-unit-core.log; \
 		$(PYTEST) tests/python tests/contract tests/kernels --junitxml=$(REPORTS)/test-unit.xml; python=$$?; \
@@ -130,6 +131,11 @@ format: .venv/.packages-lint ## let the formatters change the sources
 sanitize: ## only the C core's unit tests under the address and undefined-behaviour sanitizers
 	scripts/setup.sh build test
 	$(MAKE) --no-print-directory -C tests/core SANITIZE=1
+
+.PHONY: fuzz
+fuzz: .venv/.packages ## libFuzzer on the decoder, the path rules and the BTF reader: SECONDS=60 each
+	scripts/setup.sh build fuzz
+	$(MAKE) --no-print-directory -C tests/fuzz fuzz coverage SECONDS=$(if $(filter file,$(origin SECONDS)),60,$(SECONDS))
 
 .PHONY: soak
 soak: build .venv/.packages-test ## all real-probe tests in every guest, then here over and over: SECONDS=600 (root)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what this project needs and this machine lacks; says nothing and takes no time when nothing is missing.
 #
-#   scripts/setup.sh [build] [test] [kernels] [lint]      default: build
+#   scripts/setup.sh [build] [test] [fuzz] [kernels] [lint]      default: build
 #
 # Debian and its kin only. Elsewhere it names what is missing and stops.
 set -eu
@@ -86,6 +86,13 @@ check() {
             # Other compilers for the kernel side: see COMPILERS of the Makefile.
             wants_command clang-16 clang-16
             wants_command clang-22 clang-22
+            ;;
+        fuzz)
+            # libFuzzer and the sanitizers of the clang that builds the kernel side.
+            version=$(clang -dumpversion 2>/dev/null || echo 14)
+            [ -e "$(clang -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null || true)" ] ||
+                [ -e "$(clang -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-x86_64.a" ] ||
+                lacks "libclang-rt-${version%%.*}-dev"
             ;;
         bench)
             # The peers, each of which has its row only where it is there.

@@ -159,7 +159,8 @@ static bool aa_append_path(struct aa_writer *writer, const struct aa_wire_name *
 	if (writer->at - start > UINT16_MAX)
 		return false;
 	*ret_length = (uint16_t)(writer->at - start);
-	return aa_append(writer, "", 1);
+	/* An empty name is no name, and a string that is not present has no NUL: see struct aa_file_event. */
+	return *ret_length == 0 || aa_append(writer, "", 1);
 }
 
 static int compare_threads(const void *one, const void *other)

@@ -67,6 +67,25 @@ static size_t put_more(struct record *record, size_t at, struct aa_more more)
 
 #define HEAD offsetof(struct record, data)
 
+/* An empty name as passed leaves no path, and does not move the string behind it. */
+static void test_empty_name(void)
+{
+	struct record record;
+	size_t end;
+
+	begin(&record, AA_CALL_rename);
+	record.event.record.operation = AA_OPERATION_RENAME;
+	record.event.name.source = AA_PATH_SOURCE_AS_PASSED;
+	record.event.name.has_raw = 1;
+	end = put(&record, 0, "/old", 4);
+	record.event.name.raw_bytes = 4;
+	end = put_second(&record, end,
+			 (struct aa_second){ .name = { .source = AA_PATH_SOURCE_AS_PASSED, .has_raw = 1 } });
+	CHECK(decode(&record, HEAD + end));
+	CHECK(!strcmp(aa_file_event_path(room), "/old") && !aa_file_event_new_path(room));
+	CHECK(room->raw_path_length == 4 && !strcmp(aa_file_event_raw_path(room), "/old"));
+}
+
 static void test_read_of_a_file(void)
 {
 	struct record record;
@@ -452,6 +471,7 @@ int main(void)
 	room = malloc(AA_EVENT_BYTES_MAX);
 	decoder = aa_decoder_create();
 	CHECK(meet(5, 10, true));
+	test_empty_name();
 	test_read_of_a_file();
 	test_copy();
 	test_names_as_passed();
