@@ -109,6 +109,11 @@ class PathFlag(enum.Flag, boundary=enum.KEEP):
     """The name had been unlinked when the call returned."""
     OTHER_ROOT = 8
     """The process has another root directory than the reader (chroot, mount namespace); ``path`` is as it sees it."""
+    UNREACHABLE = 16
+    """``path`` is not a name from the process's root directory, and begins with ``(unreachable)`` as getcwd(2) says it:
+    behind that comes what is known. The file lies in a mount that is attached nowhere or in another mount namespace,
+    outside of the process's root, or outside of what a bind mount shows; or the name starts from a directory that was
+    removed."""
 
 
 BLIND_SPOTS: Mapping[str, str] = MappingProxyType(

@@ -128,11 +128,20 @@ enum aa_path_source {
 /* With a kind, on the wire. */
 #define AA_KIND_PLACELESS 0x80 /* of a file system that is mounted nowhere */
 #define AA_KIND_OF_START 0x40  /* the facts are those of the directory that the name as passed starts from */
+#define AA_KIND_NUMBER 0x0f    /* the kind itself */
+/* How an object of kind anon that is placeless is named (the d_dname of its file system); 0: its name is not known. */
+#define AA_KIND_FORM 0x30
+#define AA_FORM_ANON_INODE 0x10 /* anon_inode:NAME */
+#define AA_FORM_NAMESPACE 0x20	/* NAME:[INODE] */
+#define AA_FORM_PIDFD 0x30	/* anon_inode:[pidfd] */
 
 #define AA_PATH_TRUNCATED 1u  /* the beginning of the name is missing (or, of a name as passed, its end) */
 #define AA_PATH_UNREADABLE 2u /* the caller's memory could not be read, at entry nor at return */
 #define AA_PATH_DELETED 4u    /* the name was unlinked when the call returned */
 #define AA_PATH_OTHER_ROOT 8u /* the process's root directory is not the reader's: its names are its own */
+/* The name does not begin at the process's root directory: it begins where the walk of its mounts and directories
+ * ended, or it starts from a directory that was removed. */
+#define AA_PATH_UNREACHABLE 16u
 
 /* Capacities. */
 #define AA_COMM_BYTES 16       /* TASK_COMM_LEN */
@@ -199,6 +208,7 @@ enum aa_walk {
 	AA_WALK_NONE,
 	AA_WALK_DIRECTORY, /* where the name as passed starts from */
 	AA_WALK_OBJECT,	   /* the file itself */
+	AA_WALK_OWN_ROOT,  /* as AA_WALK_DIRECTORY, and the root of that name: RESOLVE_IN_ROOT of openat2(2) */
 };
 
 enum aa_record_type {

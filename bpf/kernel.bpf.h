@@ -73,13 +73,23 @@ struct vfsmount {
 	int mnt_flags;
 };
 
-struct mnt_namespace;
+struct mount;
+
+struct mountpoint {
+	struct dentry *m_dentry;
+};
+
+struct mnt_namespace {
+	struct mount *root;
+	unsigned long long event; /* of the last change of its mounts, as poll(2) of /proc/PID/mounts tells it */
+};
 
 struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 	struct mnt_namespace *mnt_ns;
+	struct mountpoint *mnt_mp;
 };
 
 struct path {
@@ -115,7 +125,12 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct proc_ns_operations {
+	const char *name; /* "mnt" */
+};
+
 struct ns_common {
+	const struct proc_ns_operations *ops;
 	unsigned int inum;
 };
 
@@ -403,6 +418,8 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define ANON_INODE_FS_MAGIC 0x09041934
 #define PID_FS_MAGIC 0x50494446 /* 6.9 */
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
+#define NSFS_MAGIC 0x6e736673
+#define RESOLVE_IN_ROOT 0x10 /* include/uapi/linux/openat2.h */
 
 /* fs/mount.h: MNT_NS_INTERNAL is ERR_PTR(-EINVAL), the namespace of mounts nobody can reach by a name. */
 #define MNT_NS_INTERNAL (-22L)

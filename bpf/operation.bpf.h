@@ -50,8 +50,8 @@ struct aa_call_state {
 	__u64 changes[2]; /* of the descriptor or the start, counted before the look at it */
 	__u64 count;
 	__s64 position;
-	__u64 flags, mode; /* of struct open_how */
-	__u32 seat;	   /* where this is */
+	__u64 flags, mode, resolve; /* of struct open_how */
+	__u32 seat;		    /* where this is */
 	__u32 call;
 	__u32 next_call; /* row, from an entry program to the one it jumps to */
 	__u8 operation;
@@ -1156,7 +1156,7 @@ static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfs
 	magic = aa_read(super_block, s_magic);
 	type = facts.mode & S_IFMT;
 	if (magic == ANON_INODE_FS_MAGIC)
-		return AA_KIND_ANON | place;
+		return AA_KIND_ANON | AA_FORM_ANON_INODE | place;
 	switch (type) {
 	case S_IFDIR:
 		return AA_KIND_DIR | place;
@@ -1182,7 +1182,12 @@ static __always_inline __u8 aa_kind_of(struct inode *inode, struct vfsmount *vfs
 	}
 	if (!is_placeless)
 		return AA_KIND_FILE;
-	return (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC ? AA_KIND_MEMFD : AA_KIND_ANON) | place;
+	if (magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC)
+		return AA_KIND_MEMFD | place;
+	return AA_KIND_ANON | place |
+	       (magic == NSFS_MAGIC   ? AA_FORM_NAMESPACE :
+		magic == PID_FS_MAGIC ? AA_FORM_PIDFD :
+					0);
 }
 
 static __always_inline bool aa_is_deleted(struct dentry *dentry)
@@ -1377,12 +1382,13 @@ static __always_inline void aa_begin_position(struct aa_call_state *state, struc
 static __always_inline void aa_read_how(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
 {
 	struct {
-		__u64 flags, mode;
+		__u64 flags, mode, resolve;
 	} how = {};
 
 	state->has_no_flags = bpf_probe_read_user(&how, sizeof(how), (void *)aa_argument(spec->how, state->args)) != 0;
 	state->flags = how.flags;
 	state->mode = how.mode;
+	state->resolve = how.resolve;
 }
 
 /* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */
@@ -1705,8 +1711,18 @@ static __always_inline void aa_check_start(struct aa_scratch *scratch, __u32 i, 
 		return;
 	scratch->source[i] = AA_PATH_SOURCE_RACED;
 	scratch->inode[i] = NULL;
-	if (scratch->walk[i] == AA_WALK_DIRECTORY)
+	if (scratch->walk[i] == AA_WALK_DIRECTORY || scratch->walk[i] == AA_WALK_OWN_ROOT)
 		scratch->facts[i].is_known = 0;
+}
+
+/* The name of a namespace's kind is not among its dentries. Read from the file: an inode that is gone has none. */
+static __always_inline void aa_take_name_of_namespace(struct aa_scratch *scratch, __u32 i)
+{
+	struct inode *inode = scratch->inode[i];
+	struct ns_common *namespace = aa_read(inode, i_private);
+
+	if (bpf_probe_read_kernel_str(scratch->leaf[i & 1], AA_NAME_BYTES, aa_read(namespace, ops, name)) > 0)
+		scratch->has_leaf[i] = 1;
 }
 
 /* An object found: its name will be walked, its facts be told. */
@@ -1720,6 +1736,8 @@ static __always_inline void aa_take_object(struct aa_scratch *scratch, __u32 i, 
 	scratch->source[i] = source;
 	scratch->walk[i] = AA_WALK_OBJECT;
 	scratch->kind[i] = aa_kind_of(scratch->inode[i], scratch->place[i].vfsmount);
+	if ((scratch->kind[i] & AA_KIND_FORM) == AA_FORM_NAMESPACE)
+		aa_take_name_of_namespace(scratch, i);
 	if (aa_is_deleted(scratch->place[i].dentry))
 		scratch->flags[i] |= AA_PATH_DELETED;
 }
@@ -1898,6 +1916,17 @@ static __always_inline void aa_read_again(struct aa_call_state *state, __u32 tid
 		state->by_fd[i] = 1;
 }
 
+/* The directory that a name starts from. One that was removed has no entries, and no name leads to it. */
+static __always_inline void aa_begin_at(struct aa_scratch *scratch, __u32 i, const struct aa_identity *start)
+{
+	scratch->place[i].dentry = (void *)(long)start->dentry;
+	scratch->place[i].vfsmount = (void *)(long)start->mount;
+	if (aa_is_deleted(scratch->place[i].dentry))
+		scratch->flags[i] |= AA_PATH_DELETED | AA_PATH_UNREACHABLE;
+	if (i == 0)
+		aa_fill_object(&scratch->facts[0], (void *)(long)start->inode, AA_KIND_OF_START);
+}
+
 /* A name as passed: the place it starts from when it is relative. */
 static __always_inline void aa_resolve_name(struct aa_call_state *state, struct task_struct *task,
 					    const volatile struct aa_call_spec *spec, __u32 i,
@@ -1926,14 +1955,17 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 	if (state->name_bytes[i] == 0)
 		return;
 	first = state->name[i][0]; /* a long name's beginning is here too */
-	if (first == '/') {
+	scratch->walk[i] = AA_WALK_DIRECTORY;
+	if (spec->how && state->resolve & RESOLVE_IN_ROOT) {
+		scratch->walk[i] = AA_WALK_OWN_ROOT;
+	} else if (first == '/') {
+		scratch->walk[i] = AA_WALK_NONE;
 		scratch->source[i] = AA_PATH_SOURCE_AS_PASSED;
 		return;
 	}
 	aa_start_from(scratch, i, task, state->fd[i], !spec->sets_pwd && state->changes[i] != 0);
 	aa_identify_start(task, state->fd[i], &now);
 	aa_look_after_exec(state, i, &now);
-	scratch->walk[i] = AA_WALK_DIRECTORY;
 	if (!now.dentry && !state->object[i].dentry)
 		return;
 	if (now.dentry != state->object[i].dentry || now.mount != state->object[i].mount ||
@@ -1942,10 +1974,7 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 		return;
 	}
 	scratch->source[i] = AA_PATH_SOURCE_DIR_AND_NAME;
-	scratch->place[i].dentry = (void *)(long)now.dentry;
-	scratch->place[i].vfsmount = (void *)(long)now.mount;
-	if (i == 0)
-		aa_fill_object(&scratch->facts[0], (void *)(long)now.inode, AA_KIND_OF_START);
+	aa_begin_at(scratch, i, &now);
 }
 
 /* A name that is known is the process's own: by another root it may be another file. */
@@ -2075,7 +2104,7 @@ static __always_inline __u32 aa_number_file(struct aa_call_state *state, struct 
 
 	if (!scratch->name_key || !scratch->inode[0] || scratch->has_leaf[0] || scratch->walk[0] != AA_WALK_OBJECT ||
 	    (scratch->source[0] != AA_PATH_SOURCE_FILE && scratch->source[0] != AA_PATH_SOURCE_FD_AT_RETURN) ||
-	    scratch->flags[0] & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE))
+	    scratch->flags[0] & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE | AA_PATH_UNREACHABLE))
 		return 0;
 	scratch->name_key = aa_file_key(scratch->name_key, scratch->name_root_dentry, scratch->name_root_mount,
 					scratch->inode[0], scratch->flags[0] & AA_PATH_DELETED);
@@ -2290,12 +2319,12 @@ static __always_inline void aa_send_whole(struct aa_scratch *scratch, __u64 byte
 /* Neither side's object is of a kind that was asked for. What was found a moment ago may be gone: then it counts. */
 static __always_inline bool aa_is_filtered(const struct aa_scratch *scratch, struct task_struct *task)
 {
-	if ((!scratch->inode[0] && !scratch->facts[0].is_known) || aa_config.kinds >> (scratch->kind[0] & 31) & 1 ||
-	    !aa_start_stayed(scratch, 0, task))
+	if ((!scratch->inode[0] && !scratch->facts[0].is_known) ||
+	    aa_config.kinds >> (scratch->kind[0] & AA_KIND_NUMBER) & 1 || !aa_start_stayed(scratch, 0, task))
 		return false;
 	if (scratch->walk[1] == AA_WALK_NONE)
 		return true;
-	return scratch->inode[1] && !(aa_config.kinds >> (scratch->kind[1] & 31) & 1) &&
+	return scratch->inode[1] && !(aa_config.kinds >> (scratch->kind[1] & AA_KIND_NUMBER) & 1) &&
 	       aa_start_stayed(scratch, 1, task);
 }
 
@@ -2371,7 +2400,9 @@ AA_DEFINE_FIRST_STEP(aa_finish_again, __s64 result)
 	dentry = (void *)(long)now.dentry;
 	walker = &state->walker;
 	aa_walk_start(walker, dentry, (void *)(long)now.mount, aa_read(task, fs));
-	if (!aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS) || !walker->is_done || walker->sequences & 1)
+	aa_mounts_note(walker, (void *)(long)now.mount);
+	if (!aa_walk_bounded(walker, NULL, AA_AGAIN_STEPS) || walker->end < AA_WALK_AT_ROOT || walker->sequences & 1 ||
+	    !aa_mounts_stayed(walker, (void *)(long)now.mount))
 		return false;
 	key = aa_file_key(walker->checksum, walker->root_dentry, walker->root_mount, (void *)(long)now.inode,
 			  aa_is_deleted(dentry) ? AA_PATH_DELETED : 0);

@@ -8,6 +8,8 @@
  * Components are copied leaf first, so what does not fit is the beginning. The checksum is also what a name that was
  * told once is known again by, in one walk without a copy: see aa_finish_again().
  *
+ * What a walk means that does not come to the task's root, and how a move of a mount is noticed, is in mounts.bpf.h.
+ *
  * Everything a walk remembers lives in a map value: what is read back from a map is unknown to
  * the verifier, so its states converge. In registers or on the stack each round would be another state.
  */
@@ -17,23 +19,11 @@
 #include "kernel.bpf.h"
 #include "fileio_abi.h"
 #include "filter.bpf.h"
+#include "mounts.bpf.h"
 
 struct aa_place {
 	struct dentry *dentry;
 	struct vfsmount *vfsmount;
-};
-
-/* A walk under way. */
-struct aa_walker {
-	struct dentry *dentry, *root_dentry;
-	struct mount *mount;
-	struct vfsmount *root_mount;
-	/* of the mount it is in */
-	struct dentry *mount_root, *mountpoint;
-	struct mount *mount_parent;
-	__u64 checksum;
-	__u32 is_done;
-	__u32 sequences; /* of all that was walked, ored: odd where one was torn */
 };
 
 #define AA_HASHED_BYTES 64
@@ -117,11 +107,6 @@ static __always_inline void aa_scratch_release(struct aa_scratch *scratch)
 	__sync_fetch_and_add(&scratch->users, -1);
 }
 
-static __always_inline struct mount *aa_real_mount(struct vfsmount *vfsmount)
-{
-	return (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
-}
-
 #define AA_MOUNT_HEAD_BYTES 64
 
 /* What a walk asks of a mount, in one copy: see AA_IN_HEAD. */
@@ -155,7 +140,7 @@ static __always_inline void aa_walk_start(struct aa_walker *walker, struct dentr
 	walker->root_dentry = aa_of(view, root.dentry);
 	walker->root_mount = aa_of(view, root.mnt);
 	walker->checksum = 0;
-	walker->is_done = 0;
+	walker->end = AA_WALK_UNDER_WAY;
 	walker->sequences = 0;
 	aa_walk_enter(walker, aa_real_mount(vfsmount));
 }
@@ -203,13 +188,14 @@ static __always_inline bool aa_walk_step(struct aa_walker *walker, struct aa_scr
 	/* Locals: an access macro takes each member it is given for the kernel's. */
 	struct dentry *dentry = walker->dentry, *parent;
 	struct mount *mount = walker->mount;
+	struct mnt_namespace *namespace;
 	struct aa_dentry_facts facts;
 	__u32 at;
 	long copied;
 
 	if (!dentry || (dentry == walker->root_dentry &&
 			(void *)mount + bpf_core_field_offset(struct mount, mnt) == (void *)walker->root_mount)) {
-		walker->is_done = 1;
+		walker->end = dentry ? AA_WALK_AT_ROOT : AA_WALK_OF_NO_PLACE;
 		return true;
 	}
 	aa_dentry_read(dentry, &facts);
@@ -217,13 +203,20 @@ static __always_inline bool aa_walk_step(struct aa_walker *walker, struct aa_scr
 	walker->sequences |= facts.sequence;
 	parent = facts.parent;
 	if (dentry == walker->mount_root || dentry == parent) {
-		if (walker->mount_parent != mount) {
+		/* A directory that its mount does not show has no mountpoint above it. */
+		if (dentry == walker->mount_root && walker->mount_parent != mount) {
+			if (walker->mountpoint == dentry)
+				walker->sequences |= aa_mount_is_torn(mount, dentry);
 			walker->dentry = walker->mountpoint;
 			aa_walk_enter(walker, walker->mount_parent);
+			walker->checksum += (__u64)(long)walker->mount * 0x94d049bb133111ebULL;
 			return false;
 		}
-		if ((long)aa_read(mount, mnt_ns) != MNT_NS_INTERNAL) {
-			walker->is_done = 1;
+		namespace = aa_read(mount, mnt_ns);
+		if ((long)namespace != MNT_NS_INTERNAL) {
+			walker->end_namespace = namespace;
+			walker->checksum += (__u64)(long)namespace + 0xbf58476d1ce4e5b9ULL;
+			walker->end = AA_WALK_ELSEWHERE;
 			return true;
 		}
 		parent = NULL;
@@ -283,6 +276,54 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 		scratch->fill = at + copied;
 }
 
+/* Before the walks of side i of a scratch record, and what they make known of it. */
+static __always_inline void aa_render_begins(struct aa_scratch *scratch, __u64 i, struct fs_struct *fs)
+{
+	scratch->start = scratch->fill;
+	aa_walk_start(&scratch->walker, scratch->place[i].dentry, scratch->place[i].vfsmount, fs);
+	aa_mounts_note(&scratch->walker, scratch->place[i].vfsmount);
+	if (scratch->has_leaf[i])
+		aa_copy_leaf(scratch, i);
+}
+
+/* After the first walk; false: it came to no end, and there is nothing to look at again. */
+static __always_inline bool aa_render_goes_on(struct aa_scratch *scratch, __u64 i, struct fs_struct *fs)
+{
+	struct aa_walker *walker = &scratch->walker;
+	__u32 sequences = walker->sequences;
+
+	scratch->name[i].has_walk = scratch->walk[i];
+	scratch->name[i].walk_bytes = scratch->fill - scratch->start;
+	if (!walker->end) {
+		scratch->flags[i] |= AA_PATH_TRUNCATED;
+		return false;
+	}
+	if (walker->end == AA_WALK_ELSEWHERE)
+		scratch->flags[i] |= AA_PATH_UNREACHABLE;
+	walker->first_checksum = walker->checksum;
+	aa_walk_start(walker, scratch->place[i].dentry, scratch->place[i].vfsmount, fs);
+	walker->sequences = sequences;
+	return true;
+}
+
+/* After the second one. */
+static __always_inline void aa_render_ends(struct aa_scratch *scratch, __u64 i)
+{
+	struct aa_walker *walker = &scratch->walker;
+
+	if (walker->checksum != walker->first_checksum || walker->sequences & 1 ||
+	    !aa_mounts_stayed(walker, scratch->place[i].vfsmount)) {
+		scratch->source[i] = AA_PATH_SOURCE_RACED;
+	} else if (walker->end == AA_WALK_OF_NO_PLACE && scratch->walk[i] != AA_WALK_OBJECT) {
+		/* No name starts from what is no directory. */
+		scratch->source[i] = AA_PATH_SOURCE_NONE;
+	} else if (!i && walker->end != AA_WALK_ELSEWHERE) {
+		scratch->name_key = walker->checksum;
+		scratch->name_root_dentry = walker->root_dentry;
+		scratch->name_root_mount = walker->root_mount;
+	}
+}
+
 /*
  * Global functions of plain numbers: the verifier takes each once, for any argument, instead of once for every state
  * that reaches it (in one piece the walks alone pass its 1,000,000 instructions).
@@ -293,39 +334,16 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 		struct aa_scratch *scratch = aa_scratch_at(slot);                                                      \
 		struct task_struct *task = (void *)bpf_get_current_task();                                             \
 		struct fs_struct *fs = aa_read(task, fs);                                                              \
-		struct dentry *dentry;                                                                                 \
-		struct vfsmount *vfsmount;                                                                             \
-		__u64 checksum;                                                                                        \
-		__u32 sequences, is_done;                                                                              \
                                                                                                                        \
 		if (!scratch)                                                                                          \
 			return 0;                                                                                      \
 		aa_mask(i, 1);                                                                                         \
-		dentry = scratch->place[i].dentry;                                                                     \
-		vfsmount = scratch->place[i].vfsmount;                                                                 \
-		scratch->start = scratch->fill;                                                                        \
-		aa_walk_start(&scratch->walker, dentry, vfsmount, fs);                                                 \
-		if (scratch->has_leaf[i])                                                                              \
-			aa_copy_leaf(scratch, i);                                                                      \
+		aa_render_begins(scratch, i, fs);                                                                      \
 		COPY_ROUNDS;                                                                                           \
-		scratch->name[i].has_walk = scratch->walk[i];                                                          \
-		scratch->name[i].walk_bytes = scratch->fill - scratch->start;                                          \
-		is_done = scratch->walker.is_done;                                                                     \
-		if (!is_done) {                                                                                        \
-			scratch->flags[i] |= AA_PATH_TRUNCATED;                                                        \
+		if (!aa_render_goes_on(scratch, i, fs))                                                                \
 			return 0;                                                                                      \
-		}                                                                                                      \
-		checksum = scratch->walker.checksum;                                                                   \
-		sequences = scratch->walker.sequences;                                                                 \
-		aa_walk_start(&scratch->walker, dentry, vfsmount, fs);                                                 \
 		CHECK_ROUNDS;                                                                                          \
-		if (scratch->walker.checksum != checksum || (sequences | scratch->walker.sequences) & 1)               \
-			scratch->source[i] = AA_PATH_SOURCE_RACED;                                                     \
-		else if (!i) {                                                                                         \
-			scratch->name_key = checksum;                                                                  \
-			scratch->name_root_dentry = scratch->walker.root_dentry;                                       \
-			scratch->name_root_mount = scratch->walker.root_mount;                                         \
-		}                                                                                                      \
+		aa_render_ends(scratch, i);                                                                            \
 		return 0;                                                                                              \
 	}
 AA_DEFINE_RENDER(bounded, (void)aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS),

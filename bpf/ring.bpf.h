@@ -82,7 +82,7 @@ struct io_rw {
 };
 
 struct open_how {
-	__u64 flags, mode;
+	__u64 flags, mode, resolve;
 };
 
 struct io_open {
@@ -307,6 +307,7 @@ struct aa_request {
 	__u8 closed_flags;
 	__u8 has_no_count;
 	__u8 has_no_flags;
+	__u8 is_in_root; /* RESOLVE_IN_ROOT */
 	__u8 name_is_long[2];
 	__u8 name_is_cut[2];
 	__s32 name_bytes[2]; /* without NUL; < 0: not readable, or no name at all */
@@ -520,6 +521,7 @@ static __always_inline void aa_ring_take_open(struct aa_request *request, __u64 
 	/* The kernel adds the one flag by itself (force_o_largefile()). */
 	request->flags = aa_read(open, how.flags) & ~(__u64)O_LARGEFILE;
 	request->mode = aa_read(open, how.mode);
+	request->is_in_root = (aa_read(open, how.resolve) & RESOLVE_IN_ROOT) != 0;
 	aa_ring_name_of(io_open, open, filename, 0);
 }
 
@@ -992,11 +994,11 @@ static __always_inline void aa_ring_resolve_name(struct aa_request *request, str
 		scratch->flags[i] |= AA_PATH_TRUNCATED;
 	if (request->name_bytes[i] == 0)
 		return;
-	if (request->name[i][0] == '/') {
+	if (request->name[i][0] == '/' && !request->is_in_root) {
 		scratch->source[i] = AA_PATH_SOURCE_AS_PASSED;
 		return;
 	}
-	scratch->walk[i] = AA_WALK_DIRECTORY;
+	scratch->walk[i] = request->is_in_root ? AA_WALK_OWN_ROOT : AA_WALK_DIRECTORY;
 	if (!request->object[i].dentry)
 		return;
 	if (is_at_home) {
@@ -1009,10 +1011,7 @@ static __always_inline void aa_ring_resolve_name(struct aa_request *request, str
 		return;
 	}
 	scratch->source[i] = AA_PATH_SOURCE_DIR_AND_NAME;
-	scratch->place[i].dentry = (void *)(long)now.dentry;
-	scratch->place[i].vfsmount = (void *)(long)now.mount;
-	if (i == 0)
-		aa_fill_object(&scratch->facts[0], (void *)(long)now.inode, AA_KIND_OF_START);
+	aa_begin_at(scratch, i, &now);
 }
 
 __noinline int aa_ring_step_name(struct aa_request *request, struct aa_scratch *scratch, __u64 key, __u32 i)
@@ -1152,7 +1151,7 @@ static __always_inline bool aa_ring_is_left_out(const struct aa_request *request
 static __always_inline bool aa_ring_is_of_no_file(const struct aa_request *request, const struct aa_scratch *scratch,
 						  struct file *file)
 {
-	if ((scratch->kind[0] & ~AA_KIND_PLACELESS) != AA_KIND_SOCKET)
+	if ((scratch->kind[0] & AA_KIND_NUMBER) != AA_KIND_SOCKET)
 		return false;
 	return request->row != AA_RING_BIND_ROW ||
 	       aa_read((struct file___socket *)file, private_data, sk, __sk_common.skc_family) != AF_UNIX;

@@ -63,7 +63,7 @@ __noinline int aa_rules_leave_out(__u32 slot)
 	    scratch->source[1] != AA_PATH_SOURCE_NONE ||
 	    (scratch->source[0] != AA_PATH_SOURCE_FILE && scratch->source[0] != AA_PATH_SOURCE_DENTRY &&
 	     scratch->source[0] != AA_PATH_SOURCE_FD_AT_RETURN) ||
-	    (scratch->flags[0] | scratch->flags[1]) & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE) ||
+	    (scratch->flags[0] | scratch->flags[1]) & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE | AA_PATH_UNREACHABLE) ||
 	    scratch->facts[0].kind & AA_KIND_PLACELESS || scratch->event.record.operation == AA_OPERATION_BLIND_SPOT ||
 	    (__u32)bpf_get_current_pid_tgid() == aa_control.canary_tid)
 		return false;

@@ -122,7 +122,7 @@ static __always_inline bool aa_is_opened_below(struct file *file)
 /* No call of the table makes such objects (pidfd_open(2), mq_open(3)); they are no files. */
 static __always_inline bool aa_is_no_file(struct file *file, __u32 kind)
 {
-	return (kind & ~AA_KIND_PLACELESS) == AA_KIND_ANON || aa_read(file, f_inode, i_sb, s_magic) == MQUEUE_MAGIC;
+	return (kind & AA_KIND_NUMBER) == AA_KIND_ANON || aa_read(file, f_inode, i_sb, s_magic) == MQUEUE_MAGIC;
 }
 
 /* As aa_step_hash(), of plain numbers. */
@@ -222,7 +222,7 @@ static __always_inline void aa_witness(struct file *file, __u32 operation, __u64
 	found = aa_opener_of(state, kind, explaining, opener, loops);
 	if (found == AA_OPENER_ASKED || aa_is_opened_below(file))
 		return;
-	is_asked = aa_config.kinds >> (kind & 31) & 1;
+	is_asked = aa_config.kinds >> (kind & AA_KIND_NUMBER) & 1;
 	if (found == opener) {
 		if (!is_asked || aa_is_no_file(file, kind))
 			return;

@@ -770,7 +770,7 @@ static bool events_equal(const struct py_event *a, const struct py_event *b)
 {
 	size_t index;
 
-	if (a->event.present != b->event.present || event_time_us(a) != event_time_us(b) ||
+	if ((a->event.present ^ b->event.present) & ~AA_FIELDS_HIDDEN || event_time_us(a) != event_time_us(b) ||
 	    strncmp(a->event.comm, b->event.comm, sizeof(a->event.comm)) != 0)
 		return false;
 	for (index = 0; index < FIELD_COUNT; index++) {

@@ -13,10 +13,12 @@
 #define AA_O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AA_MKDEV_MINOR_BITS 20	   /* include/linux/kdev_t.h */
 
+#define AA_FIELDS_OF_FILE (AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH | AA_FIELD_NO_PLACE)
+
 /* What a thread's number for a file stands for. */
 struct aa_known_file {
 	uint32_t number;
-	uint32_t present; /* AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH, as far as they apply */
+	uint32_t present; /* AA_FIELDS_OF_FILE, as far as they apply */
 	uint64_t device, inode;
 	uint8_t kind, path_flags;
 	uint16_t path_length;
@@ -106,28 +108,85 @@ static bool aa_append_walk(struct aa_writer *writer, const struct aa_wire_name *
 }
 
 /*
- * Objects without a place in the tree are named as /proc/PID/fd names them (fs/d_path.c, d_dname of each file system).
+ * Objects without a place in the tree are named as /proc/PID/fd names them (d_dname of each file system), by the form
+ * that the kernel side says; one whose form is not known, or that lies below a directory there, has no name.
  */
 static bool aa_append_object(struct aa_writer *writer, const struct aa_wire_name *name,
 			     const struct aa_file_facts *file)
 {
-	uint8_t kind = file->kind & ~AA_KIND_PLACELESS;
-	char text[64];
-	int length;
+	unsigned kind = file->kind & AA_KIND_NUMBER, form = file->kind & AA_KIND_FORM;
+	int length = name->facts.walk_bytes ? (int)strnlen(name->components, name->facts.walk_bytes) : 0;
+	const char *own = length ? name->components : "";
+	unsigned long long inode = file->inode;
+	char text[AA_NAME_BYTES + 64];
+	int bytes = 0;
 
-	if (!(file->kind & AA_KIND_PLACELESS) || name->facts.source == AA_PATH_SOURCE_DENTRY)
-		return aa_append_walk(writer, name);
 	if (kind == AA_KIND_PIPE)
-		length = snprintf(text, sizeof(text), "pipe:[%llu]", (unsigned long long)file->inode);
+		bytes = snprintf(text, sizeof(text), "pipe:[%llu]", inode);
 	else if (kind == AA_KIND_SOCKET)
-		length = snprintf(text, sizeof(text), "socket:[%llu]", (unsigned long long)file->inode);
-	else if (kind == AA_KIND_ANON)
-		length = snprintf(text, sizeof(text), "anon_inode:%.*s",
-				  name->facts.walk_bytes ? (int)strnlen(name->components, name->facts.walk_bytes) : 0,
-				  name->components);
-	else
-		return aa_append_walk(writer, name);
-	return aa_append(writer, text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
+		bytes = snprintf(text, sizeof(text), "socket:[%llu]", inode);
+	else if (kind == AA_KIND_MEMFD && length + 1 == name->facts.walk_bytes)
+		bytes = snprintf(text, sizeof(text), "/%.*s", length, own);
+	else if (kind == AA_KIND_ANON && form == AA_FORM_ANON_INODE)
+		bytes = snprintf(text, sizeof(text), "anon_inode:%.*s", length, own);
+	else if (kind == AA_KIND_ANON && form == AA_FORM_NAMESPACE && length && own[0] != '/')
+		bytes = snprintf(text, sizeof(text), "%.*s:[%llu]", length, own, inode);
+	else if (kind == AA_KIND_ANON && form == AA_FORM_PIDFD)
+		bytes = snprintf(text, sizeof(text), "anon_inode:[pidfd]");
+	return aa_append(writer, text, (size_t)bytes < sizeof(text) ? (size_t)bytes : sizeof(text) - 1);
+}
+
+/* A name whose root is the directory that it starts from: "/" and ".." do not lead above it. */
+static bool aa_append_below(struct aa_writer *writer, const char *raw, size_t bytes)
+{
+	const char *end = raw + bytes;
+	size_t depth = 0;
+
+	while (raw < end) {
+		const char *slash = memchr(raw, '/', (size_t)(end - raw));
+		size_t length = (size_t)((slash ? slash : end) - raw);
+		bool is_up = length == 2 && raw[0] == '.' && raw[1] == '.';
+
+		if (length && !(is_up && !depth) && (!aa_append(writer, "/", 1) || !aa_append(writer, raw, length)))
+			return false;
+		if (is_up)
+			depth -= depth > 0;
+		else
+			depth += length && !(length == 1 && raw[0] == '.');
+		raw += length + (slash != NULL);
+	}
+	return true;
+}
+
+/* A directory's name and the name as passed. */
+static bool aa_append_relative(struct aa_writer *writer, const struct aa_wire_name *name)
+{
+	bool is_root = !name->facts.walk_bytes;
+
+	if (name->facts.has_walk == AA_WALK_OWN_ROOT)
+		return (is_root || aa_append_walk(writer, name)) &&
+		       aa_append_below(writer, name->raw, name->facts.raw_bytes);
+	return aa_append_walk(writer, name) && (is_root || aa_append(writer, "/", 1)) &&
+	       aa_append(writer, name->raw, name->facts.raw_bytes);
+}
+
+static bool aa_is_placeless(const struct aa_wire_name *name, const struct aa_file_facts *file)
+{
+	return name->facts.has_walk == AA_WALK_OBJECT && file->kind & AA_KIND_PLACELESS;
+}
+
+static bool aa_append_name(struct aa_writer *writer, const struct aa_wire_name *name, const struct aa_file_facts *file)
+{
+	if (aa_is_placeless(name, file))
+		return aa_append_object(writer, name, file);
+	if (name->facts.has_walk == AA_WALK_NONE)
+		/* Without the directory of a relative name (it changed meanwhile) no path. */
+		return name->facts.source != AA_PATH_SOURCE_AS_PASSED ||
+		       aa_append(writer, name->raw, name->facts.raw_bytes);
+	/* As getcwd(2) says it: no rule and no reader takes it for a place below the root. */
+	if (name->facts.flags & AA_PATH_UNREACHABLE && !aa_append(writer, "(unreachable)", 13))
+		return false;
+	return name->facts.has_walk == AA_WALK_OBJECT ? aa_append_walk(writer, name) : aa_append_relative(writer, name);
 }
 
 /* The path of one name, if there is one to tell; *ret_length 0 means none. */
@@ -139,24 +198,7 @@ static bool aa_append_path(struct aa_writer *writer, const struct aa_wire_name *
 	*ret_length = 0;
 	if (name->facts.source == AA_PATH_SOURCE_NONE || name->facts.source == AA_PATH_SOURCE_FD_CHANGED)
 		return true;
-	if (name->facts.has_walk == AA_WALK_OBJECT) {
-		if (!aa_append_object(writer, name, file))
-			return false;
-	} else if (name->facts.source == AA_PATH_SOURCE_AS_PASSED) {
-		if (!aa_append(writer, name->raw, name->facts.raw_bytes))
-			return false;
-	} else {
-		/* A directory's name and the name as passed; without the directory (it changed meanwhile) no path. */
-		if (name->facts.has_walk != AA_WALK_DIRECTORY)
-			return true;
-		if (!aa_append_walk(writer, name))
-			return false;
-		if (name->facts.walk_bytes && !aa_append(writer, "/", 1))
-			return false;
-		if (!aa_append(writer, name->raw, name->facts.raw_bytes))
-			return false;
-	}
-	if (writer->at - start > UINT16_MAX)
+	if (!aa_append_name(writer, name, file) || writer->at - start > UINT16_MAX)
 		return false;
 	*ret_length = (uint16_t)(writer->at - start);
 	/* An empty name is no name, and a string that is not present has no NUL: see struct aa_file_event. */
@@ -263,7 +305,7 @@ static bool aa_known_thread_number(struct aa_known_thread *thread, uint32_t numb
 	if (!file)
 		return false;
 	file->number = number;
-	file->present = event->present & (AA_FIELD_FILE | AA_FIELD_KIND | AA_FIELD_PATH);
+	file->present = event->present & AA_FIELDS_OF_FILE;
 	file->device = event->device;
 	file->inode = event->inode;
 	file->kind = event->kind;
@@ -382,7 +424,7 @@ static bool aa_take_event(struct aa_cursor *cursor, const struct aa_known_thread
 		ret_event->inode = file->inode;
 		if (!(file->kind & AA_KIND_OF_START)) {
 			ret_event->present |= AA_FIELD_KIND;
-			ret_event->kind = file->kind & ~AA_KIND_PLACELESS;
+			ret_event->kind = file->kind & AA_KIND_NUMBER;
 		}
 	}
 
@@ -397,6 +439,10 @@ static bool aa_take_event(struct aa_cursor *cursor, const struct aa_known_thread
 		ret_event->present |= AA_FIELD_PATH;
 	if (ret_event->new_path_length)
 		ret_event->present |= AA_FIELD_NEW_PATH;
+	if (aa_is_placeless(&names[0], file))
+		ret_event->present |= AA_FIELD_NO_PLACE;
+	if (aa_is_placeless(&names[1], &second.object))
+		ret_event->present |= AA_FIELD_NEW_NO_PLACE;
 	if (numbers && wire->file && !aa_known_thread_number(numbers, wire->file, ret_event))
 		return false;
 	if (wire->name.has_raw) {

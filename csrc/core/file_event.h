@@ -24,6 +24,11 @@ enum aa_field {
 	AA_FIELD_RAW_PATH = 1u << 11,
 	AA_FIELD_KIND = 1u << 12, /* not of the directory that a name starts from */
 	AA_FIELD_RESULT = 1u << 13,
+	/* The path, or the new path, is the name of an object that has no place in the tree: no rule of a path is
+	   meant. */
+	AA_FIELD_NO_PLACE = 1u << 14,
+	AA_FIELD_NEW_NO_PLACE = 1u << 15,
+	AA_FIELDS_HIDDEN = AA_FIELD_NO_PLACE | AA_FIELD_NEW_NO_PLACE, /* for the path rules alone */
 };
 
 struct aa_file_event {

@@ -186,7 +186,7 @@ static bool aa_set_matches(const struct aa_rule_set *set, const char *path)
 	size_t length = strlen(path);
 
 	if (path[0] != '/')
-		return false; /* "pipe:[1]": of no place */
+		return false; /* "(unreachable)/etc": nothing is known of what lies above */
 	for (size_t i = 0; i < set->count; i++)
 		if (aa_rule_matches(&set->rules[i], path, length))
 			return true;
@@ -552,11 +552,15 @@ static bool aa_is_certain(const struct aa_file_event *event, const struct aa_eve
 {
 	const char *raw;
 
+	/* Nobody knows what a failed call asked for, either. */
+	if (event->path_flags & AA_PATH_UNREACHABLE)
+		return false;
 	/* It touched nothing, and goes by what it asked for. */
 	if (event->present & AA_FIELD_RESULT && event->result < 0)
 		return true;
-	if (event->path_flags & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE) || !names->names[0] ||
-	    (event->present & AA_FIELD_NEW_PATH && !names->names[1]))
+	if (event->path_flags & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE) ||
+	    (!names->names[0] && !(event->present & AA_FIELD_NO_PLACE)) ||
+	    (event->present & AA_FIELD_NEW_PATH && !names->names[1] && !(event->present & AA_FIELD_NEW_NO_PLACE)))
 		return false;
 	switch (event->path_source) {
 	case AA_PATH_SOURCE_FILE:
@@ -588,6 +592,11 @@ enum aa_rule_decision aa_path_rules_decide(const struct aa_path_rules *rules, co
 	struct aa_event_names names;
 	bool is_certain;
 
+	/* The name of what has no place is no path, however it begins: a memfd may be called "x/../../etc/passwd". */
+	if (event->present & AA_FIELD_NO_PLACE)
+		path = NULL;
+	if (event->present & AA_FIELD_NEW_NO_PLACE)
+		new_path = NULL;
 	names.names[0] = path ? aa_name_plain(path, names.rooms[0]) : NULL;
 	names.names[1] = new_path ? aa_name_plain(new_path, names.rooms[1]) : NULL;
 	if (aa_event_matches(&lists[AA_RULES_SENSITIVE], event, &names))

@@ -227,7 +227,7 @@ const char *aa_path_source_name(unsigned source)
 
 const char *aa_path_flag_name(unsigned bit)
 {
-	static const char *const names[] = { "truncated", "unreadable", "deleted", "other_root" };
+	static const char *const names[] = { "truncated", "unreadable", "deleted", "other_root", "unreachable" };
 
 	return bit < sizeof(names) / sizeof(names[0]) ? names[bit] : NULL;
 }

@@ -165,6 +165,78 @@ static void test_copy(void)
 	CHECK(!decode(&record, HEAD + end - 1));
 }
 
+static const char *path_of(struct record *record, const char *walk, size_t bytes)
+{
+	record->event.name.walk_bytes = (__u16)bytes;
+	return decode(record, HEAD + put(record, 0, walk, bytes)) ? aa_file_event_path(room) : "refused";
+}
+
+/* The form says how an object is named, and not the beginning of its own name. */
+static void test_objects_of_no_place(void)
+{
+	struct record record;
+	const char *path;
+
+	begin(&record, AA_CALL_read);
+	record.event.object = (struct aa_file_facts){ .inode = 99, .is_known = 1 };
+	record.event.name.source = AA_PATH_SOURCE_DENTRY;
+	record.event.name.has_walk = AA_WALK_OBJECT;
+	record.event.object.kind = AA_KIND_ANON | AA_KIND_PLACELESS | AA_FORM_ANON_INODE;
+	CHECK((path = path_of(&record, "[eventfd]", 10)) && !strcmp(path, "anon_inode:[eventfd]"));
+	CHECK(room->kind == AA_KIND_ANON && room->present & AA_FIELD_NO_PLACE);
+	record.event.object.kind = AA_KIND_ANON | AA_KIND_PLACELESS | AA_FORM_NAMESPACE;
+	CHECK((path = path_of(&record, "mnt\0/", 6)) && !strcmp(path, "mnt:[99]"));
+	CHECK(!path_of(&record, "/", 2) && !path_of(&record, "", 0));
+	record.event.object.kind = AA_KIND_ANON | AA_KIND_PLACELESS | AA_FORM_PIDFD;
+	CHECK((path = path_of(&record, "/", 2)) && !strcmp(path, "anon_inode:[pidfd]"));
+	/* A message queue, and what no form is known of. */
+	record.event.object.kind = AA_KIND_ANON | AA_KIND_PLACELESS;
+	CHECK(!path_of(&record, "queue\0/", 8) && !path_of(&record, "secretmem", 10));
+	CHECK(!(room->present & AA_FIELD_PATH) && room->present & AA_FIELD_NO_PLACE);
+	record.event.object.kind = AA_KIND_MEMFD | AA_KIND_PLACELESS;
+	CHECK((path = path_of(&record, "memfd:[eventfd]", 16)) && !strcmp(path, "/memfd:[eventfd]"));
+	CHECK(!path_of(&record, "a\0b", 4) && !path_of(&record, "", 0));
+	record.event.object.kind = AA_KIND_DEVICE | AA_KIND_PLACELESS;
+	CHECK(!path_of(&record, "a", 2));
+	record.event.object.kind = AA_KIND_FILE;
+	CHECK((path = path_of(&record, "memfd:a", 8)) && !strcmp(path, "/memfd:a"));
+	CHECK(!(room->present & AA_FIELD_NO_PLACE));
+}
+
+static const char *below(struct record *record, const char *raw)
+{
+	size_t bytes = strlen(raw);
+
+	record->event.name.has_raw = 1;
+	record->event.name.raw_bytes = (__u16)bytes;
+	put(record, put(record, 0, raw, bytes), "d", record->event.name.walk_bytes);
+	return decode(record, HEAD + bytes + record->event.name.walk_bytes) ? aa_file_event_path(room) : "refused";
+}
+
+/* A name starts where its walk ended, and says so if that was not at the root. */
+static void test_names_that_start_elsewhere(void)
+{
+	struct record record;
+
+	begin(&record, AA_CALL_openat2);
+	record.event.result = -2;
+	record.event.name.source = AA_PATH_SOURCE_DIR_AND_NAME;
+	record.event.name.has_walk = AA_WALK_OWN_ROOT;
+	record.event.name.walk_bytes = 2;
+	CHECK(!strcmp(below(&record, "a"), "/d/a") && !strcmp(below(&record, "/a"), "/d/a"));
+	CHECK(!strcmp(below(&record, "../../a"), "/d/a") && !strcmp(below(&record, "/../.."), "/d"));
+	CHECK(!strcmp(below(&record, "a/../../b"), "/d/a/../b") && !strcmp(below(&record, "//a//b/"), "/d/a/b"));
+	CHECK(!strcmp(below(&record, "./.././a/..b"), "/d/././a/..b"));
+	record.event.name.walk_bytes = 0;
+	CHECK(!strcmp(below(&record, "../a"), "/a"));
+	record.event.name.has_walk = AA_WALK_DIRECTORY;
+	record.event.name.flags = AA_PATH_UNREACHABLE;
+	CHECK(!strcmp(below(&record, "a"), "(unreachable)/a"));
+	record.event.name.walk_bytes = 2;
+	CHECK(!strcmp(below(&record, "../a"), "(unreachable)/d/../a"));
+	CHECK(room->path_flags == AA_PATH_UNREACHABLE);
+}
+
 static void test_names_as_passed(void)
 {
 	const struct aa_second second = {
@@ -474,6 +546,8 @@ int main(void)
 	test_empty_name();
 	test_read_of_a_file();
 	test_copy();
+	test_objects_of_no_place();
+	test_names_that_start_elsewhere();
 	test_names_as_passed();
 	test_missing_blocks();
 	test_refusals();

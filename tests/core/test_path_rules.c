@@ -87,6 +87,45 @@ static void test_any_event(void)
 	aa_path_rules_destroy(NULL);
 }
 
+static enum aa_rule_decision decide(const struct aa_path_rules *rules, const char *path, uint32_t present,
+				    uint8_t flags, int64_t result)
+{
+	struct aa_file_event *event = calloc(1, sizeof(*event) + strlen(path) + 1);
+	enum aa_rule_decision decision;
+
+	event->present = AA_FIELD_PATH | AA_FIELD_RESULT | present;
+	event->path_source = AA_PATH_SOURCE_FILE;
+	event->path_flags = flags;
+	event->result = result;
+	event->path_length = (uint16_t)strlen(path);
+	strcpy(event->strings, path);
+	decision = aa_path_rules_decide(rules, event);
+	free(event);
+	return decision;
+}
+
+/* Of no place is certain, and no path; from elsewhere than the root is nothing, whatever the call did. */
+static void test_names_that_are_no_paths(void)
+{
+	static const char *const secret[] = { "/etc/" }, *const all[] = { "/**" };
+	const struct aa_rule_texts watched[AA_RULE_LISTS] = { { secret, 1 }, { secret, 1 }, { NULL, 0 } };
+	const struct aa_rule_texts ignored[AA_RULE_LISTS] = { { NULL, 0 }, { NULL, 0 }, { all, 1 } };
+	struct aa_path_rules *rules = NULL;
+
+	CHECK(!aa_path_rules_create(watched, &rules));
+	CHECK(decide(rules, "/memfd:x/../../etc/passwd", 0, 0, 0) == AA_RULE_KEEP_SENSITIVE);
+	CHECK(decide(rules, "/memfd:x/../../etc/passwd", AA_FIELD_NO_PLACE, 0, 0) == AA_RULE_LEAVE_OUT);
+	CHECK(decide(rules, "/home/a", 0, 0, 0) == AA_RULE_LEAVE_OUT);
+	CHECK(decide(rules, "(unreachable)/etc/a", 0, AA_PATH_UNREACHABLE, 0) == AA_RULE_KEEP);
+	CHECK(decide(rules, "(unreachable)/home/a", 0, AA_PATH_UNREACHABLE, -2) == AA_RULE_KEEP);
+	aa_path_rules_destroy(rules);
+	CHECK(!aa_path_rules_create(ignored, &rules));
+	CHECK(decide(rules, "/home/a", 0, 0, 0) == AA_RULE_LEAVE_OUT);
+	CHECK(decide(rules, "(unreachable)/home/a", 0, AA_PATH_UNREACHABLE, -2) == AA_RULE_KEEP);
+	CHECK(decide(rules, "/memfd:x", AA_FIELD_NO_PLACE, 0, 0) == AA_RULE_KEEP);
+	aa_path_rules_destroy(rules);
+}
+
 /* As long as a name can be, and longer. */
 static void test_a_long_name(void)
 {
@@ -115,6 +154,7 @@ int main(void)
 {
 	test_any_rule_and_any_name();
 	test_any_event();
+	test_names_that_are_no_paths();
 	test_a_long_name();
 	return CHECK_DONE();
 }

@@ -122,6 +122,8 @@ GUEST_TESTS = (
     "test_totals.py::test_more_files_than_rows",
     "test_tree.py::test_first_call_of_a_child",
     "test_tree.py::test_tree_from_the_start",
+    "test_unreachable.py::test_every_call_there_is_flagged",
+    "test_unreachable.py::test_mounts_that_move_meanwhile[kprobe",
     "test_witness.py::test_what_other_calls_open[kprobe-all",
     "test_witness.py::test_a_command_that_opens_much[kprobe",
 )

@@ -353,6 +353,17 @@ def all_operations(plan: Plan, place: Place, flags: int) -> None:
         length=24,
         sees=told("open", "OPENAT2", -ENOENT, **name("none"), flags=0),
     )
+    # RESOLVE_IN_ROOT: the name starts from the descriptor, and leads nowhere above it.
+    within = plan.data(struct.pack("=QQQ", os.O_RDONLY, 0, 16))
+    for text, seen in (("/../none", "none"), ("../../none", "none")):
+        one(
+            OPENAT2,
+            fd=AT_FDCWD,
+            addr=plan.text(text),
+            off=within,
+            length=24,
+            sees=told("open", "OPENAT2", -ENOENT, **name(seen) | {"raw_path": text}, flags=0),
+        )
     one(
         OPENAT2,
         fd=AT_FDCWD,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import dataclasses
 import errno
 import os
 import socket
@@ -26,6 +27,11 @@ _MS_REC_PRIVATE = 0x4000 | 0x40000
 _MNT_DETACH = 2
 
 THEMES = Themes()
+
+
+def _unreachable(seen: Seen) -> Seen:
+    """The same, which no name from the process's root leads to any more."""
+    return dataclasses.replace(seen, path=f"(unreachable){seen.path}", path_flags=seen.path_flags | {"unreachable"})
 
 
 def _unshare(steps: Steps, flags: int = CLONE_NEWNS) -> None:
@@ -73,10 +79,10 @@ def mounts_of_its_own(script: Script, steps: Steps, home: Path) -> None:
     steps.wait_children()
     inside(steps)
     steps.call("write", fd, buffer, 3, sees=made(offset=0, moved=3))
-    # What was opened before lies below the mount point; the kernel has no other name for it.
-    steps.call("read", before, buffer, 2, sees=file(place / "file", offset=0, moved=2))
-    steps.call("openat", hidden, "only-outside", os.O_RDONLY, sees=file(place / "only-outside"))
-    seen = relative(place / "none", error=errno.ENOENT)
+    # What was opened before lies in the mounts of before, where it has this name.
+    steps.call("read", before, buffer, 2, sees=_unreachable(file(place / "file", offset=0, moved=2)))
+    steps.call("openat", hidden, "only-outside", os.O_RDONLY, sees=_unreachable(file(place / "only-outside")))
+    seen = _unreachable(relative(place / "none", error=errno.ENOENT))
     steps.call("openat", hidden, "none", os.O_RDONLY, sees=seen)
     steps.fork(later_child)
     inside(later_child)
@@ -127,10 +133,10 @@ def mounts_that_move(script: Script, steps: Steps, home: Path) -> None:
     assert_named = file(two / "folder/file")
     steps.call("openat", AT_FDCWD, two / "folder/file", os.O_RDONLY, sees=lambda i: _same(moved(), assert_named)(i))
     steps.call("openat", AT_FDCWD, name, os.O_RDONLY, sees=as_passed(name, error=errno.ENOENT))
-    # What is mounted nowhere has a name that starts where it was mounted: so says the kernel, too.
+    # What is mounted nowhere has a name that starts where it was mounted.
     steps.call("umount2", two, _MNT_DETACH)
     loose = Named(steps, 600)
-    steps.call("write", fd, buffer, 2, sees=loose(offset=4, moved=2))
+    steps.call("write", fd, buffer, 2, sees=lambda i: _unreachable(loose(offset=4, moved=2)(i)))
     gone = as_passed(two / "folder/file", error=errno.ENOENT)
     steps.call("openat", AT_FDCWD, two / "folder/file", os.O_RDONLY, sees=gone)
 
@@ -178,10 +184,12 @@ def received_from_other_mounts(script: Script, steps: Steps, home: Path) -> None
     # The number that it will get.
     steps.call("close", received)
     named: list[Named] = []
-    steps.call("recvmsg", theirs.fileno(), head, 0, sees=lambda index: named[0](fd=Stored(control + 16))(index))
+    named_there = lambda i: _unreachable(named[0](fd=Stored(control + 16))(i))  # noqa: E731
+    steps.call("recvmsg", theirs.fileno(), head, 0, sees=named_there)
     steps.call("dup2", received, 600)
     named.append(Named(steps, 600))
-    steps.call("read", received, buffer, 4, sees=_same(named[0](offset=0, moved=4), file(place / "file")))
+    read = _same(named[0](offset=0, moved=4), file(place / "file"))
+    steps.call("read", received, buffer, 4, sees=lambda i: _unreachable(read(i)))
     none = as_passed(place / "file", error=errno.ENOENT)
     steps.call("openat", AT_FDCWD, place / "file", os.O_RDONLY, sees=none)
 
