@@ -307,6 +307,10 @@ static enum await await_event(struct py_manager *self, int64_t deadline_ns, bool
 			return AWAIT_EVENT;
 		case AA_PEEK_END:
 			return AWAIT_END;
+		case AA_PEEK_NO_MEMORY:
+			release_reader(self);
+			PyErr_NoMemory();
+			return AWAIT_ERROR;
 		case AA_PEEK_EMPTY:
 			break;
 		}
@@ -510,7 +514,7 @@ static int stream_await(struct stream *stream, enum aa_peek *ret_peek)
 		if (aa_session_wait(session, AA_WAIT_FOREVER) == AA_WAIT_INTERRUPTED && is_main_thread())
 			return stream_fail(stream, EINTR, "interrupted by a signal; nothing was lost");
 	}
-	return 0;
+	return *ret_peek == AA_PEEK_NO_MEMORY ? stream_fail(stream, ENOMEM, "out of memory") : 0;
 }
 
 static int stream_get_next(struct ArrowArrayStream *arrow, struct ArrowArray *out)
@@ -644,17 +648,20 @@ static PyObject *manager_get_backend(struct py_manager *self, void *Py_UNUSED(cl
 
 static PyObject *manager_get_passed_over(struct py_manager *self, void *Py_UNUSED(closure))
 {
-	const struct aa_passed_over *passed_over;
-	size_t count = 0, index;
+	struct aa_passed_over_list passed_over;
 	PyObject *tuple;
+	size_t index;
 
 	if (check_open(self) < 0)
 		return NULL;
-	passed_over = aa_session_passed_over(self->session, &count);
-	tuple = PyTuple_New((Py_ssize_t)count);
-	for (index = 0; tuple && index < count; index++) {
-		PyObject *item = PyObject_CallFunction(self->state->passed_over_class, "ss", passed_over[index].backend,
-						       passed_over[index].reason);
+	Py_BEGIN_ALLOW_THREADS
+	aa_session_passed_over(self->session, &passed_over);
+	Py_END_ALLOW_THREADS
+	tuple = PyTuple_New((Py_ssize_t)passed_over.count);
+	for (index = 0; tuple && index < passed_over.count; index++) {
+		PyObject *item =
+			PyObject_CallFunction(self->state->passed_over_class, "ss", passed_over.items[index].backend,
+					      passed_over.items[index].reason);
 
 		if (!item || PyTuple_SetItem(tuple, (Py_ssize_t)index, item) < 0)
 			Py_CLEAR(tuple);

@@ -33,6 +33,7 @@
 #include "kept_probes.h"
 #include "kernel_ring.h"
 #include "kernel_types.h"
+#include "libbpf_memory.h"
 #include "health.h"
 #include "kprobe_line.h"
 #include "own_thread.h"
@@ -141,6 +142,7 @@ struct aa_probes {
 	bool direct;	/* see AA_DIRECT */
 	struct aa_ring_tracepoints rings;
 	enum aa_aio aio;
+	char rings_refused[512]; /* '': they were not */
 	bool detached;
 	bool is_quiet; /* detached and loaded, and no program of it is running any more */
 	struct aa_probe_options options;
@@ -177,6 +179,13 @@ static const struct aa_below_info {
 static const char aa_remedy_privileges[] =
 	"run as root, or with CAP_BPF and CAP_PERFMON (Debian's perf_event_paranoid=3 keeps these two from kprobes, "
 	"and from Linux 7.0 on from tracepoints)";
+
+/* A refusal that says nothing of the kernel: the same may be taken a moment later. */
+static bool aa_is_passing(int errno_value)
+{
+	return errno_value == EMFILE || errno_value == ENFILE || errno_value == ENOMEM || errno_value == EAGAIN ||
+	       errno_value == EINTR;
+}
 
 static bool aa_is_refusal(int errno_value)
 {
@@ -690,7 +699,7 @@ static struct aa_error *aa_fentry_ask(const struct aa_kernel_types *types)
 
 	if (!code)
 		return NULL;
-	if (aa_is_refusal(code) && !aa_is_privileged())
+	if (aa_is_passing(code) || (aa_is_refusal(code) && !aa_is_privileged()))
 		return aa_probe_error(code, NULL, NULL, NULL, "a fentry program was refused");
 	aa_fentry_refusal = code;
 	return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, code,
@@ -703,20 +712,49 @@ static struct aa_error *aa_fentry_ask(const struct aa_kernel_types *types)
  * Whether all 32-bit calls can be seen at one function. Where that is built without tracing (7.2: no
  * CONFIG_KPROBE_EVENTS_ON_NOTRACE) only a trial tells. Its return reads the registers by bpf_task_pt_regs(), of 5.15.
  */
-static bool aa_compat_at_once(struct aa_probes *probes)
+static struct aa_error *aa_compat_ask(struct aa_probes *probes)
 {
 	const struct aa_kernel_function *function =
 		aa_kernel_function_of(probes->functions, probes->function_count, AA_COMPAT_CALL);
-	int fd;
+	int fd, code;
 
 	if (!probes->loops || !aa_function_exists(probes, AA_COMPAT_CALL))
-		return false;
-	if (probes->kind == AA_BACKEND_FENTRY)
-		return !aa_fentry_try(function->btf_id);
-	fd = aa_kprobe_entry_open(AA_COMPAT_CALL);
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+		return NULL;
+	if (probes->kind == AA_BACKEND_FENTRY) {
+		code = aa_fentry_try(function->btf_id);
+	} else {
+		fd = aa_kprobe_entry_open(AA_COMPAT_CALL);
+		code = fd < 0 ? errno : 0;
+		if (fd >= 0)
+			close(fd);
+	}
+	probes->compat_at_once = !code;
+	return aa_is_passing(code) ? aa_probe_error(code, NULL, NULL, AA_COMPAT_CALL, "a probe was refused") : NULL;
+}
+
+/* The kernel's list of its symbols: without one the BTF's functions are all there is, but half of one misleads. */
+static struct aa_error *aa_functions_locate(struct aa_probes *probes)
+{
+	int code = aa_kernel_functions_locate(probes->functions, probes->function_count);
+
+	return aa_is_passing(code) ?
+		       aa_error_create(AA_ERROR_SYSTEM, code, "/proc/kallsyms cannot be read: %s", strerror(code)) :
+		       NULL;
+}
+
+/* 6.1 lets trampolines pass them on (720e6a435194); without, such a function cannot be probed by fentry. */
+static struct aa_error *aa_structs_ask(struct aa_probes *probes)
+{
+	for (size_t i = 0; i < probes->function_count; i++) {
+		struct aa_kernel_function *function = &probes->functions[i];
+		int code = function->takes_struct ? aa_fentry_try(function->btf_id) : 0;
+
+		if (aa_is_passing(code))
+			return aa_probe_error(code, NULL, NULL, function->name, "a fentry program was refused");
+		if (code)
+			function->btf_id = 0;
+	}
+	return NULL;
 }
 
 static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct aa_probe_options *options,
@@ -762,9 +800,10 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 			probes->functions[probes->function_count++].name = compat->name;
 	probes->functions[probes->function_count++].name = AA_COMPAT_CALL;
 	aa_kernel_functions_find(types, probes->functions, probes->function_count);
-	aa_kernel_functions_locate(probes->functions, probes->function_count);
+	error = aa_functions_locate(probes);
 	probes->xattr_has_mapping = aa_xattr_has_mapping(probes);
-	probes->compat_at_once = aa_compat_at_once(probes);
+	if (!error)
+		error = aa_compat_ask(probes);
 	for (unsigned row = 0; probes->kind == AA_BACKEND_FENTRY && !error && row < AA_CALL_COUNT; row++) {
 		const char *name = aa_call_info(row)->function;
 		const struct aa_kernel_function *each =
@@ -776,17 +815,12 @@ static struct aa_error *aa_functions_ask(struct aa_probes *probes, const struct 
 	if (probes->kind == AA_BACKEND_FENTRY && !error && !aa_fentry_types_find(probes))
 		error = aa_error_create(AA_ERROR_UNAVAILABLE, 0,
 					"this kernel's BTF has more than two types for the calls' functions");
-	/* 6.1 lets trampolines pass them on (720e6a435194); without, such a function cannot be probed by fentry. */
-	for (size_t i = 0; probes->kind == AA_BACKEND_FENTRY && !error && i < probes->function_count; i++)
-		if (probes->functions[i].takes_struct && aa_fentry_try(probes->functions[i].btf_id))
-			probes->functions[i].btf_id = 0;
+	if (probes->kind == AA_BACKEND_FENTRY && !error)
+		error = aa_structs_ask(probes);
 	return error;
 }
 
-/*
- * libbpf asks the kernel what it can do by trial, remembers each answer for the life of the process, and takes a lack
- * of descriptors for an answer. So what it needs for asking must be there before anything is begun.
- */
+/* What libbpf needs for its trials (libbpf_memory.h) must be there before anything is begun. */
 #define AA_TRIAL_DESCRIPTORS 16
 
 static int aa_descriptors_try(void)
@@ -917,6 +951,8 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 		free(probes);
 		return aa_error_create(AA_ERROR_SYSTEM, result, "attaching needs descriptors: %s", strerror(result));
 	}
+	aa_libbpf_note();
+	aa_libbpf_ask_again();
 	previous = aa_log_begin(&log);
 	aa_ring_begin(&ring, options->ring_bytes);
 	/* 5.17; a trial load decides, not a version. */
@@ -1034,7 +1070,7 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 {
 	struct aa_probe_options without_rings = *options;
 	bool has_refused_rings = false;
-	struct aa_error *error;
+	struct aa_error *error, *refusal;
 
 	*ret_probes = aa_kept_take(backend, options);
 	if (*ret_probes)
@@ -1044,9 +1080,18 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 		return error;
 	/* The kernel shows io_uring's requests, but in a way that these programs do not know: a ring is a blind spot.
 	 */
-	aa_error_destroy(error);
+	refusal = error;
 	without_rings.no_rings = true;
-	return aa_probes_try(backend, &without_rings, types, ret_probes, &has_refused_rings);
+	error = aa_probes_try(backend, &without_rings, types, ret_probes, &has_refused_rings);
+	if (!error)
+		snprintf((*ret_probes)->rings_refused, sizeof((*ret_probes)->rings_refused), "%s", refusal->message);
+	aa_error_destroy(refusal);
+	return error;
+}
+
+const char *aa_probes_rings_refused(const struct aa_probes *probes)
+{
+	return probes->rings_refused[0] ? probes->rings_refused : NULL;
 }
 
 /* The program's full name: the kernel cuts names to 15 characters, the program's BTF does not. */
@@ -1277,14 +1322,14 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 	}
 	previous = aa_log_begin(&log);
 	if ((probes->kind == AA_BACKEND_TRACEPOINT || probes->rings.submit) && aa_tracepoints_are_preemptible())
-		probes->tracefs = aa_tracefs_open();
+		error = (probes->tracefs = aa_tracefs_open()) < 0 ? aa_tracefs_error(errno) : NULL;
 	for (size_t i = 0; i < probes->count && !error; i++)
 		error = aa_probe_attach(probes, i, &log);
 	if (probes->tracefs >= 0)
 		close(probes->tracefs);
 	probes->tracefs = -1;
 	if (!error && probes->multi_entries) {
-		aa_kernel_functions_locate(probes->functions, probes->function_count);
+		error = aa_functions_locate(probes);
 		for (size_t i = 0; i < probes->count; i++)
 			if (probes->probes[i].link &&
 			    (probes->probes[i].way == AA_WAY_MULTI || probes->probes[i].way == AA_WAY_MULTI_RETURN))

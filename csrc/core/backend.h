@@ -40,6 +40,8 @@ struct aa_probe_options {
 struct aa_kernel_types;
 struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_options *options,
 				  struct aa_kernel_types **types, struct aa_probes **ret_probes);
+/* Why the kernel refused the programs for io_uring's requests, so that they are not followed; NULL: it did not. */
+const char *aa_probes_rings_refused(const struct aa_probes *probes);
 /* Attaches every probe, or none when it fails. */
 struct aa_error *aa_probes_attach(struct aa_probes *probes);
 /* Links, perf events, lines and programs go; with wait, returns when the kernel has let go of the programs, so that

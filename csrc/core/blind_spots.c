@@ -105,6 +105,8 @@ static uint64_t aa_memory_of_files(uint32_t tgid)
 		return !aa_is_gone(errno);
 	while (getline(&line, &room, maps) > 0)
 		found += aa_is_memory_of_file(tgid, line);
+	/* What could not be read to its end may have had more. */
+	found += !feof(maps) && !aa_is_gone(errno);
 	free(line);
 	fclose(maps);
 	return found;

@@ -778,13 +778,16 @@ enum aa_append aa_columns_fill(struct aa_columns *columns, struct aa_session *se
 	enum aa_append outcome = AA_APPEND_DONE;
 	const struct aa_file_event *event;
 	size_t rows = columns->rows;
+	enum aa_peek peek;
 
-	while (aa_session_peek(session, &event) == AA_PEEK_EVENT) {
+	while ((peek = aa_session_peek(session, &event)) == AA_PEEK_EVENT) {
 		outcome = aa_columns_append(columns, event, offset_ns);
 		if (outcome != AA_APPEND_DONE)
 			break;
 		aa_session_pass(session);
 	}
+	if (peek == AA_PEEK_NO_MEMORY)
+		outcome = AA_APPEND_NO_MEMORY;
 	aa_session_passed(session, columns->rows - rows);
 	return outcome == AA_APPEND_NO_MEMORY && columns->rows ? AA_APPEND_DONE : outcome;
 }

@@ -293,9 +293,10 @@ static void *aa_drain_run(void *argument)
 		control->gate = 0;
 		aa_probes_detach(drain->probes, true);
 	}
-	if (!is_ended)
+	/* Of an attach that failed there is nothing to say: no trace has begun, and the next try may be under way. */
+	if (!is_ended && atomic_load(&drain->watching))
 		drain->callbacks.ended(drain->callbacks.context);
-	if (!is_detach_told)
+	if (!is_detach_told && atomic_load(&drain->watching))
 		drain->callbacks.detached(drain->callbacks.context);
 	return NULL;
 }
@@ -374,6 +375,14 @@ void aa_drain_detach(struct aa_drain *drain)
 	aa_drain_request(drain);
 }
 
+static void aa_drain_close(struct aa_drain *drain)
+{
+	if (drain->wakers >= 0)
+		close(drain->wakers);
+	if (drain->control >= 0)
+		close(drain->control);
+}
+
 void aa_drain_destroy(struct aa_drain *drain)
 {
 	if (!drain)
@@ -383,22 +392,19 @@ void aa_drain_destroy(struct aa_drain *drain)
 		aa_drain_request(drain);
 		pthread_join(drain->thread, NULL);
 	}
-	aa_drain_abandon(drain);
-}
-
-void aa_drain_abandon(struct aa_drain *drain)
-{
-	if (!drain)
-		return;
+	aa_drain_close(drain);
 	aa_ring_unmap(&drain->ring);
-	if (drain->wakers >= 0)
-		close(drain->wakers);
-	if (drain->control >= 0)
-		close(drain->control);
 	aa_decoder_destroy(drain->decoder);
 	free(drain->event);
 	pthread_mutex_destroy(&drain->pass);
 	free(drain);
+}
+
+/* Its thread was in the middle of something: what is memory alone stays as it is. The ring has no mapping here. */
+void aa_drain_abandon(struct aa_drain *drain)
+{
+	if (drain)
+		aa_drain_close(drain);
 }
 
 void aa_drain_canaries_begin(struct aa_drain *drain)

@@ -44,9 +44,10 @@ pid_t aa_drain_tid(const struct aa_drain *drain);
 void aa_drain_watch(struct aa_drain *drain);
 /* Asks for the teardown; returns at once. Idempotent. */
 void aa_drain_detach(struct aa_drain *drain);
-/* Teardown if need be, ends the thread without waiting for the queue to have room, frees. Accepts NULL. */
+/* Of a drain that watches, the callbacks are called; of another nothing is said.
+ * Teardown if need be, ends the thread without waiting for the queue to have room, frees. Accepts NULL. */
 void aa_drain_destroy(struct aa_drain *drain);
-/* In a forked child, where the thread does not exist: closes and frees. */
+/* In a forked child, where the thread does not exist: closes its descriptors, and frees nothing. */
 void aa_drain_abandon(struct aa_drain *drain);
 
 /*

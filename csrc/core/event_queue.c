@@ -316,17 +316,18 @@ static bool aa_queue_next_chunk(struct aa_event_queue *queue)
 	return queue->reading != NULL;
 }
 
-const struct aa_file_event *aa_event_queue_peek(struct aa_event_queue *queue)
+bool aa_event_queue_peek(struct aa_event_queue *queue, const struct aa_file_event **ret_event)
 {
 	const struct aa_file_event *event;
 	const unsigned char *at;
 	unsigned char tag;
 	uint32_t size;
 
+	*ret_event = queue->peeked;
 	if (queue->peeked)
-		return queue->peeked;
+		return true;
 	if ((!queue->reading || queue->reading->read == queue->reading->used) && !aa_queue_next_chunk(queue))
-		return NULL;
+		return true;
 	at = queue->reading->data + queue->reading->read;
 	tag = *at++;
 	if (tag < AA_SLOTS) {
@@ -341,7 +342,7 @@ const struct aa_file_event *aa_event_queue_peek(struct aa_event_queue *queue)
 			if (queue->whole_capacity < size) {
 				room = realloc(queue->whole, size);
 				if (!room)
-					return NULL;
+					return false;
 				queue->whole = room;
 				queue->whole_capacity = size;
 			}
@@ -356,7 +357,8 @@ const struct aa_file_event *aa_event_queue_peek(struct aa_event_queue *queue)
 	queue->reading->read = (size_t)(at - queue->reading->data);
 	aa_codec_advance(&queue->reader, event);
 	queue->peeked = event;
-	return event;
+	*ret_event = event;
+	return true;
 }
 
 void aa_event_queue_advance(struct aa_event_queue *queue)

@@ -28,8 +28,11 @@ bool aa_event_queue_push(struct aa_event_queue *queue, const struct aa_file_even
 /* False when it would not even fit into an empty queue. */
 bool aa_event_queue_could_hold(const struct aa_event_queue *queue, const struct aa_file_event *event);
 
-/* Consumer. The next event, valid until advance or clear; NULL when there is none. */
-const struct aa_file_event *aa_event_queue_peek(struct aa_event_queue *queue);
+/*
+ * Consumer. The next event, valid until advance or clear; NULL when there is none. False: there is one, and no memory
+ * to show it; it stays the next.
+ */
+bool aa_event_queue_peek(struct aa_event_queue *queue, const struct aa_file_event **ret_event);
 void aa_event_queue_advance(struct aa_event_queue *queue);
 /* The same in two steps, for a reader of many: each is passed, and then all of them are counted as taken at once. */
 void aa_event_queue_pass(struct aa_event_queue *queue);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "kernel_functions.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@ struct aa_kernel_function *aa_kernel_function_of(struct aa_kernel_function *func
 	return bsearch(&key, functions, count, sizeof(*functions), aa_by_name);
 }
 
+#define AA_NAMES_DEEP 64 /* typedefs and qualifiers in a row */
+
 static bool aa_takes_struct(const struct aa_kernel_types *types, uint32_t prototype)
 {
 	const struct btf_type *type = aa_kernel_type(types, prototype);
@@ -29,7 +32,8 @@ static bool aa_takes_struct(const struct aa_kernel_types *types, uint32_t protot
 	for (unsigned i = 0; i < btf_vlen(type); i++) {
 		const struct btf_type *parameter = aa_kernel_type(types, parameters[i].type);
 
-		while (btf_is_typedef(parameter) || btf_is_mod(parameter))
+		/* In data that is broken names can go in a circle. */
+		for (int step = 0; step < AA_NAMES_DEEP && (btf_is_typedef(parameter) || btf_is_mod(parameter)); step++)
 			parameter = aa_kernel_type(types, parameter->type);
 		if (btf_is_composite(parameter))
 			return true;
@@ -56,7 +60,7 @@ void aa_kernel_functions_find(const struct aa_kernel_types *types, struct aa_ker
 
 		function = aa_kernel_function_of(functions, count, aa_kernel_type_name(types, type->name_off));
 		/* Of two with the same name libbpf takes the first as well. */
-		if (!function || function->btf_id)
+		if (!function || function->btf_id || !btf_is_func_proto(aa_kernel_type(types, type->type)))
 			continue;
 		function->btf_id = ids[i];
 		function->type_id = type->type;
@@ -65,15 +69,17 @@ void aa_kernel_functions_find(const struct aa_kernel_types *types, struct aa_ker
 	}
 }
 
-void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count)
+int aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count)
 {
 	FILE *file = fopen("/proc/kallsyms", "re");
+	int code = file ? 0 : errno;
 	char *line = NULL;
 	size_t room = 0;
 
 	qsort(functions, count, sizeof(*functions), aa_by_name);
 	if (!file)
-		return;
+		return code;
+	errno = 0;
 	/* "address type name", and for a module's a tab and "[module]" */
 	while (getline(&line, &room, file) > 0) {
 		char *rest, *name;
@@ -90,8 +96,10 @@ void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t cou
 		function->is_listed = true;
 		function->address = address;
 	}
+	code = feof(file) ? 0 : errno;
 	free(line);
 	fclose(file);
+	return code;
 }
 
 bool aa_kernel_has_function(const struct aa_kernel_types *types, const char *name)

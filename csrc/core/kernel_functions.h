@@ -22,8 +22,8 @@ struct aa_kernel_function {
 
 /* Fills what the BTF tells, `first` as long as `types` lives; sorts by name. */
 void aa_kernel_functions_find(const struct aa_kernel_types *types, struct aa_kernel_function *functions, size_t count);
-/* Fills is_listed and address from /proc/kallsyms; sorts by name. */
-void aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count);
+/* Fills is_listed and address from /proc/kallsyms; sorts by name. An errno where that could not be read to its end. */
+int aa_kernel_functions_locate(struct aa_kernel_function *functions, size_t count);
 /* The one of that name in a sorted array, or NULL. */
 struct aa_kernel_function *aa_kernel_function_of(struct aa_kernel_function *functions, size_t count, const char *name);
 /* Whether there is such a function; one for BPF programs to call may be no symbol. */

@@ -217,8 +217,13 @@ struct aa_error *aa_kprobe_lines_create(struct aa_kprobe_lines **ret_lines)
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	lines->events = -1;
 	lines->tracefs = aa_tracefs_open();
-	if (lines->tracefs >= 0)
-		lines->events = openat(lines->tracefs, "kprobe_events", O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (lines->tracefs < 0) {
+		struct aa_error *error = aa_tracefs_error(errno);
+
+		aa_kprobe_lines_destroy(lines);
+		return error;
+	}
+	lines->events = openat(lines->tracefs, "kprobe_events", O_WRONLY | O_APPEND | O_CLOEXEC);
 	if (lines->events < 0) {
 		int code = errno;
 		struct aa_error *error;
@@ -301,6 +306,7 @@ bool aa_kprobe_lines_missed(const struct aa_kprobe_lines *lines, uint64_t *ret_m
 	char *line = NULL;
 	uint64_t missed = 0;
 	size_t room = 0;
+	bool is_whole;
 
 	if (!file) {
 		if (fd >= 0)
@@ -321,10 +327,11 @@ bool aa_kprobe_lines_missed(const struct aa_kprobe_lines *lines, uint64_t *ret_m
 			if (!strcmp(name, lines->names[i]))
 				missed += misses;
 	}
+	is_whole = feof(file);
 	free(line);
 	fclose(file);
 	*ret_missed = missed;
-	return true;
+	return is_whole;
 }
 
 pid_t aa_kprobe_lines_reaper(const struct aa_kprobe_lines *lines)

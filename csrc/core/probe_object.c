@@ -419,6 +419,13 @@ static int aa_longs_end(struct aa_load *load, int result, aa_print print)
 	return result;
 }
 
+/* libbpf leaves out the object's data, and succeeds, where it believes that the kernel cannot map it. */
+static bool aa_data_is_mapped(const struct fileio_bpf *object)
+{
+	return object->bss && object->rodata && bpf_map__autocreate(object->maps.bss) &&
+	       bpf_map__autocreate(object->maps.rodata);
+}
+
 int aa_probe_object_load(struct fileio_bpf *object, const struct aa_kernel_types *types,
 			 const struct aa_program_place *places, size_t count, aa_print print)
 {
@@ -437,6 +444,11 @@ int aa_probe_object_load(struct fileio_bpf *object, const struct aa_kernel_types
 	result = fileio_bpf__load(object);
 	aa_current_load = NULL;
 	result = aa_longs_end(&load, result, print);
+	if (!result && !aa_data_is_mapped(object)) {
+		aa_say(print,
+		       "libbpf took a passing refusal of one of its trials for a lack of the kernel's: attach again\n");
+		result = -EAGAIN;
+	}
 	pthread_mutex_destroy(&load.lock);
 	pthread_cond_destroy(&load.changed);
 	return result;

@@ -12,6 +12,7 @@
 
 #include "blind_spots.h"
 #include "proc.h"
+#include "process_family.h"
 
 #define AA_PF_KTHREAD 0x00200000u /* include/linux/sched.h; field 9 of /proc/PID/stat */
 
@@ -163,67 +164,6 @@ static bool aa_lineage_read(struct aa_probes *probes, struct aa_tasks *tasks)
 	return true;
 }
 
-struct aa_set {
-	uint32_t *items;
-	size_t count, room;
-};
-
-static bool aa_set_has(const struct aa_set *set, uint32_t item)
-{
-	for (size_t i = 0; i < set->count; i++)
-		if (set->items[i] == item)
-			return true;
-	return false;
-}
-
-static bool aa_set_add(struct aa_set *set, uint32_t item)
-{
-	if (set->count == set->room) {
-		size_t room = set->room ? set->room * 2 : 64;
-		uint32_t *items = reallocarray(set->items, room, sizeof(*items));
-
-		if (!items)
-			return false;
-		set->items = items;
-		set->room = room;
-	}
-	set->items[set->count++] = item;
-	return true;
-}
-
-/* Adds every descendant of the family that the pairs show, but the tracer and its reaper; true when it grew. */
-static bool aa_family_grow(struct aa_set *family, const struct aa_tasks *tasks, uint32_t own, uint32_t reaper,
-			   bool *ret_no_memory)
-{
-	bool grew = false, again = true;
-
-	while (again) {
-		again = false;
-		for (size_t i = 0; i < tasks->count; i++) {
-			const struct aa_task *task = &tasks->items[i];
-
-			if (task->tgid == own || task->tgid == reaper || !aa_set_has(family, task->parent_tgid) ||
-			    aa_set_has(family, task->tgid))
-				continue;
-			if (!aa_set_add(family, task->tgid)) {
-				*ret_no_memory = true;
-				return false;
-			}
-			again = grew = true;
-		}
-	}
-	return grew;
-}
-
-/* A zombie is listed too, and its exit is past: it would never be taken off the watch again. */
-static bool aa_tasks_have_live(const struct aa_tasks *tasks, uint32_t tgid)
-{
-	for (size_t i = 0; i < tasks->count; i++)
-		if (tasks->items[i].tgid == tgid && tasks->items[i].is_live)
-			return true;
-	return false;
-}
-
 /*
  * False when there is nothing to do: the fork hook watched it from its birth, and may have taken it off again, or we
  * have before. Whoever inserts counts.
@@ -252,22 +192,22 @@ static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
 }
 
 /* Those of the family, or all but ours where that is empty, that this process can see. */
-static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_set *family, uint32_t own, uint32_t held,
-				const struct aa_probes *probes, uint64_t *ret_count)
+static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_process_set *family, uint32_t own,
+				uint32_t held, const struct aa_probes *probes, uint64_t *ret_count)
 {
-	struct aa_set seen = { 0 };
+	struct aa_process_set seen = { 0 };
 	bool has_memory = true;
 
 	for (size_t i = 0; has_memory && i < tasks->count; i++) {
 		const struct aa_task *task = &tasks->items[i];
 
 		if (task->tid == task->tgid && task->reader_tgid &&
-		    (family->count ? aa_set_has(family, task->tgid) : task->tgid != own))
-			has_memory = aa_set_add(&seen, task->reader_tgid);
+		    (family->count ? aa_process_set_has(family, task->tgid) : task->tgid != own))
+			has_memory = aa_process_set_add(&seen, task->reader_tgid);
 	}
 	*ret_count = aa_blind_spots_count(seen.items, seen.count, held, aa_probes_see_rings(probes),
 					  aa_probes_follow_compat(probes));
-	free(seen.items);
+	aa_process_set_clear(&seen);
 	return has_memory;
 }
 
@@ -276,7 +216,7 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 {
 	volatile struct aa_control *control = aa_probes_control(probes);
 	struct aa_tasks tasks = { 0 };
-	struct aa_set family = { 0 };
+	struct aa_process_set family = { 0 }, live = { 0 };
 	struct aa_error *error = NULL;
 	uint32_t root = 0, reaper = 0;
 	bool no_memory = false;
@@ -315,7 +255,7 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 		goto out;
 	}
 	control->root_tgid = root;
-	if (!aa_set_add(&family, root)) {
+	if (!aa_process_set_add(&family, root)) {
 		no_memory = true;
 		goto out;
 	}
@@ -327,18 +267,21 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 	}
 	aa_watch(probes, root);
 	for (;;) {
+		size_t known = family.count;
 		bool settled;
 
-		if (!aa_lineage_read(probes, &tasks)) {
+		if (!aa_lineage_read(probes, &tasks) ||
+		    !aa_family_grow(&family, tasks.items, tasks.count, control->own_tgid, reaper) ||
+		    !aa_family_live(&live, tasks.items, tasks.count)) {
 			no_memory = true;
 			goto out;
 		}
-		settled = !aa_family_grow(&family, &tasks, control->own_tgid, reaper ? reaper : UINT32_MAX, &no_memory);
+		settled = family.count == known;
 		/* One that only the lineage knows yet is listed, and watched, in the next round. */
 		for (size_t i = 0; i < family.count; i++)
-			if (aa_tasks_have_live(&tasks, family.items[i]) && aa_watch(probes, family.items[i]))
+			if (aa_process_set_has(&live, family.items[i]) && aa_watch(probes, family.items[i]))
 				settled = false;
-		if (settled || no_memory)
+		if (settled)
 			break;
 		error = aa_tasks_read(probes, &tasks);
 		if (error)
@@ -349,8 +292,9 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 	 * exit was before. The list, read anew, knows who lives.
 	 */
 	error = aa_tasks_read(probes, &tasks);
-	for (size_t i = 0; !error && i < family.count; i++)
-		if (!aa_tasks_have_live(&tasks, family.items[i]))
+	no_memory = !error && !aa_family_live(&live, tasks.items, tasks.count);
+	for (size_t i = 0; !error && !no_memory && i < family.count; i++)
+		if (!aa_process_set_has(&live, family.items[i]))
 			aa_unwatch(probes, family.items[i]);
 out:
 	control->seeding = 0;
@@ -364,6 +308,7 @@ out:
 	if (no_memory && !error)
 		error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	free(tasks.items);
-	free(family.items);
+	aa_process_set_clear(&family);
+	aa_process_set_clear(&live);
 	return error;
 }

@@ -23,8 +23,6 @@
 #include "refusal.h"
 #include "totals.h"
 
-#define AA_BACKENDS_MAX 4
-
 enum aa_state {
 	AA_STATE_DETACHED,
 	AA_STATE_ATTACHING,
@@ -39,14 +37,13 @@ struct aa_session {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	enum aa_state state;
-	bool closed, ended, has_ledger;
+	/* Changed under the lock; what is atomic is read without it, too. */
+	_Atomic(enum aa_state) state;
+	_Atomic bool closed, has_ledger;
 	bool is_checking; /* health is being looked at: probes and drain stay */
-	const char *backend;
-	char reasons[AA_BACKENDS_MAX][512];
-	struct aa_passed_over passed_over[AA_BACKENDS_MAX];
-	size_t passed_over_count;
-	uint64_t boottime_to_realtime_ns;
+	_Atomic(const char *) backend;
+	struct aa_passed_over_list passed_over;
+	_Atomic uint64_t boottime_to_realtime_ns;
 	uint64_t blind_spots_from_before;
 	bool target_is_held;
 	struct aa_stats final; /* of a closed session */
@@ -66,6 +63,8 @@ struct aa_session {
 
 static const char aa_text_forked[] =
 	"this trace belongs to the parent process: a forked child makes its own KprobeManager";
+
+static const char aa_text_rings[] = "its requests are not followed, and so a ring is a blind spot";
 
 static bool aa_session_is_inert(const struct aa_session *session)
 {
@@ -246,7 +245,16 @@ void aa_session_destroy(struct aa_session *session)
 {
 	if (!session)
 		return;
-	if (session->queue && !aa_session_is_inert(session))
+	/*
+	 * In a forked child the threads that were inside a call of this session are gone, and what they held is held
+	 * for ever, in the middle of a change: locks, a condition that they wait for, the queue. All of that is left as
+	 * it is.
+	 */
+	if (aa_session_is_inert(session)) {
+		aa_session_after_fork_in_child(session);
+		return;
+	}
+	if (session->queue)
 		aa_error_destroy(aa_session_close(session));
 	aa_event_queue_destroy(session->queue);
 	aa_path_rules_destroy(session->rules);
@@ -354,6 +362,8 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		error = aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "process %d exited while it was being attached to",
 					(int)options->pid);
 	if (error) {
+		/* The drain was not to watch yet, and so ends without a word: the next try finds the session as it was.
+		 */
 		aa_session_drop_trace(session);
 		return error;
 	}
@@ -363,14 +373,34 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 	return NULL;
 }
 
+/* Under a name that is there already it is said once: each backend tries the rings anew. */
+static void aa_passed_over_add(struct aa_passed_over_list *list, const char *backend, const char *message,
+			       const char *more)
+{
+	struct aa_passed_over *item = &list->items[list->count];
+
+	for (size_t i = 0; i < list->count; i++)
+		if (!strcmp(list->items[i].backend, backend))
+			return;
+	if (list->count == AA_PASSED_OVER_MAX)
+		return;
+	list->count++;
+	snprintf(item->backend, sizeof(item->backend), "%s", backend);
+	snprintf(item->reason, sizeof(item->reason), "%s%s%s", message, more ? "; " : "", more ? more : "");
+}
+
 /* Where the requests of io_uring cannot be followed although the kernel shows them, a ring is a blind spot. */
 static struct aa_error *aa_session_attach_backend(struct aa_session *session, const char *backend, int pidfd,
-						  struct aa_kernel_types **types)
+						  struct aa_kernel_types **types, struct aa_passed_over_list *passed)
 {
 	struct aa_error *error = aa_session_attach_with(session, backend, pidfd, types, false);
+	const char *refused;
 
+	if (!error && (refused = aa_probes_rings_refused(session->probes)))
+		aa_passed_over_add(passed, AA_PASSED_OVER_RINGS, aa_text_rings, refused);
 	if (!error || !error->program || !strstr(error->program, "_ring_"))
 		return error;
+	aa_passed_over_add(passed, AA_PASSED_OVER_RINGS, aa_text_rings, error->message);
 	aa_error_destroy(error);
 	return aa_session_attach_with(session, backend, pidfd, types, true);
 }
@@ -381,29 +411,20 @@ static int aa_error_rank(const struct aa_error *error)
 	return error->code == AA_ERROR_PERMISSION ? 2 : error->code == AA_ERROR_UNAVAILABLE ? 0 : 1;
 }
 
-static void aa_session_pass_over(struct aa_session *session, const char *backend, const struct aa_error *error)
-{
-	size_t i = session->passed_over_count++;
-
-	snprintf(session->reasons[i], sizeof(session->reasons[i]), "%s%s%s", error->message, error->remedy ? "; " : "",
-		 error->remedy ? error->remedy : "");
-	session->passed_over[i] = (struct aa_passed_over){ backend, session->reasons[i] };
-}
-
-static struct aa_error *aa_session_attach_any(struct aa_session *session, int pidfd, struct aa_kernel_types **types)
+static struct aa_error *aa_session_attach_any(struct aa_session *session, int pidfd, struct aa_kernel_types **types,
+					      struct aa_passed_over_list *passed, const char **ret_backend)
 {
 	struct aa_error *worst = NULL;
 
-	session->passed_over_count = 0;
 	for (size_t i = 0; aa_backend_name(i); i++) {
 		const char *backend = aa_backend_name(i);
 		struct aa_error *error;
 
 		if (session->options.backend && strcmp(session->options.backend, backend) != 0)
 			continue;
-		error = aa_session_attach_backend(session, backend, pidfd, types);
+		error = aa_session_attach_backend(session, backend, pidfd, types, passed);
 		if (!error) {
-			session->backend = backend;
+			*ret_backend = backend;
 			aa_error_destroy(worst);
 			return NULL;
 		}
@@ -414,7 +435,7 @@ static struct aa_error *aa_session_attach_any(struct aa_session *session, int pi
 			aa_error_destroy(worst);
 			return error;
 		}
-		aa_session_pass_over(session, backend, error);
+		aa_passed_over_add(passed, backend, error->message, error->remedy);
 		/* Of equals the later one: it asks for less, and would be the one that is used. */
 		if (!worst || aa_error_rank(error) >= aa_error_rank(worst)) {
 			aa_error_destroy(worst);
@@ -442,6 +463,8 @@ struct aa_error *aa_session_attach(struct aa_session *session)
 {
 	struct aa_error *error = NULL;
 	struct aa_kernel_types *types = NULL;
+	struct aa_passed_over_list passed = { 0 };
+	const char *backend = NULL;
 	int pidfd = -1;
 
 	if (aa_session_is_inert(session))
@@ -473,7 +496,7 @@ struct aa_error *aa_session_attach(struct aa_session *session)
 		session->has_ledger = false;
 		if (session->rules)
 			aa_path_rules_look(session->rules);
-		error = aa_session_attach_any(session, pidfd, &types);
+		error = aa_session_attach_any(session, pidfd, &types, &passed, &backend);
 		if (error && (error->code == AA_ERROR_PERMISSION || error->code == AA_ERROR_ATTACH))
 			error = aa_session_refused(error);
 		aa_kernel_types_destroy(types);
@@ -481,6 +504,9 @@ struct aa_error *aa_session_attach(struct aa_session *session)
 	if (pidfd >= 0)
 		close(pidfd);
 	pthread_mutex_lock(&session->lock);
+	session->passed_over = passed;
+	if (backend)
+		session->backend = backend;
 	session->state = error ? AA_STATE_DETACHED : AA_STATE_ATTACHED;
 	session->has_ledger = !error;
 	atomic_store(&session->reading, false);
@@ -493,6 +519,8 @@ struct aa_error *aa_session_set_target(struct aa_session *session, bool has_pid,
 {
 	struct aa_error *error = NULL;
 
+	if (aa_session_is_inert(session))
+		return aa_error_create(AA_ERROR_STATE, 0, "%s", aa_text_forked);
 	pthread_mutex_lock(&session->lock);
 	if (session->closed)
 		error = aa_error_create(AA_ERROR_CLOSED, 0, "this KprobeManager is closed");
@@ -532,6 +560,7 @@ struct aa_error *aa_session_detach(struct aa_session *session, bool wait)
 
 struct aa_error *aa_session_close(struct aa_session *session)
 {
+	struct aa_stats final;
 	struct aa_error *error;
 	bool was_closed;
 
@@ -552,8 +581,9 @@ struct aa_error *aa_session_close(struct aa_session *session)
 
 		nanosleep(&nap, NULL);
 	}
-	aa_session_stats(session, &session->final);
+	aa_session_stats(session, &final);
 	pthread_mutex_lock(&session->lock);
+	session->final = final;
 	session->has_ledger = false;
 	pthread_mutex_unlock(&session->lock);
 	aa_session_drop_trace(session);
@@ -568,8 +598,7 @@ void aa_session_after_fork_in_child(struct aa_session *session)
 		return;
 	aa_drain_abandon(session->drain);
 	session->drain = NULL;
-	aa_totals_destroy(session->totals);
-	session->totals = NULL;
+	session->totals = NULL; /* mapped without a fork's copy, and perhaps in the middle of a change */
 	aa_probes_abandon(session->probes);
 	session->probes = NULL;
 	if (session->signal >= 0)
@@ -588,10 +617,18 @@ bool aa_session_is_closed(const struct aa_session *session)
 	return session->closed;
 }
 
-bool aa_session_target(const struct aa_session *session, pid_t *ret_pid)
+bool aa_session_target(struct aa_session *session, pid_t *ret_pid)
 {
+	bool is_inert = aa_session_is_inert(session), has_pid;
+
+	/* Whoever held the lock when a child was forked does not exist in it. */
+	if (!is_inert)
+		pthread_mutex_lock(&session->lock);
 	*ret_pid = session->options.pid;
-	return session->options.has_pid;
+	has_pid = session->options.has_pid;
+	if (!is_inert)
+		pthread_mutex_unlock(&session->lock);
+	return has_pid;
 }
 
 const char *aa_session_backend(const struct aa_session *session)
@@ -599,10 +636,14 @@ const char *aa_session_backend(const struct aa_session *session)
 	return session->backend;
 }
 
-const struct aa_passed_over *aa_session_passed_over(const struct aa_session *session, size_t *ret_count)
+void aa_session_passed_over(struct aa_session *session, struct aa_passed_over_list *ret_list)
 {
-	*ret_count = session->passed_over_count;
-	return session->passed_over;
+	ret_list->count = 0;
+	if (aa_session_is_inert(session))
+		return;
+	pthread_mutex_lock(&session->lock);
+	*ret_list = session->passed_over;
+	pthread_mutex_unlock(&session->lock);
 }
 
 struct aa_error *aa_session_targets(struct aa_session *session, struct aa_target **ret_targets, size_t *ret_count)
@@ -657,7 +698,8 @@ enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_ev
 		return AA_PEEK_END;
 	/* Asked before the queue: what was queued before the end was told is found. */
 	over = atomic_load(&session->stream_over);
-	*ret_event = aa_event_queue_peek(session->queue);
+	if (!aa_event_queue_peek(session->queue, ret_event))
+		return AA_PEEK_NO_MEMORY;
 	if (*ret_event)
 		return AA_PEEK_EVENT;
 	return over ? AA_PEEK_END : AA_PEEK_EMPTY;

@@ -85,16 +85,26 @@ void aa_session_after_fork_in_child(struct aa_session *session);
 bool aa_session_is_attached(const struct aa_session *session);
 bool aa_session_is_closed(const struct aa_session *session);
 /* The pid of the constructor or of the last set_target; false = whole system. */
-bool aa_session_target(const struct aa_session *session, pid_t *ret_pid);
+bool aa_session_target(struct aa_session *session, pid_t *ret_pid);
 /* Name of the backend in use or last used; NULL before the first successful attach. A constant string. */
 const char *aa_session_backend(const struct aa_session *session);
 
-/* Why better backends were not used by the last attach, in order of preference. Valid until the next attach. */
+/*
+ * Why better backends were not used by the last attach, in order of preference; and under AA_PASSED_OVER_RINGS why the
+ * requests of io_uring are not followed although this kernel shows them.
+ */
+#define AA_PASSED_OVER_MAX 8
+#define AA_PASSED_OVER_RINGS "io_uring"
 struct aa_passed_over {
-	const char *backend;
-	const char *reason;
+	char backend[16];
+	char reason[512];
 };
-const struct aa_passed_over *aa_session_passed_over(const struct aa_session *session, size_t *ret_count);
+struct aa_passed_over_list {
+	size_t count;
+	struct aa_passed_over items[AA_PASSED_OVER_MAX];
+};
+/* A copy; while an attach is under way, of the one before. */
+void aa_session_passed_over(struct aa_session *session, struct aa_passed_over_list *ret_list);
 
 /* One probe, read back from the kernel where it tells (verified), else as we asked for it. */
 struct aa_target {
@@ -116,8 +126,9 @@ void aa_session_reader_release(struct aa_session *session);
 
 enum aa_peek {
 	AA_PEEK_EVENT,
-	AA_PEEK_EMPTY, /* nothing now, more may come */
-	AA_PEEK_END,   /* nothing now and nothing will come: see `until` and detach */
+	AA_PEEK_EMPTY,	   /* nothing now, more may come */
+	AA_PEEK_END,	   /* nothing now and nothing will come: see `until` and detach */
+	AA_PEEK_NO_MEMORY, /* there is an event, and no memory to show it: it stays, and the next peek tries again */
 };
 /* The next event without taking it; valid until aa_session_advance(). Never blocks. */
 enum aa_peek aa_session_peek(struct aa_session *session, const struct aa_file_event **ret_event);

@@ -118,7 +118,7 @@ bool aa_session_is_closed(const struct aa_session *session)
 	return session->is_closed;
 }
 
-bool aa_session_target(const struct aa_session *session, pid_t *ret_pid)
+bool aa_session_target(struct aa_session *session, pid_t *ret_pid)
 {
 	*ret_pid = session->pid;
 	return session->has_pid;
@@ -130,11 +130,10 @@ const char *aa_session_backend(const struct aa_session *session)
 	return NULL;
 }
 
-const struct aa_passed_over *aa_session_passed_over(const struct aa_session *session, size_t *ret_count)
+void aa_session_passed_over(struct aa_session *session, struct aa_passed_over_list *ret_list)
 {
 	(void)session;
-	*ret_count = 0;
-	return NULL;
+	ret_list->count = 0;
 }
 
 struct aa_error *aa_session_targets(struct aa_session *session, struct aa_target **ret_targets, size_t *ret_count)

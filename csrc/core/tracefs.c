@@ -8,19 +8,22 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* A file system of our own that no path leads to: nothing is mounted where others could see it. */
 static int aa_private_mount(const char *type)
 {
-	int context = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), root = -1;
+	int context = (int)syscall(SYS_fsopen, type, FSOPEN_CLOEXEC), root = -1, code;
 
 	if (context < 0)
 		return -1;
 	if (!syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
 		root = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
+	code = errno;
 	close(context);
+	errno = code;
 	return root;
 }
 
@@ -37,6 +40,18 @@ int aa_tracefs_open(void)
 			close(root);
 	}
 	return aa_private_mount("tracefs");
+}
+
+struct aa_error *aa_tracefs_error(int errno_value)
+{
+	bool is_refused = errno_value == EACCES || errno_value == EPERM;
+	struct aa_error *error;
+
+	error = aa_error_create(is_refused ? AA_ERROR_PERMISSION : AA_ERROR_UNAVAILABLE, errno_value,
+				"tracefs is not at /sys/kernel/tracing, and this process cannot mount it: %s",
+				strerror(errno_value));
+	return aa_error_with_remedy(error, "mount it there as root (mount -t tracefs tracefs /sys/kernel/tracing; a "
+					   "container gets the host's: -v /sys/kernel/tracing:/sys/kernel/tracing)");
 }
 
 int aa_debugfs_open(void)

@@ -5,8 +5,12 @@
 
 #include <stdbool.h>
 
+#include "fileio_error.h"
+
 /* Its root directory, where it is mounted or mounted for us alone by fsmount; < 0 with errno. */
 int aa_tracefs_open(void);
+/* What there is to say where it could not be opened. */
+struct aa_error *aa_tracefs_error(int errno_value);
 /* debugfs' root, in the same way. */
 int aa_debugfs_open(void);
 /* The number that a file of that directory begins with. */

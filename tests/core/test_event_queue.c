@@ -31,6 +31,15 @@ static size_t make_event(struct aa_file_event *event, uint64_t seq, size_t strin
 	return size;
 }
 
+/* With memory enough: the next event, or NULL. */
+static const struct aa_file_event *peek(struct aa_event_queue *queue)
+{
+	const struct aa_file_event *event;
+
+	CHECK(aa_event_queue_peek(queue, &event));
+	return event;
+}
+
 static void test_round_trip(void)
 {
 	enum { COUNT = 60000 };
@@ -47,16 +56,16 @@ static void test_round_trip(void)
 	}
 	CHECK(aa_event_queue_length(queue) == COUNT);
 	for (size_t i = 0; i < COUNT; i++) {
-		const struct aa_file_event *event = aa_event_queue_peek(queue);
+		const struct aa_file_event *event = peek(queue);
 
-		CHECK(event && event == aa_event_queue_peek(queue));
+		CHECK(event && event == peek(queue));
 		if (!event || event->size != events[i]->size || memcmp(event, events[i], event->size) != 0) {
 			CHECK(!"the event that came out is the one that went in");
 			break;
 		}
 		aa_event_queue_advance(queue);
 	}
-	CHECK(!aa_event_queue_peek(queue));
+	CHECK(!peek(queue));
 	CHECK(aa_event_queue_length(queue) == 0);
 	for (size_t i = 0; i < COUNT; i++)
 		free(events[i]);
@@ -113,15 +122,15 @@ static void test_bounds(void)
 	CHECK(pushed > 4 && aa_event_queue_length(queue) == pushed);
 	/* Room for all but the chunk in hand comes back without another look of the reader. */
 	for (unsigned i = 0; i < pushed; i++) {
-		CHECK(aa_event_queue_peek(queue) && aa_event_queue_peek(queue)->seq == i);
+		CHECK(peek(queue) && peek(queue)->seq == i);
 		aa_event_queue_advance(queue);
 	}
 	make_event(event, 9, 3000);
 	CHECK(aa_event_queue_push(queue, event));
 	CHECK(aa_event_queue_clear(queue) == 1 && aa_event_queue_length(queue) == 0);
-	CHECK(!aa_event_queue_peek(queue));
+	CHECK(!peek(queue));
 	make_event(event, 10, 3000);
-	CHECK(aa_event_queue_push(queue, event) && aa_event_queue_peek(queue)->seq == 10);
+	CHECK(aa_event_queue_push(queue, event) && peek(queue)->seq == 10);
 	aa_event_queue_destroy(queue);
 	aa_event_queue_destroy(NULL);
 	free(event);
@@ -151,7 +160,7 @@ static void test_two_threads(void)
 
 	pthread_create(&producer, NULL, produce, queue);
 	for (uint64_t i = 0; i < ACROSS_THREADS;) {
-		const struct aa_file_event *event = aa_event_queue_peek(queue);
+		const struct aa_file_event *event = peek(queue);
 
 		if (!event)
 			continue;
@@ -166,11 +175,47 @@ static void test_two_threads(void)
 	aa_event_queue_destroy(queue);
 }
 
+void *__real_realloc(void *memory, size_t bytes);
+void *__wrap_realloc(void *memory, size_t bytes); /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+
+static bool has_no_memory;
+
+/* NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
+void *__wrap_realloc(void *memory, size_t bytes)
+{
+	return has_no_memory ? NULL : __real_realloc(memory, bytes);
+}
+
+/* An event too large for a template, and no memory to show it: it stays the next, and so do those behind it. */
+static void test_no_memory(void)
+{
+	struct aa_event_queue *queue = aa_event_queue_create(1 << 20);
+	struct aa_file_event *event = malloc(8192);
+	const struct aa_file_event *shown;
+
+	make_event(event, 0, 3000);
+	CHECK(aa_event_queue_push(queue, event));
+	make_event(event, 1, 40);
+	CHECK(aa_event_queue_push(queue, event));
+	has_no_memory = true;
+	for (int i = 0; i < 3; i++)
+		CHECK(!aa_event_queue_peek(queue, &shown) && !shown && aa_event_queue_length(queue) == 2);
+	has_no_memory = false;
+	for (uint64_t seq = 0; seq < 2; seq++) {
+		CHECK(peek(queue) && peek(queue)->seq == seq);
+		aa_event_queue_advance(queue);
+	}
+	CHECK(!peek(queue));
+	free(event);
+	aa_event_queue_destroy(queue);
+}
+
 int main(void)
 {
 	test_round_trip();
 	test_a_million_reads_fit();
 	test_bounds();
 	test_two_threads();
+	test_no_memory();
 	return CHECK_DONE();
 }

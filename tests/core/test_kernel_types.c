@@ -113,6 +113,38 @@ static void test_what_is_broken(const void *data, size_t bytes)
 	CHECK(!aa_kernel_types_create(path) && errno == ENOENT);
 }
 
+/* A function whose type is none of a function, and a name that stands for itself: as libbpf would not write them. */
+static void test_what_points_elsewhere(void)
+{
+	struct aa_kernel_function functions[] = { { .name = "astray" }, { .name = "circle" } };
+	struct btf *btf = btf__new_empty();
+	int number = btf__add_int(btf, "int", 4, BTF_INT_SIGNED), name, proto;
+	struct aa_kernel_types *types;
+	struct btf_type *type;
+	const void *data;
+	__u32 bytes;
+
+	name = btf__add_typedef(btf, "itself", number);
+	proto = btf__add_func_proto(btf, number);
+	btf__add_func_param(btf, "who", name);
+	btf__add_func(btf, "circle", BTF_FUNC_STATIC, proto);
+	btf__add_func(btf, "astray", BTF_FUNC_STATIC, proto);
+	/* The last in the data, so that what is read behind it is read beyond the data. */
+	type = (struct btf_type *)btf__type_by_id(btf, proto + 2);
+	type->type = (__u32)number;
+	type = (struct btf_type *)btf__type_by_id(btf, name);
+	type->type = (__u32)name;
+	data = btf__raw_data(btf, &bytes);
+	types = types_of(data, bytes);
+	CHECK(types);
+	aa_kernel_functions_find(types, functions, 2);
+	CHECK(!aa_kernel_function_of(functions, 2, "astray")->btf_id);
+	CHECK(aa_kernel_function_of(functions, 2, "circle")->btf_id);
+	CHECK(!aa_kernel_function_of(functions, 2, "circle")->takes_struct);
+	aa_kernel_types_destroy(types);
+	btf__free(btf);
+}
+
 int main(void)
 {
 	struct btf *btf = btf_make();
@@ -127,6 +159,7 @@ int main(void)
 	if (types)
 		test_what_was_written(btf, types);
 	aa_kernel_types_destroy(types);
+	test_what_points_elsewhere();
 	test_what_is_broken(data, bytes);
 	btf__free(btf);
 	return CHECK_DONE();

@@ -304,6 +304,22 @@ static void test_refused(const struct aa_kernel_types *types)
 	reset();
 }
 
+/* One of libbpf's trials was refused for a moment: it leaves the object's data out, and succeeds. */
+static void test_without_data(const struct aa_kernel_types *types)
+{
+	struct fileio_bpf *object = object_open(types, names);
+
+	CHECK(!bpf_map__set_autocreate(object->maps.bss, false));
+	CHECK(aa_probe_object_load(object, types, NULL, 0, say) == -EAGAIN && strstr(said, "attach again"));
+	fileio_bpf__destroy(object);
+	reset();
+	object = object_open(types, names);
+	object->rodata = NULL;
+	CHECK(aa_probe_object_load(object, types, NULL, 0, say) == -EAGAIN && strstr(said, "attach again"));
+	fileio_bpf__destroy(object);
+	reset();
+}
+
 static void test_places(const struct aa_kernel_types *types)
 {
 	static const char *const function[] = { "aa_sys_read_fentry", NULL };
@@ -340,6 +356,7 @@ int main(void)
 	CHECK(aa_probe_object_is_direct(types));
 	test_loaded(types);
 	test_refused(types);
+	test_without_data(types);
 	test_places(types);
 	aa_kernel_types_destroy(types);
 	unlink(path);

@@ -70,7 +70,7 @@ static void test_lifecycle(void)
 	struct aa_session *session;
 	struct aa_stats stats;
 	struct aa_error *error;
-	size_t count;
+	struct aa_passed_over_list passed_over;
 
 	CHECK(!aa_session_create(&(struct aa_session_options){ 0 }, &session));
 	error = aa_session_reader_acquire(session);
@@ -80,8 +80,8 @@ static void test_lifecycle(void)
 	CHECK(aa_session_fileno(session) >= 0);
 	aa_session_stats(session, &stats);
 	CHECK(stats.performed == 0 && stats.exact);
-	aa_session_passed_over(session, &count);
-	CHECK(count == 0);
+	aa_session_passed_over(session, &passed_over);
+	CHECK(passed_over.count == 0);
 	CHECK(!aa_session_close(session) && !aa_session_close(session));
 	CHECK(aa_session_is_closed(session) && aa_session_fileno(session) == -1);
 	error = aa_session_attach(session);

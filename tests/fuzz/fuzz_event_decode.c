@@ -259,7 +259,7 @@ static void take_all(struct chain *chain)
 {
 	const struct aa_file_event *event;
 
-	while ((event = aa_event_queue_peek(chain->queue))) {
+	while (aa_event_queue_peek(chain->queue, &event) && event) {
 		check_event(event);
 		aa_columns_append(chain->columns, event, 0);
 		aa_event_queue_advance(chain->queue);
@@ -289,9 +289,10 @@ static void take_record(struct chain *chain, const struct builder *builder)
 			return;
 	}
 	if (aa_event_queue_length(chain->queue) == 1) {
-		const struct aa_file_event *first = aa_event_queue_peek(chain->queue);
+		const struct aa_file_event *first;
 
-		check(!first || (first->size == chain->event->size && !memcmp(first, chain->event, first->size)));
+		check(!aa_event_queue_peek(chain->queue, &first) || !first ||
+		      (first->size == chain->event->size && !memcmp(first, chain->event, first->size)));
 	}
 }
 

@@ -147,7 +147,7 @@ bool aa_session_is_closed(const struct aa_session *session)
 	return session->is_closed;
 }
 
-bool aa_session_target(const struct aa_session *session, pid_t *ret_pid)
+bool aa_session_target(struct aa_session *session, pid_t *ret_pid)
 {
 	*ret_pid = session->pid;
 	return session->has_pid;
@@ -158,12 +158,10 @@ const char *aa_session_backend(const struct aa_session *session)
 	return session->was_attached ? "kprobe" : NULL;
 }
 
-const struct aa_passed_over *aa_session_passed_over(const struct aa_session *session, size_t *ret_count)
+void aa_session_passed_over(struct aa_session *session, struct aa_passed_over_list *ret_list)
 {
-	static const struct aa_passed_over passed_over = { "fentry", "not built" };
-
-	*ret_count = 1;
-	return &passed_over;
+	(void)session;
+	*ret_list = (struct aa_passed_over_list){ 1, { { "fentry", "not built" } } };
 }
 
 struct aa_error *aa_session_targets(struct aa_session *session, struct aa_target **ret_targets, size_t *ret_count)
