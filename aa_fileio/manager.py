@@ -14,6 +14,7 @@ from aa_fileio.ledger import Health, SyscallInfo, Target
 from aa_fileio.totals import totals_of
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self, Unpack
@@ -317,8 +318,21 @@ class KprobeManager(_native.KprobeManager):
     async def _let_others_run(self) -> None:
         import asyncio
 
+        self._running_loop()
         self._events_in_a_row = 0
         await asyncio.sleep(0)
+
+    @staticmethod
+    def _running_loop() -> AbstractEventLoop:
+        import asyncio
+
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "`async for` over a KprobeManager needs a running asyncio loop, and here is none; another framework "
+                "waits in a thread for what poll() returns: under trio `await trio.to_thread.run_sync(m.poll)`"
+            ) from None
 
     async def _wait_readable(self) -> None:
         import asyncio
@@ -326,7 +340,7 @@ class KprobeManager(_native.KprobeManager):
         if self._is_awaited:
             raise RuntimeError("another task is reading this KprobeManager")
         self._events_in_a_row = 0
-        loop = asyncio.get_running_loop()
+        loop = self._running_loop()
         # A descriptor of our own: it stays valid, and keeps the last wake-up, when close() closes the manager's.
         fd = os.dup(self.fileno())
         self._is_awaited = True

@@ -26,6 +26,9 @@ Stream: TypeAlias = int | IO[bytes] | IO[str] | None
 # Of all that is done before the exec only chdir() fails like this.
 _CHDIR_ERRORS = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG)
 
+_FD_MAX = 2**31 - 1
+_ID_MAX = 2**32 - 2  # the next one means "leave it as it is"
+_WAIT_SECONDS = 0.02  # between two looks at a process that no descriptor tells of
 _UNKNOWN_RETURN_CODE = 255  # what asyncio reports too when somebody else has reaped the child
 
 
@@ -95,7 +98,7 @@ def _checked_fds(pass_fds: Iterable[int]) -> list[int]:
     for fd in fds:
         if isinstance(fd, bool) or not isinstance(fd, int):
             raise TypeError(f"pass_fds must be descriptors, not {fd!r}")
-        if fd < 0:
+        if not 0 <= fd <= _FD_MAX:
             raise ValueError(f"pass_fds: {fd} is no descriptor")
         os.fstat(fd)  # one that is not open is an error here, and not a command without it
     return fds
@@ -119,6 +122,8 @@ def _checked_id(name: str, value: int | None) -> int | None:
         raise TypeError(f"{name} must be a str or an int, not {type(value).__name__}")
     if value < 0:
         raise ValueError(f"{name} is negative: {value}")
+    if value > _ID_MAX:
+        raise ValueError(f"{name} is too large: {value}, and at most {_ID_MAX} can be one")
     return value
 
 
@@ -151,7 +156,7 @@ class _Pipes:
             if index != 2:
                 raise ValueError(f"{name}: STDOUT can only be used for stderr")
             self.child[2] = self.child[1] if self.child[1] != -1 else 1
-        elif stream < 0:
+        elif not 0 <= stream <= _FD_MAX:
             raise ValueError(f"{name} is no descriptor: {stream}")
         else:
             self.child[index] = stream
@@ -189,6 +194,13 @@ class SpawnedProcess:
     stdout: IO[bytes] | None
     stderr: IO[bytes] | None
 
+    # What __del__ asks, also of one whose __init__ was not come to its end.
+    _pidfd = -1
+    _waited: tuple[int, int] | None = None
+    """How it is waited for: by a descriptor, so that a number which somebody else has reaped and the kernel given out
+    again is not taken; by its number where pidfd_open(2) is refused. None once it is reaped."""
+    _witness: _native.SignalWitness | None = None
+
     def __init__(
         self,
         args: Command,
@@ -208,8 +220,6 @@ class SpawnedProcess:
         keep_capabilities: bool,
         like_exec: bool,
     ) -> None:
-        self._pidfd = -1
-        self._witness: _native.SignalWitness | None = None
         self.returncode = None
         self.stdin = self.stdout = self.stderr = None
         self._lock = threading.Lock()
@@ -252,8 +262,7 @@ class SpawnedProcess:
             pipes.close_child()
             self.pid = self._held.pid
             try:
-                # Nobody but us can reap it yet, so that the number still means our child.
-                self._pidfd = os.pidfd_open(self.pid)
+                self._waited = self._open(self.pid)
                 self.stdin, self.stdout, self.stderr = (pipes.open(index) for index in range(3))
             except BaseException:
                 self._abandon()
@@ -266,6 +275,16 @@ class SpawnedProcess:
     def __repr__(self) -> str:
         return f"<SpawnedProcess pid={self.pid} returncode={self.returncode} args={self.args!r}>"
 
+    def _open(self, pid: int) -> tuple[int, int]:
+        # Nobody but us can reap it yet, so that the number still means our child.
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+                raise
+            return os.P_PID, pid
+        return os.P_PIDFD, self._pidfd
+
     def __del__(self) -> None:
         # poll() reaps a child that nobody waited for, if it has ended.
         with contextlib.suppress(Exception):
@@ -276,7 +295,7 @@ class SpawnedProcess:
     def poll(self) -> int | None:
         """The returncode if the process has ended, else None."""
         with self._lock:
-            if self.returncode is None and self._pidfd != -1:
+            if self.returncode is None and self._waited is not None:
                 self._reap(os.WNOHANG)
         return self.returncode
 
@@ -294,9 +313,12 @@ class SpawnedProcess:
                 raise subprocess.TimeoutExpired(self._shown_args(), timeout or 0)
             # Own descriptor: another thread may reap the process and close ours meanwhile.
             with self._lock:
-                if self._pidfd == -1:
+                if self._waited is None:
                     continue
-                pidfd = os.dup(self._pidfd)
+                pidfd = -1 if self._pidfd == -1 else os.dup(self._pidfd)
+            if pidfd == -1:
+                time.sleep(_WAIT_SECONDS if remaining is None else min(remaining, _WAIT_SECONDS))
+                continue
             try:
                 poller = select.poll()
                 poller.register(pidfd, select.POLLIN)
@@ -310,9 +332,9 @@ class SpawnedProcess:
     def send_signal(self, signum: int) -> None:
         """Sends a signal; does nothing once the process has ended."""
         with self._lock:
-            if self.returncode is None and self._pidfd != -1:
+            if self.returncode is None and self._waited is not None:
                 self._reap(os.WNOHANG)
-            if self.returncode is None and self._pidfd != -1:
+            if self.returncode is None and self._waited is not None:
                 self._send(signum)
 
     def terminate(self) -> None:
@@ -344,10 +366,10 @@ class SpawnedProcess:
     def stopped_by(self) -> int | None:
         """The signal by which the process has been stopped since this was asked last; None when it was not."""
         with self._lock:
-            if self.returncode is not None or self._pidfd == -1:
+            if self.returncode is not None or self._waited is None:
                 return None
             try:
-                stopped = os.waitid(os.P_PIDFD, self._pidfd, os.WSTOPPED | os.WNOHANG)
+                stopped = os.waitid(*self._waited, os.WSTOPPED | os.WNOHANG)
             except ChildProcessError:
                 return None
         return None if stopped is None else stopped.si_status
@@ -368,11 +390,11 @@ class SpawnedProcess:
         self._held.close()
         self._close_witness()
         with self._lock:
-            if self._pidfd != -1:
+            if self._waited is not None:
                 # Only a command that was released already is still there to be killed.
-                self._send(signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
-                    os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+                    self._send(signal.SIGKILL)
+                    os.waitid(*self._waited, os.WEXITED)
                 self._close_pidfd()
         for file in (self.stdin, self.stdout, self.stderr):
             if file is not None:
@@ -382,12 +404,17 @@ class SpawnedProcess:
         import signal
 
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signum)
+            if self._pidfd != -1:
+                signal.pidfd_send_signal(self._pidfd, signum)
+            else:
+                # Raises when it is our child no more, so that the number may be another's.
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                os.kill(self.pid, signum)
 
     def _reap(self, options: int) -> None:
-        # By descriptor, so that a number which somebody else has reaped and the kernel given out again is not taken.
+        assert self._waited is not None
         try:
-            ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | options)
+            ended = os.waitid(*self._waited, os.WEXITED | options)
         except ChildProcessError:
             _log.warning("the exit status of process %d was taken by someone else", self.pid)
             self.returncode = _UNKNOWN_RETURN_CODE
@@ -407,6 +434,7 @@ class SpawnedProcess:
         if self._pidfd != -1:
             os.close(self._pidfd)
             self._pidfd = -1
+        self._waited = None
 
     def _shown_args(self) -> list[str]:
         return [os.fsdecode(word) for word in self.args]

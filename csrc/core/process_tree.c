@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,11 +17,41 @@
 
 #define AA_PF_KTHREAD 0x00200000u /* include/linux/sched.h; field 9 of /proc/PID/stat */
 
-bool aa_process_is_alive(int pidfd)
+/* Of a folder of /proc; one of a process that is gone is empty, whoever has its number now. */
+static bool aa_proc_is_alive(int stat)
 {
-	struct pollfd wait = { .fd = pidfd, .events = POLLIN };
+	char text[1024], *state;
+	ssize_t bytes = read(stat, text, sizeof(text) - 1);
 
-	return poll(&wait, 1, 0) == 0;
+	close(stat);
+	text[bytes > 0 ? bytes : 0] = '\0';
+	state = strrchr(text, ')');
+	return state && state[1] == ' ' && state[2] != 'Z' && state[2] != 'X';
+}
+
+bool aa_process_is_alive(int process)
+{
+	struct pollfd wait = { .fd = process, .events = POLLIN };
+	int stat = openat(process, "stat", O_RDONLY | O_CLOEXEC);
+
+	if (stat >= 0)
+		return aa_proc_is_alive(stat);
+	return errno == ENOTDIR && poll(&wait, 1, 0) == 0;
+}
+
+/* pidfd_open(2), or where that is refused, as by an older container's list of calls, the process's folder in /proc. */
+static int aa_pidfd_open(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0), code = errno;
+	char path[32];
+
+	if (fd >= 0 || (code != EPERM && code != EACCES && code != ENOSYS) || aa_proc_look() != AA_PROC_OURS)
+		return fd;
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		errno = ESRCH;
+	return fd;
 }
 
 /* A number in /proc/PID/<file>: `field` spaces after `key`, or, without a key, `field` fields after the state (3rd). */
@@ -59,14 +90,17 @@ struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd)
 	*ret_pidfd = -1;
 	if (pid <= 0)
 		return aa_error_create(AA_ERROR_VALUE, 0, "pid %d is not a process: a pid is greater than 0", (int)pid);
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	pidfd = aa_pidfd_open(pid);
 	code = errno;
+	/* /proc has a folder of a thread's number, too. */
+	if (aa_proc_look() == AA_PROC_OURS && aa_proc_number(pid, "status", "Tgid:", 0, &tgid) &&
+	    tgid != (unsigned long)pid) {
+		if (pidfd >= 0)
+			close(pidfd);
+		return aa_error_create(AA_ERROR_VALUE, 0,
+				       "pid %d is a thread of process %lu: give the process's own pid", (int)pid, tgid);
+	}
 	if (pidfd < 0) {
-		if (aa_proc_look() == AA_PROC_OURS && aa_proc_number(pid, "status", "Tgid:", 0, &tgid) &&
-		    tgid != (unsigned long)pid)
-			return aa_error_create(AA_ERROR_VALUE, 0,
-					       "pid %d is a thread of process %lu: give the process's own pid",
-					       (int)pid, tgid);
 		if (code == ESRCH)
 			return aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "there is no process %d", (int)pid);
 		if (code == EINVAL)

@@ -396,6 +396,30 @@ SCRIPTS = {
             m.close()
         asyncio.run(main())
     """,
+    "async for outside asyncio, as under trio, names what to do": """
+        def step(awaitable):
+            try:
+                awaitable.__await__().send(None)
+            except StopIteration as stop:
+                return stop.value
+        m = KprobeManager(200)
+        m.attach()
+        for _ in range(2):  # a turn for others, and a wait
+            error = None
+            for _ in range(300):
+                try:
+                    step(m.__anext__())
+                except RuntimeError as raised:
+                    error = raised
+                    break
+            assert "asyncio" in str(error) and "trio.to_thread.run_sync(m.poll)" in str(error), error
+            assert error.__cause__ is None and error.__suppress_context__
+            m.poll(0)
+            m._events_in_a_row = 0
+        feed(m, 1)
+        assert len(m.poll(1)) == 1
+        m.close()
+    """,
     "async for lets other tasks run while events are plenty": """
         async def main():
             m = KprobeManager(1000)

@@ -246,6 +246,32 @@ SCRIPTS = {
         [thread.join() for thread in threads]
         assert codes == [3] * 40
     """,
+    "numbers that are too large are named, and nothing is left": """
+        before = descriptors()
+        for number in (2**31, 2**40, 2**70):
+            for name in ("stdin", "stdout", "stderr"):
+                error = error_of(spawn, "true", **{name: number})
+                assert type(error) is ValueError and str(number) in str(error) and name in str(error), error
+            error = error_of(spawn, "true", pass_fds=[number])
+            assert type(error) is ValueError and str(number) in str(error), error
+        for number in (2**32 - 1, 2**40, 2**70):
+            for name in ("user", "group"):
+                error = error_of(spawn, "true", **{name: number})
+                assert type(error) is ValueError and str(number) in str(error) and name in str(error), error
+        del error
+        assert no_children() and descriptors() == before
+    """,
+    "one that was never made is given up without a word": """
+        from aa_fileio.process import SpawnedProcess
+        said = []
+        sys.unraisablehook = said.append
+        error_of(SpawnedProcess)
+        error_of(SpawnedProcess, ["true"])
+        half = SpawnedProcess.__new__(SpawnedProcess)
+        del half
+        gc.collect()
+        assert not said, said
+    """,
 }
 
 
