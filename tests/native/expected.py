@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import struct
@@ -295,6 +296,12 @@ class OpenedByExec:
 
     path: Path
     thread: Steps
+
+
+def unreachable(seen: Seen, *flags: str) -> Seen:
+    """The same, which no name from the process's root leads to any more."""
+    found = seen.path_flags | {"unreachable", *flags}
+    return dataclasses.replace(seen, path=f"(unreachable){seen.path}", path_flags=found)
 
 
 def file(path: os.PathLike[str] | str, **more: Any) -> Seen:

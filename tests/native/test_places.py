@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import array
-import dataclasses
 import errno
 import os
 import socket
@@ -12,7 +11,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.native.expected import Identity, Seen, as_passed, calls_of, check_script_ledger, file, relative
+from tests.native.expected import (
+    Identity,
+    Seen,
+    as_passed,
+    calls_of,
+    check_script_ledger,
+    file,
+    relative,
+    unreachable,
+)
 from tests.native.ground import FIRST_OPS, HERE
 from tests.native.row_lists import CLONE_NEWNS, DELETED, DIRECTORY, acts
 from tests.native.script import AT_FDCWD, AT_REMOVEDIR, Script, Step, Steps, Stored
@@ -27,11 +35,6 @@ _MS_REC_PRIVATE = 0x4000 | 0x40000
 _MNT_DETACH = 2
 
 THEMES = Themes()
-
-
-def _unreachable(seen: Seen) -> Seen:
-    """The same, which no name from the process's root leads to any more."""
-    return dataclasses.replace(seen, path=f"(unreachable){seen.path}", path_flags=seen.path_flags | {"unreachable"})
 
 
 def _unshare(steps: Steps, flags: int = CLONE_NEWNS) -> None:
@@ -80,9 +83,9 @@ def mounts_of_its_own(script: Script, steps: Steps, home: Path) -> None:
     inside(steps)
     steps.call("write", fd, buffer, 3, sees=made(offset=0, moved=3))
     # What was opened before lies in the mounts of before, where it has this name.
-    steps.call("read", before, buffer, 2, sees=_unreachable(file(place / "file", offset=0, moved=2)))
-    steps.call("openat", hidden, "only-outside", os.O_RDONLY, sees=_unreachable(file(place / "only-outside")))
-    seen = _unreachable(relative(place / "none", error=errno.ENOENT))
+    steps.call("read", before, buffer, 2, sees=unreachable(file(place / "file", offset=0, moved=2)))
+    steps.call("openat", hidden, "only-outside", os.O_RDONLY, sees=unreachable(file(place / "only-outside")))
+    seen = unreachable(relative(place / "none", error=errno.ENOENT))
     steps.call("openat", hidden, "none", os.O_RDONLY, sees=seen)
     steps.fork(later_child)
     inside(later_child)
@@ -136,7 +139,7 @@ def mounts_that_move(script: Script, steps: Steps, home: Path) -> None:
     # What is mounted nowhere has a name that starts where it was mounted.
     steps.call("umount2", two, _MNT_DETACH)
     loose = Named(steps, 600)
-    steps.call("write", fd, buffer, 2, sees=lambda i: _unreachable(loose(offset=4, moved=2)(i)))
+    steps.call("write", fd, buffer, 2, sees=lambda i: unreachable(loose(offset=4, moved=2)(i)))
     gone = as_passed(two / "folder/file", error=errno.ENOENT)
     steps.call("openat", AT_FDCWD, two / "folder/file", os.O_RDONLY, sees=gone)
 
@@ -184,12 +187,12 @@ def received_from_other_mounts(script: Script, steps: Steps, home: Path) -> None
     # The number that it will get.
     steps.call("close", received)
     named: list[Named] = []
-    named_there = lambda i: _unreachable(named[0](fd=Stored(control + 16))(i))  # noqa: E731
+    named_there = lambda i: unreachable(named[0](fd=Stored(control + 16))(i))  # noqa: E731
     steps.call("recvmsg", theirs.fileno(), head, 0, sees=named_there)
     steps.call("dup2", received, 600)
     named.append(Named(steps, 600))
     read = _same(named[0](offset=0, moved=4), file(place / "file"))
-    steps.call("read", received, buffer, 4, sees=lambda i: _unreachable(read(i)))
+    steps.call("read", received, buffer, 4, sees=lambda i: unreachable(read(i)))
     none = as_passed(place / "file", error=errno.ENOENT)
     steps.call("openat", AT_FDCWD, place / "file", os.O_RDONLY, sees=none)
 
