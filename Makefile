@@ -28,7 +28,7 @@ endif
 BIN := .venv/bin
 REPORTS := build/reports
 SOURCES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch])) setup.py pyproject.toml
-C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch] tests/fuzz/*.[ch] benchmarks/*.[ch]))
+C_FILES := $(filter-out %.skel.h,$(wildcard bpf/*.[ch] csrc/*/*.[ch] tests/core/*.[ch] tests/fuzz/*.[ch] tests/soak/*.[ch] tests/native/shims/*.[ch] benchmarks/*.[ch]))
 SHELL_FILES := .ci/run $(wildcard scripts/*.sh tests/kernels/*.sh examples/*.sh)
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 
@@ -138,12 +138,11 @@ fuzz: .venv/.packages ## libFuzzer on the decoder, the path rules and the BTF re
 	$(MAKE) --no-print-directory -C tests/fuzz fuzz coverage SECONDS=$(if $(filter file,$(origin SECONDS)),60,$(SECONDS))
 
 .PHONY: soak
-soak: build .venv/.packages-test ## all real-probe tests in every guest, then here over and over: SECONDS=600 (root)
-	scripts/setup.sh build test kernels
+soak: build .venv/.packages-test ## fuzzers, sanitizers, every failure, every guest, then here over and over: SECONDS=600 (root)
+	scripts/setup.sh build test fuzz soak kernels
 	$(MAKE) --no-print-directory -j2 build-compilers
 	$(MAKE) --no-print-directory build/floor/.built
-	AA_FILEIO_EVERYTHING=1 $(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS) --timeout 5400
-	$(SUDO) scripts/soak.sh $(SECONDS) $(PYTEST) -q tests/native
+	SUDO='$(SUDO)' MAKE='$(MAKE)' KERNELS='$(KERNELS)' JOBS=$(JOBS) SECONDS_OF_ROUNDS=$(SECONDS) scripts/soak.sh
 
 .PHONY: bench
 bench: build .venv/.packages-test ## what tracing costs, beside the least possible and other tools: benchmarks/RESULTS.md (root)

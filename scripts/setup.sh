@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what this project needs and this machine lacks; says nothing and takes no time when nothing is missing.
 #
-#   scripts/setup.sh [build] [test] [fuzz] [kernels] [lint]      default: build
+#   scripts/setup.sh [build] [test] [fuzz] [soak] [kernels] [lint]      default: build
 #
 # Debian and its kin only. Elsewhere it names what is missing and stops.
 set -eu
@@ -93,6 +93,11 @@ check() {
             [ -e "$(clang -print-file-name=libclang_rt.fuzzer-x86_64.a 2>/dev/null || true)" ] ||
                 [ -e "$(clang -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-x86_64.a" ] ||
                 lacks "libclang-rt-${version%%.*}-dev"
+            ;;
+        soak)
+            # Where a distribution has none, the stage that needs it says so.
+            wants_command python3-dbg python3-dbg
+            need_command setarch util-linux
             ;;
         bench)
             # The peers, each of which has its row only where it is there.

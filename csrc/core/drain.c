@@ -256,7 +256,7 @@ static void *aa_drain_run(void *argument)
 		if (atomic_load(&drain->detach_asked) && !is_detached) {
 			uint64_t ignored;
 
-			control->gate = 0;
+			__atomic_store_n(&control->gate, 0, __ATOMIC_SEQ_CST);
 			aa_probes_detach(drain->probes, true);
 			is_detached = true;
 			if (syscall(SYS_read, drain->control, &ignored, sizeof(ignored)) < 0)
@@ -290,7 +290,7 @@ static void *aa_drain_run(void *argument)
 			aa_drain_sleep(drain);
 	}
 	if (!is_detached) {
-		control->gate = 0;
+		__atomic_store_n(&control->gate, 0, __ATOMIC_SEQ_CST);
 		aa_probes_detach(drain->probes, true);
 	}
 	/* Of an attach that failed there is nothing to say: no trace has begun, and the next try may be under way. */
@@ -371,7 +371,7 @@ void aa_drain_detach(struct aa_drain *drain)
 {
 	atomic_store(&drain->detach_asked, true);
 	/* From here on nothing begins; whoever watches its own process must not see the request either. */
-	aa_probes_control(drain->probes)->gate = 0;
+	__atomic_store_n(&aa_probes_control(drain->probes)->gate, 0, __ATOMIC_SEQ_CST);
 	aa_drain_request(drain);
 }
 

@@ -775,7 +775,7 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 	stats->queued = aa_event_queue_length(session->queue);
 	stats->boottime_to_realtime_ns = session->boottime_to_realtime_ns;
 	/* While an attach is under way, probes and drain are in its hands. */
-	if (session->probes && session->has_ledger && session->state != AA_STATE_ATTACHING) {
+	if (session->has_ledger && session->state != AA_STATE_ATTACHING && session->probes) {
 		aa_probes_counters(session->probes, &counters);
 		stats->performed = counters.performed;
 		stats->in_flight = counters.in_flight;

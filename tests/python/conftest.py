@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -124,6 +125,7 @@ def fake_core(tmp_path_factory: pytest.TempPathFactory) -> Run:
     subprocess.run(
         [
             *("gcc", "-shared", "-fPIC", "-std=c11", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"),
+            *shlex.split(os.environ.get("AA_FILEIO_TEST_CFLAGS", "")),  # scripts/sanitized.sh
             *("-D_GNU_SOURCE", "-DPy_LIMITED_API=0x030B0000", f"-I{ROOT}/csrc/core", f"-I{ROOT}/bpf"),
             f"-I{sysconfig.get_path('include')}",
             *map(str, sources),
