@@ -109,7 +109,6 @@ static __always_inline void aa_aio_take(const struct aa_call_state *state, const
 AA_DEFINE_FIRST_STEP(aa_aio_note, __u32 i)
 {
 	AA_FIRST_STEP_BEGINS
-	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 key = aa_aio_key(tid, i);
 	struct aa_aio_request *request;
 	struct aa_iocb iocb = {};
@@ -129,10 +128,26 @@ AA_DEFINE_FIRST_STEP(aa_aio_note, __u32 i)
 	request->is_unread = !is_read;
 	if (is_read)
 		aa_aio_take(state, &iocb, call, request);
-	if (is_read && !state->aio_is_alone) {
-		request->changes = aa_changes_if_shared(task, (__s32)iocb.fd);
-		aa_identify_start(task, (__s32)iocb.fd, &request->object);
-	}
+	return 0;
+}
+
+/* What its descriptor names, where another thread can change that. Beside aa_aio_note() for the sake of the stack. */
+AA_DEFINE_FIRST_STEP(aa_aio_look, __u32 i)
+{
+	AA_FIRST_STEP_BEGINS
+	struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 key = aa_aio_key(tid, i);
+	struct aa_aio_request *request;
+	__s32 fd;
+
+	if (!state || aa_config.aio != AA_AIO_SEEN)
+		return 0;
+	request = bpf_map_lookup_elem(&aa_aio_requests, &key);
+	if (!request || request->is_unread)
+		return 0;
+	fd = (__s32)request->args[0];
+	request->changes = aa_changes_if_shared(task, fd);
+	aa_identify_start(task, fd, &request->object);
 	return 0;
 }
 
@@ -146,6 +161,8 @@ AA_DEFINE_FIRST_STEP(aa_aio_note_round, __u32 from)
 	for (i = 0; i < AA_AIO_REQUESTS_ROUND; i++) {
 		if (from + i >= state->aio_number || aa_first_step(aa_aio_note, from + i))
 			return 1;
+		if (!state->aio_is_alone)
+			aa_first_step(aa_aio_look, from + i);
 		state->aio_noted = from + i + 1;
 	}
 	return 0;

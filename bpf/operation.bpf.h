@@ -1683,11 +1683,27 @@ static __always_inline bool aa_compat_begins(struct aa_call_state *state, __u32 
 		begins_;                                                                                               \
 	})
 
+/*
+ * What is read piece by piece (not AA_DIRECT) takes stack for each piece. In a function of its own it takes that where
+ * no other function is called from, and not below all that its caller has.
+ */
+#ifdef AA_DIRECT
+#define AA_OWN_STACK static __always_inline
+#else
+#define AA_OWN_STACK static __noinline
+#endif
+
+AA_OWN_STACK int aa_identify_used(struct file *file, struct aa_identity *ret_used)
+{
+	aa_identify(file, ret_used);
+	return 0;
+}
+
 /* A probe below the call tells which file the kernel works on; the first one counts. */
 static __always_inline void aa_note_used(struct aa_call_state *state, __u32 i, struct file *file)
 {
 	if (!state->used[i & 1].file)
-		aa_identify(file, &state->used[i & 1]);
+		aa_identify_used(file, &state->used[i & 1]);
 }
 
 /* Notes what side i starts from, before it is looked at. */

@@ -53,6 +53,7 @@ struct aa_scratch {
 	__u8 kind[2], walk[2]; /* enum aa_kind, enum aa_walk */
 	__u8 has_start[2], has_leaf[2];
 	struct aa_rule_name rule; /* what is looked for: 5.10's stack has no room for it */
+	struct aa_rule_file rule_file;
 	struct aa_name_facts name[2];
 	struct aa_second second; /* as they are appended */
 	struct aa_more more;
@@ -250,6 +251,21 @@ static __always_inline bool aa_walk_step(struct aa_walker *walker, struct aa_scr
 /* Deeper names are rare, and a round of bpf_loop() is a call through a pointer. */
 #define AA_WALK_STEPS_AT_ONCE 10
 
+/* Functions of their own for the sake of the stack: it is then theirs or that of a round below, not both. */
+__noinline int aa_copy_at_once(__u32 slot)
+{
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+
+	return !scratch || aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS_AT_ONCE);
+}
+
+__noinline int aa_check_at_once(__u32 slot)
+{
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+
+	return !scratch || aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS_AT_ONCE);
+}
+
 static long aa_copy_round(__u32 round, void *slot)
 {
 	struct aa_scratch *scratch = aa_scratch_at(*(__u32 *)slot);
@@ -350,10 +366,7 @@ AA_DEFINE_RENDER(bounded, (void)aa_walk_bounded(&scratch->walker, scratch, AA_WA
 		 (void)aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS))
 AA_DEFINE_RENDER(short, (void)aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS_SHORT),
 		 (void)aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS_SHORT))
-AA_DEFINE_RENDER(looped,
-		 if (!aa_walk_bounded(&scratch->walker, scratch, AA_WALK_STEPS_AT_ONCE))
-			 bpf_loop(AA_WALK_STEPS_LOOPED, aa_copy_round, &slot, 0),
-		 if (!aa_walk_bounded(&scratch->walker, NULL, AA_WALK_STEPS_AT_ONCE))
-			 bpf_loop(AA_WALK_STEPS_LOOPED, aa_check_round, &slot, 0))
+AA_DEFINE_RENDER(looped, if (!aa_copy_at_once(slot)) bpf_loop(AA_WALK_STEPS_LOOPED, aa_copy_round, &slot, 0),
+		 if (!aa_check_at_once(slot)) bpf_loop(AA_WALK_STEPS_LOOPED, aa_check_round, &slot, 0))
 
 #endif

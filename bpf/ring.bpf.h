@@ -1116,21 +1116,22 @@ __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *
 }
 
 /* Where the kernel took the file's own position, it is known only now: the result has been added to it. */
-static __always_inline void aa_ring_settle_position(struct aa_request *request, struct io_kiocb *req, struct file *file,
-						    __u32 shape, __s64 result)
+AA_OWN_STACK int aa_ring_settle_position(struct aa_request *request, struct io_kiocb *req, struct file *file,
+					 __u32 shape, __s64 result)
 {
 	struct aa_open_file open = {};
 	__s64 position;
 
 	if (request->position != -1)
-		return;
+		return 0;
 	request->position = AA_NO_OFFSET;
 	if ((shape != AA_RING_SHAPE_transfer && shape != AA_RING_SHAPE_parts) || !file || result < 0)
-		return;
+		return 0;
 	aa_file_read(file, &open);
 	position = aa_read((struct io_rw *)aa_ring_data(req), kiocb.ki_pos);
 	if ((open.mode & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK && position >= result)
 		request->position = position - result;
+	return 0;
 }
 
 /* Nobody asked for requests that end so. */

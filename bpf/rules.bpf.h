@@ -53,7 +53,6 @@ __noinline int aa_rules_leave_out(__u32 slot)
 {
 	struct aa_scratch *scratch = aa_scratch_at(slot);
 	__u32 bytes, found = aa_config.rules_of_all, i;
-	struct aa_rule_file file = {};
 	const __u32 *lists;
 
 	if (!aa_config.rule_lists || !scratch)
@@ -76,9 +75,10 @@ __noinline int aa_rules_leave_out(__u32 slot)
 			found |= aa_rules_of_end(scratch, scratch->start + bytes - length, length, length == bytes);
 	}
 	if (scratch->facts[0].is_known && !(scratch->facts[0].kind & AA_KIND_OF_START)) {
-		file.inode = scratch->facts[0].inode;
-		file.device = scratch->facts[0].device;
-		lists = bpf_map_lookup_elem(&aa_rule_files, &file);
+		__builtin_memset(&scratch->rule_file, 0, sizeof(scratch->rule_file));
+		scratch->rule_file.inode = scratch->facts[0].inode;
+		scratch->rule_file.device = scratch->facts[0].device;
+		lists = bpf_map_lookup_elem(&aa_rule_files, &scratch->rule_file);
 		if (lists)
 			found |= *lists;
 	}

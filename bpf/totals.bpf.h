@@ -174,8 +174,11 @@ static __always_inline void aa_total_hash_data(struct aa_scratch *scratch, __u64
 		aa_mask(place, 0x7fff);
 		if (place > AA_DATA_BYTES)
 			break;
-		for (word = 0; word < AA_HASHED_BYTES / sizeof(__u64); word++)
+		for (word = 0; word < AA_HASHED_BYTES / sizeof(__u64); word++) {
 			aa_mix_into(hash, ((const __u64 *)(scratch->data + place))[word]);
+			/* One word after the other: clang 22 would load all first, and keep them on the stack. */
+			asm volatile("" : "+r"(hash) : : "memory");
+		}
 	}
 	scratch->total_name = hash;
 }

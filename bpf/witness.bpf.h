@@ -179,12 +179,24 @@ __noinline int aa_witness_send(__u32 slot, __u32 opener, __u32 operation, __u32 
 	return 0;
 }
 
+/* The file, as the first name of what the scratch record will tell. */
+AA_OWN_STACK int aa_witness_take(struct file *file, __u32 slot)
+{
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+	struct aa_identity opened;
+
+	if (!scratch)
+		return 0;
+	aa_identify(file, &opened);
+	aa_take_object(scratch, 0, &opened, AA_PATH_SOURCE_FILE);
+	return 0;
+}
+
 /* Tells the file that is about to be opened, read or written. No state of the thread's is touched: it may be inside a
  * call. */
 static __always_inline void aa_witness_tell(struct file *file, __u32 opener, __u32 operation, bool loops)
 {
 	struct aa_scratch *scratch;
-	struct aa_identity opened;
 	__u32 slot;
 
 	scratch = aa_scratch_claim(&slot);
@@ -193,8 +205,7 @@ static __always_inline void aa_witness_tell(struct file *file, __u32 opener, __u
 		return;
 	}
 	aa_scratch_reset(scratch, 0);
-	aa_identify(file, &opened);
-	aa_take_object(scratch, 0, &opened, AA_PATH_SOURCE_FILE);
+	aa_witness_take(file, slot);
 	if (loops)
 		aa_render_looped(slot, 0);
 	else
@@ -202,6 +213,20 @@ static __always_inline void aa_witness_tell(struct file *file, __u32 opener, __u
 	aa_witness_send(slot, opener, operation, aa_read(file, f_flags) & ~KERNEL_OPEN_FLAGS);
 	aa_scratch_release(scratch);
 }
+
+/* Who opens it, and what kind of file it is. */
+#define AA_FOUND(opener, kind) ((__u64)(kind) << 32 | (opener))
+#define AA_DEFINE_WITNESS_LOOK(suffix, loops)                                                                          \
+	AA_OWN_STACK __u64 aa_witness_look_##suffix(struct file *file, const struct aa_call_state *state,              \
+						    __u64 explaining, __u32 opener)                                    \
+	{                                                                                                              \
+		__u32 kind = aa_kind_of(aa_read(file, f_inode), aa_read(file, f_path.mnt));                            \
+		__u32 found = aa_opener_of(state, kind, explaining, opener, loops);                                    \
+                                                                                                                       \
+		return AA_FOUND(found == AA_OPENER_ASKED || aa_is_opened_below(file) ? AA_OPENER_ASKED : found, kind); \
+	}
+AA_DEFINE_WITNESS_LOOK(bounded, false)
+AA_DEFINE_WITNESS_LOOK(looped, true)
 
 /*
  * Of `operation`, which those of `explaining` explain; `opener`: who it is where nothing does. What an exec does itself
@@ -211,16 +236,19 @@ static __always_inline void aa_witness(struct file *file, __u32 operation, __u64
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct aa_call_state *state;
-	__u32 found, kind;
+	__u64 found;
+	__u32 kind;
 	bool is_asked;
 
 	if (!aa_is_watched_with(aa_presence_of((__u32)pid_tgid), pid_tgid, &state) || !aa_control.gate)
 		return;
 	if (state && state->phase == AA_PHASE_IN_CALL && aa_is_one_of(state->operation, explaining))
 		return;
-	kind = aa_kind_of(aa_read(file, f_inode), aa_read(file, f_path.mnt));
-	found = aa_opener_of(state, kind, explaining, opener, loops);
-	if (found == AA_OPENER_ASKED || aa_is_opened_below(file))
+	found = loops ? aa_witness_look_looped(file, state, explaining, opener) :
+			aa_witness_look_bounded(file, state, explaining, opener);
+	kind = found >> 32;
+	found = (__u32)found;
+	if (found == AA_OPENER_ASKED)
 		return;
 	is_asked = aa_config.kinds >> (kind & AA_KIND_NUMBER) & 1;
 	if (found == opener) {

@@ -85,6 +85,7 @@ check() {
             need_command find findutils
             # Other compilers for the kernel side: see COMPILERS of the Makefile.
             wants_command clang-16 clang-16
+            wants_command clang-19 clang-19
             wants_command clang-22 clang-22
             ;;
         fuzz)
