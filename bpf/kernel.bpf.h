@@ -399,6 +399,7 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define SYS_RECVMSG 17
 #define SYS_RECVMMSG 19
 #define SYS_SENDMMSG 20
+#define INT_MAX 0x7fffffff
 #define SOL_SOCKET 1 /* include/linux/socket.h */
 #define SCM_RIGHTS 1
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */

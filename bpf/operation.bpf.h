@@ -1475,6 +1475,7 @@ __noinline int aa_descriptor_in(__u64 message, __u32 is_compat)
 {
 	__u32 word = is_compat ? sizeof(__u32) : sizeof(__u64), head = word + 8, fd, i;
 	__u64 control = 0, left = 0, length;
+	__s64 rest;
 	struct {
 		__u32 level, type;
 	} of;
@@ -1482,7 +1483,8 @@ __noinline int aa_descriptor_in(__u64 message, __u32 is_compat)
 	/* msg_name, msg_namelen, msg_iov, msg_iovlen, msg_control, msg_controllen */
 	if (bpf_probe_read_user(&left, word, (void *)message + 5 * word))
 		return AA_UNREAD;
-	if (left < head + sizeof(fd))
+	/* The kernel refuses what is longer. */
+	if (left < head + sizeof(fd) || left > INT_MAX)
 		return AA_NO_DESCRIPTOR;
 	if (bpf_probe_read_user(&control, word, (void *)message + 4 * word))
 		return AA_UNREAD;
@@ -1496,11 +1498,19 @@ __noinline int aa_descriptor_in(__u64 message, __u32 is_compat)
 			return AA_UNREAD;
 		if (of.level == SOL_SOCKET && of.type == SCM_RIGHTS && length >= head + sizeof(fd))
 			return bpf_probe_read_user(&fd, sizeof(fd), (void *)control + head) ? AA_UNREAD : (int)fd;
+		if (length < head || length > INT_MAX)
+			return AA_NO_DESCRIPTOR;
 		length = (length + word - 1) & ~(__u64)(word - 1);
-		if (length < head || length > left)
+		/*
+		 * Two numbers of which the verifier knows bits and bounds are not compared with one another: where both
+		 * cannot be, 6.18 reports "REG INVARIANTS VIOLATION" in the kernel's log.
+		 */
+		rest = (__s64)(left - length);
+		asm volatile("" : "+r"(rest));
+		if (rest < 0)
 			return AA_NO_DESCRIPTOR;
 		control += length;
-		left -= length;
+		left = rest;
 	}
 	return AA_NO_DESCRIPTOR;
 }
