@@ -53,7 +53,7 @@ class BackendReport(NamedTuple):
     name: str
     usable: bool
     reason: str | None
-    """Why not; None when it is usable."""
+    """Why not; of a usable one, why it is used only when it is named; else None."""
 
 
 class SyscallInfo(NamedTuple):

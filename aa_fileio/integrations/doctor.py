@@ -133,7 +133,8 @@ def doctor_lines(reports: Sequence[BackendReport], facts: Facts) -> Iterable[str
         elif report.name == used:
             yield _row(report.name, "usable, would be used here")
         elif report.usable:
-            yield _row(report.name, f"usable with --backend {report.name}")
+            because = f": {report.reason}" if report.reason else ""
+            yield _row(report.name, f"usable with --backend {report.name}{because}")
         else:
             yield _row(report.name, f"not usable: {report.reason or 'no reason given'}")
     for remedy in remedies(reports, facts):
@@ -149,7 +150,7 @@ def _row(name: str, text: str) -> str:
 
 
 def _first_usable(reports: Iterable[BackendReport]) -> str | None:
-    return next((report.name for report in reports if report.usable), None)
+    return next((report.name for report in reports if report.usable and not report.reason), None)
 
 
 def _privileges(facts: Facts) -> str:

@@ -115,7 +115,7 @@ static PyObject *probe_backend(struct module_state *state, const char *name)
 	if (error)
 		return aa_raise(state, error);
 	return PyObject_CallFunction(state->backend_report_class, "sOz", name, is_usable ? Py_True : Py_False,
-				     is_usable ? NULL : reason);
+				     reason[0] ? reason : NULL);
 }
 
 static PyObject *native_backends(PyObject *module, PyObject *Py_UNUSED(ignored))

@@ -37,6 +37,7 @@
 #include "health.h"
 #include "kprobe_line.h"
 #include "own_thread.h"
+#include "preemption.h"
 #include "ring_tracepoints.h"
 #include "syscall_table.h"
 #include "tracefs.h"
@@ -840,6 +841,61 @@ static int aa_descriptors_try(void)
 	return code;
 }
 
+/* Unlike a tracepoint's programs, a trampoline's cannot be had with preemption off: see preemption.h. */
+static struct aa_error *aa_preempted_fentry_refuse(const struct aa_probe_options *options)
+{
+	struct aa_preemption preemption;
+
+	aa_preemption_read(&preemption);
+	/* From 7.0 on x86 has no other models. */
+	if (preemption.model == AA_PREEMPTION_UNKNOWN && aa_tracepoints_are_preemptible())
+		preemption.model = AA_PREEMPTION_KERNEL;
+	if (preemption.model == AA_PREEMPTION_KERNEL)
+		return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, 0,
+							    "this kernel preempts fentry programs (%s), and skips them "
+							    "for other calls meanwhile",
+							    preemption.said),
+					    "use backend=\"kprobe\" or \"tracepoint\"");
+	if (preemption.model == AA_PREEMPTION_UNKNOWN && !options->is_named)
+		return aa_error_with_remedy(
+			aa_error_create(AA_ERROR_UNAVAILABLE, 0,
+					"it is not known whether this kernel preempts fentry programs (%s), and skips "
+					"them for other calls meanwhile",
+					preemption.said),
+			"backend=\"fentry\" takes it all the same, and what is skipped is counted");
+	return NULL;
+}
+
+/*
+ * To take a kprobe off, the kernel waits for a grace period of Tasks Trace RCU, with a lock held that is the whole
+ * kernel's: 0.9 s for each on a real-time kernel (6.1, 6.12), where a few hundred take minutes. 7.0 made that RCU anew,
+ * and 7.3 takes all off in 0.5 s.
+ */
+#define AA_SLOW_GOODBYE_MS 900
+#define AA_SLOW_GOODBYE_MS_MAX 10000
+
+static struct aa_error *aa_slow_kprobes_refuse(const struct aa_probes *probes, const struct aa_kernel_types *types)
+{
+	struct aa_preemption preemption;
+	unsigned count = 0;
+
+	for (size_t i = 0; i < probes->count; i++)
+		count += probes->probes[i].program &&
+			 (probes->probes[i].way == AA_WAY_ENTRY || probes->probes[i].way == AA_WAY_RETURN);
+	if (probes->kind != AA_BACKEND_KPROBE || probes->options.is_named ||
+	    count * AA_SLOW_GOODBYE_MS <= AA_SLOW_GOODBYE_MS_MAX ||
+	    !aa_kernel_has_member(types, "task_struct", "trc_holdout_list"))
+		return NULL;
+	aa_preemption_read(&preemption);
+	if (!preemption.is_real_time)
+		return NULL;
+	return aa_error_with_remedy(
+		aa_error_create(AA_ERROR_UNAVAILABLE, 0,
+				"to take %u kprobes off, this real-time kernel (PREEMPT_RT) needs about %u s", count,
+				count * AA_SLOW_GOODBYE_MS / 1000),
+		"use backend=\"tracepoint\"; backend=\"kprobe\" takes them all the same");
+}
+
 static void aa_control_init(struct aa_probes *probes)
 {
 	probes->skeleton->bss->aa_control.own_fd = -1;
@@ -922,19 +978,6 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 							    "this kernel has no BTF (" AA_KERNEL_TYPES_PATH ")"),
 					    "a kernel built with CONFIG_DEBUG_INFO_BTF, and /sys mounted");
 	}
-	/*
-	 * A trampoline's programs can be preempted where the kernel itself can, and what another task calls on that CPU
-	 * meanwhile is skipped (measured on 7.2, where that is the default since lazy preemption: 4 threads lost events
-	 * in every run). Unlike a tracepoint's they cannot be had with preemption off.
-	 */
-	if (probes->kind == AA_BACKEND_FENTRY && aa_tracepoints_are_preemptible()) {
-		free(probes);
-		return aa_error_with_remedy(
-			aa_error_create(AA_ERROR_UNAVAILABLE, 0,
-					"from Linux 7.0 on fentry programs are preempted, and calls "
-					"are skipped meanwhile"),
-			"use backend=\"kprobe\" or \"tracepoint\"");
-	}
 	if (probes->kind == AA_BACKEND_KPROBE && access("/sys/bus/event_source/devices/kprobe/type", F_OK)) {
 		free(probes);
 		return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, errno,
@@ -999,6 +1042,9 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 		probes->skeleton->rodata->aa_config.reader_pid_namespace = (uint32_t)status.st_ino;
 	aa_control_init(probes);
 	aa_probes_choose(probes, options);
+	error = aa_slow_kprobes_refuse(probes, *types);
+	if (error)
+		goto out;
 	aa_rules_choose(probes, options->rules);
 	probes->skeleton->rodata->aa_config.compat_unseen = probes->compat_unseen;
 	aa_interest_fill(probes->skeleton, options->operations);
@@ -1072,6 +1118,11 @@ struct aa_error *aa_probes_create(const char *backend, const struct aa_probe_opt
 	bool has_refused_rings = false;
 	struct aa_error *error, *refusal;
 
+	*ret_probes = NULL;
+	/* The model may have been changed since probes were kept. */
+	error = strcmp(backend, "fentry") ? NULL : aa_preempted_fentry_refuse(options);
+	if (error)
+		return error;
 	*ret_probes = aa_kept_take(backend, options);
 	if (*ret_probes)
 		return NULL;
@@ -1301,6 +1352,24 @@ static struct aa_error *aa_probe_attach(struct aa_probes *probes, size_t i, stru
 	return NULL;
 }
 
+/*
+ * Of a trial: whether one that hangs so is attached already. Raw tracepoints are few, and quick to go; each of the
+ * others waits for a grace period.
+ */
+static bool aa_is_tried(const struct aa_probes *probes, size_t i)
+{
+	const struct aa_probe *probe = &probes->probes[i];
+	enum bpf_attach_type type = probe->program ? bpf_program__expected_attach_type(probe->program) : 0;
+
+	if (!probe->program || probe->way == AA_WAY_EVENT || type == BPF_TRACE_RAW_TP)
+		return false;
+	for (size_t other = 0; other < i; other++)
+		if (probes->probes[other].link && probes->probes[other].way == probe->way &&
+		    bpf_program__expected_attach_type(probes->probes[other].program) == type)
+			return true;
+	return false;
+}
+
 struct aa_error *aa_probes_attach(struct aa_probes *probes)
 {
 	libbpf_print_fn_t previous;
@@ -1324,7 +1393,8 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 	if ((probes->kind == AA_BACKEND_TRACEPOINT || probes->rings.submit) && aa_tracepoints_are_preemptible())
 		error = (probes->tracefs = aa_tracefs_open()) < 0 ? aa_tracefs_error(errno) : NULL;
 	for (size_t i = 0; i < probes->count && !error; i++)
-		error = aa_probe_attach(probes, i, &log);
+		if (!probes->options.is_trial || !aa_is_tried(probes, i))
+			error = aa_probe_attach(probes, i, &log);
 	if (probes->tracefs >= 0)
 		close(probes->tracefs);
 	probes->tracefs = -1;
@@ -1629,7 +1699,8 @@ bool aa_probes_are_for(const struct aa_probes *probes, const char *backend, cons
 	       ours->errors_only == options->errors_only && ours->rules == options->rules &&
 	       ours->witness_io == options->witness_io && ours->min_duration_ns == options->min_duration_ns &&
 	       ours->total_rows == options->total_rows && ours->no_events == options->no_events &&
-	       ours->ring_bytes == options->ring_bytes && ours->no_rings == options->no_rings;
+	       ours->ring_bytes == options->ring_bytes && ours->no_rings == options->no_rings &&
+	       ours->is_named == options->is_named && ours->is_trial == options->is_trial;
 }
 
 void aa_probes_abandon(struct aa_probes *probes)

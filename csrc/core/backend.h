@@ -31,6 +31,8 @@ struct aa_probe_options {
 	bool no_events;
 	uint64_t ring_bytes;
 	bool no_rings; /* requests of io_uring are not followed: what the kernel refused once */
+	bool is_named; /* the user named this backend: not refused for what it costs, or for what is not known of it */
+	bool is_trial; /* everything is loaded, and one of each kind attached */
 };
 
 /*

@@ -330,6 +330,7 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		.no_events = options->no_events,
 		.ring_bytes = options->ring_bytes,
 		.no_rings = no_rings,
+		.is_named = options->backend != NULL,
 	};
 	struct aa_drain_options drain_options = {
 		.ring_bytes = options->ring_bytes,
@@ -862,22 +863,41 @@ struct aa_error *aa_session_totals(struct aa_session *session, struct aa_total_r
 	return error;
 }
 
-struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable)
+/* NULL: it can be used. */
+static struct aa_error *aa_backend_try(const char *backend, bool is_named)
 {
 	struct aa_probe_options options = { .operations = (1ULL << AA_OPERATION_COUNT) - 1,
 					    .scope = AA_SCOPE_SINGLE, /* of no process: it attaches and sees nothing */
-					    .ring_bytes = AA_SIZE_BYTES_MIN };
+					    .ring_bytes = AA_SIZE_BYTES_MIN,
+					    .is_named = is_named,
+					    .is_trial = true };
 	struct aa_probes *probes = NULL;
 	struct aa_kernel_types *types = NULL;
 	struct aa_error *error;
 
-	ret_reason[0] = '\0';
 	error = aa_probes_create(backend, &options, &types, &probes);
 	aa_kernel_types_destroy(types);
 	if (!error)
 		error = aa_probes_attach(probes);
 	aa_probes_destroy(probes);
+	return error;
+}
+
+struct aa_error *aa_backend_probe(const char *backend, char *ret_reason, size_t reason_bytes, bool *ret_usable)
+{
+	struct aa_error *error = aa_backend_try(backend, false), *named;
+
 	*ret_usable = !error;
+	/* Whoever names it may have it. */
+	if (error && error->code == AA_ERROR_UNAVAILABLE) {
+		named = aa_backend_try(backend, true);
+		*ret_usable = !named;
+		if (named) {
+			aa_error_destroy(error);
+			error = named;
+		}
+	}
+	ret_reason[0] = '\0';
 	if (error)
 		snprintf(ret_reason, reason_bytes, "%s%s%s", error->message, error->remedy ? "; " : "",
 			 error->remedy ? error->remedy : "");
