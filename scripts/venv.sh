@@ -7,8 +7,9 @@
 set -eu
 
 python=${PYTHON:-python3}
-# A virtual environment whose Python has gone (upgraded, removed) is of no use.
-if ! .venv/bin/python -c '' 2>/dev/null; then
+# A virtual environment whose Python has gone (upgraded, removed) is of no use, nor is one that came with a copy of the
+# tree: what is installed there is the other tree's.
+if ! scripts/venv_usable.sh; then
     rm -rf .venv
     "$python" -m venv .venv
 fi

@@ -142,7 +142,9 @@ def test_spawn_of_what_cannot_run(backend: str, area: Path) -> None:
         with pytest.raises(wanted.type) as got:
             KprobeManager.spawn(argv, backend=backend, **options)
         if isinstance(wanted.value, OSError):
-            assert (got.value.errno, got.value.filename) == (wanted.value.errno, wanted.value.filename)
+            assert got.value.errno == wanted.value.errno
+            # A name that was given as a path is a str there from 3.13 on.
+            assert os.fspath(got.value.filename) == os.fspath(wanted.value.filename)
         assert outside.children() == children
         assert not outside.held_by(os.getpid())
 
