@@ -11,11 +11,15 @@ endif
 
 PYTHON ?= python3
 KERNELS ?= bullseye bookworm trixie sid
+# Beside and between those: tests/kernels/images.py. `make soak` asks of each whether what it is offered is sound.
+OTHER_KERNELS ?= bookworm-rt bookworm-full trixie-rt trixie-full backports-6.16 backports-6.18 backports-6.18-none \
+	backports-6.19 backports-7.3 backports-7.3-rt
 SECONDS ?= 600
 # Guests side by side; each keeps a core busy or more.
 JOBS ?= 2
-# Besides the one that `make build` finds: the oldest and the newest others that Debian 12 has. tests/native/ground.py
-COMPILERS := clang-16 clang-22
+# Besides the one that `make build` finds: the oldest and the newest others that Debian 12 has, and Debian 13's own.
+# tests/native/ground.py
+COMPILERS := clang-16 clang-19 clang-22
 export PYTHON
 # Tests run as root through sudo as well; nothing they leave behind may be in the user's way.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -42,6 +46,13 @@ demo: build ## build, then trace a small job on this machine's kernel
 
 .PHONY: build
 build: .venv/.built ## build the extension in place, into .venv
+
+# A tree may come with stamps that say what is not so: a copy of another one, or of one whose Python has gone.
+ifneq ($(shell scripts/venv_usable.sh && echo usable),usable)
+.venv/.packages: FORCE
+.PHONY: FORCE
+FORCE:
+endif
 
 # One stamp for each set of packages, so that the demo does not wait for the linters.
 .venv/.packages: pyproject.toml scripts/venv.sh scripts/setup.sh
@@ -142,7 +153,7 @@ soak: build .venv/.packages-test ## fuzzers, sanitizers, every failure, every gu
 	scripts/setup.sh build test fuzz soak kernels
 	$(MAKE) --no-print-directory -j2 build-compilers
 	$(MAKE) --no-print-directory build/floor/.built
-	SUDO='$(SUDO)' MAKE='$(MAKE)' KERNELS='$(KERNELS)' JOBS=$(JOBS) SECONDS_OF_ROUNDS=$(SECONDS) scripts/soak.sh
+	SUDO='$(SUDO)' MAKE='$(MAKE)' KERNELS='$(KERNELS)' OTHER_KERNELS='$(OTHER_KERNELS)' JOBS=$(JOBS) SECONDS_OF_ROUNDS=$(SECONDS) scripts/soak.sh
 
 .PHONY: bench
 bench: build .venv/.packages-test ## what tracing costs, beside the least possible and other tools: benchmarks/RESULTS.md (root)

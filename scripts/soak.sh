@@ -4,13 +4,13 @@
 #
 #   scripts/soak.sh [STAGE…]       default: all of them, in the order below
 #
-# From the environment: SECONDS_OF_ROUNDS (600), SECONDS_OF_FUZZ (60, each fuzzer), SECONDS_OF_THREADS (60), KERNELS, JOBS,
-# and SUDO for what needs root.
+# From the environment: SECONDS_OF_ROUNDS (600), SECONDS_OF_FUZZ (60, each fuzzer), SECONDS_OF_THREADS (60), KERNELS, OTHER_KERNELS,
+# JOBS, and SUDO for what needs root.
 set -u
 
 python=.venv/bin/python
 reports=build/reports
-stages="fuzz threads address references failures guests rounds"
+stages="fuzz threads address references failures guests kernels rounds"
 
 # The fuzzers, and how much of the decoder their inputs reach.
 run_fuzz() {
@@ -49,6 +49,12 @@ run_guests() {
         --jobs "${JOBS:-2}" --timeout 5400
 }
 
+# Whether what other kernels are offered is sound.
+run_kernels() {
+    $python -m tests.kernels.guest test --suites "${OTHER_KERNELS:-trixie-rt backports-6.18}" --jobs "${JOBS:-2}" \
+        --timeout 1800
+}
+
 # All of them here again and again, to the first failure: leaks and races show in numbers.
 run_rounds() {
     end=$(($(date +%s) + ${SECONDS_OF_ROUNDS:-600}))
@@ -68,6 +74,7 @@ run() {
     references) run_references ;;
     failures) run_failures ;;
     guests) run_guests ;;
+    kernels) run_kernels ;;
     rounds) run_rounds ;;
     *)
         echo "there is no such stage: $stages"

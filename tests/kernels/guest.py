@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from tests.kernels import images, machine
-from tests.kernels.images import SUITES, FetchError
+from tests.kernels.images import NAMES, SUITES, FetchError
 from tests.kernels.machine import EXIT_GUEST, GuestError, Outcome
 
 if TYPE_CHECKING:
@@ -43,21 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
 
     fetch = actions.add_parser("fetch", help="fetch kernels into the cache")
-    fetch.add_argument("--suite", action="append", choices=SUITES, help="may be repeated; default: all")
+    fetch.add_argument("--suite", action="append", choices=NAMES, help="may be repeated; default: the suites' own")
     fetch.add_argument("--refresh", action="store_true", help="fetch again what the cache has")
 
     run = actions.add_parser("run", help="run one command in a guest")
-    run.add_argument("--suite", choices=SUITES, required=True)
+    run.add_argument("--suite", choices=NAMES, required=True, help="a suite's own kernel, or another one by its name")
     run.add_argument("--results", type=Path, metavar="DIR", help="seen by the guest as /run/aa-results, writable")
     run.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     run.add_argument("--cwd", type=Path, default=Path.cwd(), metavar="DIR")
     run.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="of the whole guest")
     run.add_argument("--memory", type=int, default=2048, metavar="MIB")
+    run.add_argument("--parameter", action="append", default=[], help="of the kernel: preempt=full; may be repeated")
     run.add_argument("--icount", action="store_true", help="one CPU whose clock counts instructions")
     run.add_argument("command", nargs="+", metavar="-- COMMAND")
 
     test = actions.add_parser("test", help="run tests/native in guests")
-    test.add_argument("--suites", default=",".join(SUITES), help="separated by commas")
+    test.add_argument("--suites", default=",".join(SUITES), help="separated by commas; or names of other kernels")
     test.add_argument("--jobs", type=int, default=2, metavar="N", help="guests side by side")
     test.add_argument("--timeout", type=float, default=1200.0, metavar="SECONDS", help="of each guest")
     test.add_argument("--results", type=Path, default=_PROJECT / "build" / "kernels", metavar="DIR")
@@ -104,6 +105,7 @@ def _run(options: argparse.Namespace) -> int:
             timeout=options.timeout,
             icount=options.icount,
             memory=options.memory,
+            parameters=options.parameter,
         )
     if outcome.report():
         print(f"aa_fileio guest: {outcome.report()}", file=sys.stderr)
@@ -147,8 +149,8 @@ class Verdict:
 def _test(options: argparse.Namespace) -> int:
     suites = options.suites.replace(",", " ").split()
     for suite in suites:
-        if suite not in SUITES:
-            raise GuestError(f"unknown suite {suite}; known: {', '.join(SUITES)}")
+        if suite not in NAMES:
+            raise GuestError(f"unknown kernel {suite}; known: {', '.join(NAMES)}")
     guests = [(suite, options.icount) for suite in suites]
     # What is counted in instructions has a guest of its own.
     if not options.icount and not options.pytest:
@@ -162,6 +164,13 @@ def _test(options: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     print(f"kernels: {len(verdicts) - failed} of {len(verdicts)} suites passed in {seconds:.0f} s")
     return 1 if failed or not verdicts else 0
+
+
+def _tests_of(name: str, icount: bool) -> str:
+    """What is asked of a kernel beside and between the suites' own: is what it is offered sound?"""
+    if icount:
+        return "tests/native/test_instructions.py"
+    return "tests/native" if name in SUITES else "tests/native/test_offered.py"
 
 
 def _test_suite(suite: str, icount: bool, options: argparse.Namespace) -> Verdict:
@@ -183,9 +192,10 @@ def _test_suite(suite: str, icount: bool, options: argparse.Namespace) -> Verdic
         *("-v", "-o", "faulthandler_timeout=180"),
         # Importing this plugin takes seconds on an emulated CPU, and no test here needs it.
         *("-p", "no:hypothesispytest"),
-        *(options.pytest or ["tests/native/test_instructions.py" if icount else "tests/native"]),
+        *(options.pytest or [_tests_of(suite, icount)]),
     ]
-    everything = os.environ.get("AA_FILEIO_EVERYTHING", "")
+    # Of the other kernels there is no selection.
+    everything = os.environ.get("AA_FILEIO_EVERYTHING", "") if suite in SUITES else "1"
     environment = {
         "AA_FILEIO_REQUIRE": "1",
         "AA_FILEIO_GUEST": image.suite,

@@ -24,13 +24,45 @@ if TYPE_CHECKING:
 
 SUITES = ("bullseye", "bookworm", "trixie", "sid")
 
+
+@dataclass(frozen=True)
+class Source:
+    """Where a kernel comes from: a suite of the mirror, a package of it, and what the kernel is started with."""
+
+    suite: str
+    package: str = "linux-image-amd64"  # of several that this pattern names, the newest
+    parameters: tuple[str, ...] = ()
+
+
+def _backport(version: str, flavour: str = "") -> Source:
+    return Source("trixie-backports", rf"linux-image-{re.escape(version)}\.[0-9.]+\+deb13-{flavour}amd64")
+
+
+# Kernels beside and between those of the suites. One that differs by its parameters alone is its suite's own.
+OTHERS = {
+    "bookworm-rt": Source("bookworm", "linux-image-rt-amd64"),
+    "bookworm-full": Source("bookworm", parameters=("preempt=full",)),
+    "trixie-rt": Source("trixie", "linux-image-rt-amd64"),
+    "trixie-full": Source("trixie", parameters=("preempt=full",)),
+    "backports-6.16": _backport("6.16"),
+    "backports-6.17": _backport("6.17"),
+    "backports-6.18": _backport("6.18"),
+    "backports-6.18-none": Source("trixie-backports", _backport("6.18").package, ("preempt=none",)),
+    "backports-6.19": _backport("6.19"),
+    "backports-7.0": _backport("7.0"),
+    "backports-7.1": _backport("7.1"),
+    "backports-7.3": _backport("7.3"),
+    "backports-7.3-rt": _backport("7.3", "rt-"),
+}
+NAMES = (*SUITES, *OTHERS)
+
 # What a guest needs to reach the host's files, and FUSE for a test; the rest of a package (500 MB) is never unpacked.
 _MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "fuse")
 _MODULE_FOLDERS = (
     *("drivers/virtio", "drivers/char", "net/9p", "lib"),
     *("fs/9p", "fs/netfs", "fs/fscache", "fs/overlayfs", "fs/fuse"),
 )
-_META_PACKAGE = "linux-image-amd64"  # the generic flavour: the cloud one has no 9p
+# Of the generic flavour and of the one for real time: the cloud one has no 9p.
 _PARTS = re.compile(r"^linux-(?:image|binary|binary-unsigned|modules|base)-\d[^ ]*$")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DEBIAN_RELEASES = {"bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable"}
@@ -48,6 +80,20 @@ class Image:
     release: str
     kernel: Path
     modules: tuple[Path, ...]
+    parameters: tuple[str, ...] = ()
+
+
+def source_of(name: str) -> Source:
+    """Of a suite's own kernel, or of another one."""
+    return OTHERS[name] if name in OTHERS else Source(name)
+
+
+def _folder_of(name: str) -> str:
+    """The first name of those that are the same kernel with other parameters."""
+    source = source_of(name)
+    return next(
+        each for each in NAMES if (source_of(each).suite, source_of(each).package) == (source.suite, source.package)
+    )
 
 
 def cache_folder() -> Path:
@@ -55,34 +101,35 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "aa_fileio" / "kernels"
 
 
-def cached(suite: str) -> Image | None:
+def cached(name: str) -> Image | None:
     """None, too, for what was fetched when other modules were asked for."""
-    folder = cache_folder() / suite
+    folder = cache_folder() / _folder_of(name)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
     except FileNotFoundError:
         return None
     if manifest.get("wanted") != list(_MODULES):
         return None
-    modules = tuple(folder / "modules" / name for name in manifest["modules"])
-    return Image(suite, manifest["release"], folder / "vmlinuz", modules)
+    modules = tuple(folder / "modules" / module for module in manifest["modules"])
+    return Image(name, manifest["release"], folder / "vmlinuz", modules, source_of(name).parameters)
 
 
-def fetch(suite: str, *, refresh: bool = False) -> Image:
-    """The suite's kernel, from the cache or else from the mirror. The cache holds whole kernels only."""
+def fetch(name: str, *, refresh: bool = False) -> Image:
+    """The kernel of that name, from the cache or else from the mirror. The cache holds whole kernels only."""
     root = cache_folder()
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f".{suite}.lock"):
-        image = None if refresh else cached(suite)
+    folder = _folder_of(name)
+    with _locked(root / f".{folder}.lock"):
+        image = None if refresh else cached(name)
         if image:
             return image
-        with tempfile.TemporaryDirectory(prefix=f".{suite}-", dir=root) as scratch:
-            made = _fetch_into(suite, Path(scratch))
-            target = root / suite
+        with tempfile.TemporaryDirectory(prefix=f".{folder}-", dir=root) as scratch:
+            made = _fetch_into(source_of(name), Path(scratch))
+            target = root / folder
             if target.exists():
                 shutil.rmtree(target)
             made.rename(target)
-        image = cached(suite)
+        image = cached(name)
         assert image is not None
         return image
 
@@ -94,16 +141,17 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _fetch_into(suite: str, scratch: Path) -> Path:
+def _fetch_into(source: Source, scratch: Path) -> Path:
+    suite = source.suite
     apt = _PrivateApt(suite, scratch / "apt")
     unpacked = scratch / "unpacked"
-    for package in apt.kernel_packages():
+    for package in apt.kernel_packages(source.package):
         archive = apt.download(package, scratch)
         _unpack(suite, package, archive, unpacked)
         archive.unlink()
     kernels = sorted(unpacked.glob("vmlinuz-*"))
     if len(kernels) != 1:
-        raise FetchError(f"{suite}: {_META_PACKAGE} brought {len(kernels)} kernel images instead of one")
+        raise FetchError(f"{suite}: {source.package} brought {len(kernels)} kernel images instead of one")
     release = kernels[0].name.removeprefix("vmlinuz-")
 
     made = scratch / "image"
@@ -156,12 +204,25 @@ class _PrivateApt:
             raise FetchError(f"{self._suite}: cannot fetch {what}: {_first_complaint(done.stderr)}")
         return done.stdout
 
-    def kernel_packages(self) -> list[str]:
+    def newest(self, pattern: str) -> str:
+        """The package of that name; of several, the one whose name has the highest version."""
+        said = self._run(f"package {pattern}", "apt-cache", "search", "--names-only", f"^{pattern}$")
+        names = [line.split(" ")[0] for line in said.splitlines()]
+        if not names:
+            raise FetchError(f"{self._suite}: the mirror has no package {pattern}")
+        return max(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+
+    def kernel_packages(self, pattern: str) -> list[str]:
         """The packages that hold the image and the modules: one until trixie, several linked by Depends in sid."""
-        found: list[str] = []
-        waiting = [_META_PACKAGE]
+        package = self.newest(pattern)
+        found: list[str] = [package] if _PARTS.match(package) else []
+        waiting = [package]
         while waiting:
-            record = self._run(waiting[0], "apt-cache", "show", "--no-all-versions", waiting.pop(0))
+            record = self._run(waiting[0], "apt-cache", "show", "--no-all-versions", waiting[0])
+            # Some backports depend on a package of texts that is not on the mirror.
+            if not record.strip() and waiting[0] in found:
+                found.remove(waiting[0])
+            waiting.pop(0)
             depends = re.search(r"^Depends: (.*)$", record, re.MULTILINE)
             for dependency in depends[1].split(",") if depends else []:
                 name = dependency.strip().split(" ")[0]
@@ -169,7 +230,7 @@ class _PrivateApt:
                     found.append(name)
                     waiting.append(name)
         if not found:
-            raise FetchError(f"{self._suite}: {_META_PACKAGE} depends on no kernel image")
+            raise FetchError(f"{self._suite}: {package} depends on no kernel image")
         return found
 
     def download(self, package: str, scratch: Path) -> Path:
@@ -237,12 +298,14 @@ def _in_load_order(suite: str, folder: Path) -> list[tuple[str, bytes]]:
     modules.dep is written by depmod when a package is installed, so it is not in the package; each module names its
     dependencies itself.
     """
-    builtin = {_plain(line) for line in (folder / "modules.builtin").read_text().splitlines()}
+    # Where that package is not on the mirror, a module that there is no file of is taken for built in.
+    listed = folder / "modules.builtin"
+    builtin = {_plain(line) for line in listed.read_text().splitlines()} if listed.exists() else None
     files = {_plain(path.name): path for path in folder.glob("*.ko*")}
     ordered: dict[str, bytes] = {}
 
     def add(name: str, wanted_by: str) -> None:
-        if name in ordered or name in builtin:
+        if name in ordered or (name not in files if builtin is None else name in builtin):
             return
         if name not in files:
             raise FetchError(f"{suite}: the kernel's packages have no module {name}, needed by {wanted_by}")

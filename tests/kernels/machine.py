@@ -29,7 +29,9 @@ EXIT_GUEST = 71
 _QEMU = "qemu-system-x86_64"
 _PROJECT = Path(__file__).resolve().parents[2]
 _LAST_LINES = 25
+# no_timer_check: on a busy host the emulated timer may not tick while 6.18 tries it, and that kernel panics.
 _PARAMETERS = ["console=ttyS0", "panic=-1", "oops=panic", "loglevel=6", "printk.devkmsg=on", "rdinit=/init"]
+_PARAMETERS.append("no_timer_check")
 _ENVIRONMENT = {
     "HOME": "/root",
     "USER": "root",
@@ -90,8 +92,8 @@ def run(
 ) -> Outcome:
     """Boots the kernel, runs the command as root and hands its output to `sink` as it comes.
 
-    `parameters` are further ones of the kernel. `results` is a folder of the host that the guest may write, at
-    /run/aa-results; the kernel's console is kept in it as console.log.
+    `parameters` are further ones of the kernel, beside the image's own. `results` is a folder of the host that the
+    guest may write, at /run/aa-results; the kernel's console is kept in it as console.log.
     """
     qemu, busybox = _programs()
     directory = directory or Path.cwd()
@@ -108,7 +110,7 @@ def run(
         arguments = [
             *_hardware(icount, memory),
             *("-kernel", str(image.kernel), "-initrd", str(boot)),
-            *("-append", " ".join((*_PARAMETERS, *parameters))),
+            *("-append", " ".join((*_PARAMETERS, *image.parameters, *parameters))),
             *("-serial", f"file:{_escaped(console)}"),
             *("-device", "virtio-serial-pci"),
             # A file, not stdio: that would put the terminal this runs in into raw mode.

@@ -195,9 +195,9 @@ def test_a_suite_passes_only_if_tests_ran_and_nothing_went_wrong(
 def test_a_half_made_cache_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    def fail(suite: str, scratch: Path) -> Path:
+    def fail(source: images.Source, scratch: Path) -> Path:
         (scratch / "vmlinuz").write_text("half")
-        raise images.FetchError(f"{suite}: cannot fetch package linux-image-x")
+        raise images.FetchError(f"{source.suite}: cannot fetch package linux-image-x")
 
     monkeypatch.setattr(images, "_fetch_into", fail)
     with pytest.raises(images.FetchError, match=r"^sid: cannot fetch package linux-image-x$"):
@@ -205,10 +205,10 @@ def test_a_half_made_cache_is_no_cache(tmp_path: Path, monkeypatch: pytest.Monke
     assert images.cached("sid") is None
     assert [path.name for path in images.cache_folder().iterdir()] == [".sid.lock"]
 
-    def make(suite: str, scratch: Path) -> Path:
+    def make(source: images.Source, scratch: Path) -> Path:
         made = scratch / "image"
         made.mkdir()
-        manifest = {"release": f"7.2-{suite}", "modules": ["a.ko"], "wanted": images._MODULES}
+        manifest = {"release": f"7.2-{source.suite}", "modules": ["a.ko"], "wanted": images._MODULES}
         (made / "manifest.json").write_text(json.dumps(manifest))
         return made
 

@@ -29,17 +29,29 @@ class Ground(NamedTuple):
     exit_only: tuple[str, ...] = ("kprobe", "fentry", "tracepoint")  # backends that latency=False spares entry probes
     components: int = 2_048  # a name of so many comes whole
     file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
+    # Backends that are not taken by themselves, each with words of the reason. Those of `backends` can be named.
+    refused: tuple[tuple[str, str], ...] = ()
 
+
+_PREEMPTED = ("fentry", "preempts fentry programs")
+_REAL_TIME = ("kprobe", r"real-time kernel \(PREEMPT_RT\) needs about \d+ s")
 
 # Compilers of the kernel side, besides the one that the other tests' build is by: the Makefile's COMPILERS, in build/.
-COMPILERS = ("clang-16", "clang-22")
+COMPILERS = ("clang-16", "clang-19", "clang-22")
 
 # "1": all that there is for a guest; "rest": what `make test` leaves out.
 EVERYTHING = os.environ.get("AA_FILEIO_EVERYTHING", "")
 
 # The development machine's kernel has neither kprobes nor fprobes; Debian's have both ways in.
 GROUNDS = (
-    Ground("native", "this machine's", ("tracepoint",), ring_opcodes=63, file_systems=("tmpfs", "overlay")),
+    Ground(
+        "native",
+        "this machine's",
+        ("tracepoint",),
+        ring_opcodes=63,
+        file_systems=("tmpfs", "overlay"),
+        refused=(("kprobe", "no kprobes"), ("fentry", "preempts|let fentry programs be attached")),
+    ),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
     # Its trampolines do not pass structures on, and security_path_chown() takes two.
     Ground(
@@ -68,7 +80,22 @@ GROUNDS = (
         multi=("entry", "return"),
         compat_at_once=False,
         ring_opcodes=65,
+        refused=(_PREEMPTED,),
     ),
+)
+
+# Other kernels, in guests of tests/kernels/images.py: these run test_offered.py alone, in `make soak`.
+OTHER_GROUNDS = (
+    # Kprobes take 0.9 s each to go; the count of a kprobe that is skipped came with 6.7.
+    Ground("bookworm-rt", "6.1-rt", ("tracepoint", "kprobe"), inexact=("kprobe",), refused=(_REAL_TIME, _PREEMPTED)),
+    Ground("bookworm-full", "6.1", ("kprobe", "tracepoint"), inexact=("kprobe",), refused=(_PREEMPTED,)),
+    Ground("trixie-rt", "6.12-rt", ("tracepoint", "kprobe"), refused=(_REAL_TIME, _PREEMPTED)),
+    Ground("trixie-full", "6.12", ("kprobe", "tracepoint"), refused=(_PREEMPTED,)),
+    *(
+        Ground(f"backports-{version}", version, ("kprobe", "tracepoint"), refused=(_PREEMPTED,))
+        for version in ("6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.3", "7.3-rt")
+    ),
+    Ground("backports-6.18-none", "6.18", ("kprobe", "fentry", "tracepoint")),
 )
 
 # What a guest runs in `make test`; `make soak` (AA_FILEIO_EVERYTHING) runs all of it. An emulated machine is ten to
@@ -145,7 +172,7 @@ ICOUNT = os.environ.get("AA_FILEIO_ICOUNT") == "1"
 FIRST_OPS = ("open", "read", "write", "unlink", "rmdir", "rename")
 
 GUEST = os.environ.get("AA_FILEIO_GUEST", "")
-HERE = next(ground for ground in GROUNDS if ground.name == (GUEST or "native"))
+HERE = next(ground for ground in (*GROUNDS, *OTHER_GROUNDS) if ground.name == (GUEST or "native"))
 REQUIRED = os.environ.get("AA_FILEIO_REQUIRE") == "1"
 
 # Nothing may take as long as this; no test passes or fails by being quicker or slower.
