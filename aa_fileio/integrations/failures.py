@@ -31,9 +31,14 @@ def failure_text(error: BaseException, ring_bytes: int | None, queue_bytes: int 
     elif code in (errno.EMFILE, errno.ENFILE):
         remedy = _descriptor_remedy(code)
     elif code == errno.EAGAIN and not isinstance(error, FileIOError):
-        remedy = f"allow this user more processes: ulimit -u {_soft_limit(resource.RLIMIT_NPROC)} is reached"
+        remedy = (
+            "no more processes are allowed: raise `ulimit -u` (it is "
+            f"{_soft_limit(resource.RLIMIT_NPROC)}), or pids.max of the control group"
+        )
     elif isinstance(error, PermissionDenied) and os.geteuid() != 0 and _may_sudo():
         remedy = f"run it by sudo: {_by_sudo()}"
+    elif code == errno.ENOENT and isinstance(error, FileIOError) and not os.path.exists("/sys/kernel"):
+        remedy = "mount /sys, which has the kernel's BTF: mount -t sysfs sysfs /sys"
     elif not remedy and isinstance(error, PermissionError):
         remedy = "run as root, or leave --user away: only root starts a command as another user"
     return f"cannot trace: {what}\n{PROGRAM}: remedy: {remedy or f'`{PROGRAM} doctor` tells what this machine allows'}"

@@ -81,6 +81,8 @@ class SignalRelay:
         # One that is blocked is kept for us, also where it is ignored.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         early, self.early = self.early, []
+        if self._for_command:
+            early.append(signal.SIGCHLD)  # the command may have stopped already, which nothing was waiting for
         for number in early:
             receiver.receive_early(number)
         self._thread = threading.Thread(target=self._wait, args=(receiver,), name="aa-fileio-signals", daemon=True)

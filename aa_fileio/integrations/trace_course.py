@@ -86,7 +86,10 @@ class Trace:
                 return False
             self._ended_at = time.monotonic()
         # Detaching takes seconds with some backends, and the caller has to be free for the next signal.
-        threading.Thread(target=self._manager.detach, name="aa-fileio-detach", daemon=True).start()
+        try:
+            threading.Thread(target=self._manager.detach, name="aa-fileio-detach", daemon=True).start()
+        except RuntimeError:  # no more threads for this user
+            self._manager.detach(wait=False)
         return True
 
     def close(self) -> None:
