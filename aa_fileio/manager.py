@@ -174,9 +174,10 @@ class KprobeManager(_native.KprobeManager):
                            the inheritable set of this process
         like_exec          True: as if this process had executed the command itself: a file that is no program goes to
                            /bin/sh, as execvp(3) does it; PR_SET_PDEATHSIG of this thread becomes the command's; and
-                           process.group_signals() tells which signals the command got without us
+                           process.group_signals() tells which signals the command got without us. The soft limits
+                           on descriptors, file size, memory and time stay the command's: ours become the hard ones
         """
-        from aa_fileio.process import SpawnedProcess
+        from aa_fileio.process import SpawnedProcess, raise_soft_limits
 
         if "pid" in options:
             raise TypeError("spawn() takes no pid: it watches the command it starts")
@@ -199,6 +200,8 @@ class KprobeManager(_native.KprobeManager):
             like_exec=like_exec,
         )
         try:
+            if like_exec:
+                raise_soft_limits()  # the command has its own by now
             manager._attach(process.pid, held=True)
             process._release()
         except BaseException:

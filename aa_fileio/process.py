@@ -115,6 +115,23 @@ def _signal_bits(numbers: Iterable[int] | None) -> int | None:
     return bits
 
 
+def raise_soft_limits() -> None:
+    """A limit on the command does not keep the tracer from its work: as many descriptors, as much memory and time, and as
+    large a file as the hard limits allow."""
+    import resource
+
+    for which in (
+        resource.RLIMIT_NOFILE,
+        resource.RLIMIT_FSIZE,
+        resource.RLIMIT_CPU,
+        resource.RLIMIT_AS,
+        resource.RLIMIT_DATA,
+    ):
+        hard = resource.getrlimit(which)[1]
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(which, (hard, hard))
+
+
 def _checked_id(name: str, value: int | None) -> int | None:
     if value is None:
         return None

@@ -163,6 +163,16 @@ def test_too_few_descriptors_are_named_with_how_many_are_needed(area: Path) -> N
     assert shell("ulimit -n 64; aa run -o trace -- true", area).returncode == 0
 
 
+def test_a_soft_limit_is_the_commands_and_does_not_keep_us_from_tracing(area: Path) -> None:
+    script = "aa run -o trace -- sh -c 'ulimit -Sn; ulimit -Sf; ulimit -Sv'"
+    done = shell(f"ulimit -S -n 24; ulimit -S -f 4; ulimit -S -v 90000; {script}", area)
+    assert (done.returncode, done.stdout.split()) == (0, ["24", "8", "90000"]), done.stderr
+    # More than the command may write.
+    done = shell("ulimit -S -f 4; aa run -o trace -- sh -c 'for i in 1 2 3 4; do cat /etc/hostname; done'", area)
+    assert done.returncode == 0 and (area / "trace").stat().st_size > 4096
+    assert (area / "trace").read_text().splitlines()[-1].startswith("trace ")
+
+
 def test_too_little_memory_is_named_with_how_much_is_needed(area: Path) -> None:
     done = shell("ulimit -v 80000; aa run -- true", area)
     assert done.returncode == 125
