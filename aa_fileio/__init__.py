@@ -23,6 +23,7 @@ from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager, keep_load
 from aa_fileio.process import SpawnedProcess
 from aa_fileio.rules import DEFAULT_SENSITIVE
 from aa_fileio.totals import Total, Totals
+from aa_fileio.verdict import Reason, Verdict, VerdictForm
 
 __all__ = [
     "BLIND_SPOTS",
@@ -43,12 +44,15 @@ __all__ = [
     "PathSource",
     "PermissionDenied",
     "ProbeAttachError",
+    "Reason",
     "SpawnedProcess",
     "Stats",
     "SyscallInfo",
     "Target",
     "Total",
     "Totals",
+    "Verdict",
+    "VerdictForm",
     "Via",
     "backends",
     "keep_loaded",

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from aa_fileio.verdict import LOSSES, Sign, Verdict, VerdictForm, verdict_of
+
 if TYPE_CHECKING:
     from aa_fileio.events import Op
 
@@ -96,7 +98,9 @@ class Stats(NamedTuple):
     no_exit: int
     """Lost: an entry whose return was not seen."""
     probe_missed: int
-    """Lost: the kernel says that a probe did not run."""
+    """How often the kernel says that one of our probes did not run, for watched or other processes. Not in ``lost``: a
+    call whose one probe did not run is in ``no_entry`` or ``no_exit`` already, and one whose both did not in none of
+    the numbers. It makes the trace not exact."""
     fork_map_full: int
     """Lost: no room to remember one more watched process."""
     queue_full: int
@@ -105,7 +109,7 @@ class Stats(NamedTuple):
     """Lost: a record that could not be understood."""
 
     pre_attach: int
-    """Not loss: returned after attach, entered before."""
+    """Entered before the attach: returned after it, or still under way when it began. No events; not complete."""
     denied: int
     """Not loss: left without entering (seccomp, ptrace)."""
     compat_calls: int
@@ -128,6 +132,10 @@ class Stats(NamedTuple):
     bypass: int = 0
     """Opens by watched threads, and with ``witness_io`` reads and writes, that nothing traced explains (events of
     ``Via.KERNEL``), where a backend sees them."""
+    no_trace_reason: str | None = None
+    """Why there is no trace that the numbers could be of: before any attach, and in a forked child; None: there is."""
+    signs: tuple[Sign, ...] = ()
+    """What the core knows by name of ``blind_spots`` and ``in_flight``: what ``verdict`` is made of."""
 
     @property
     def exact(self) -> bool:
@@ -136,22 +144,19 @@ class Stats(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """Calls that were performed and will never be delivered."""
-        return (
-            self.ring_full
-            + self.state_full
-            + self.no_entry
-            + self.no_exit
-            + self.probe_missed
-            + self.fork_map_full
-            + self.queue_full
-            + self.decode_error
-        )
+        """Calls that were performed and will never be delivered, each counted once."""
+        return sum(getattr(self, cause) for cause in LOSSES)
 
     @property
     def complete(self) -> bool:
-        """Nothing lost, the numbers exact, no blind spot: only then does absence from the trace prove absence."""
-        return self.lost == 0 and self.exact and not self.unseen
+        """Nothing lost, the numbers exact, no blind spot, nothing under way: only then does absence from the trace
+        prove absence. True for the first form of the verdict alone."""
+        return self.verdict.form is VerdictForm.COMPLETE
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the trace is worth: complete, complete but for what the reasons name, or incomplete."""
+        return verdict_of(self)
 
     @property
     def unseen(self) -> int:

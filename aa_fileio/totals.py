@@ -74,6 +74,10 @@ def _key_of(fields: Iterable[str]) -> _Key:
 _same = _key_of(field for field in _KEYS if field != "comm")
 
 
+#: Losses after which a call is in its row all the same.
+_LOST_EVENTS = ("ring_full", "queue_full", "decode_error")
+
+
 class Totals(Sequence[Total]):
     """What KprobeManager.totals() gives: rows of Total, most calls first. Immutable.
 
@@ -87,10 +91,9 @@ class Totals(Sequence[Total]):
 
     @property
     def complete(self) -> bool:
-        """Every call was counted: nothing lost but events, which are counted before they are sent; no blind spot."""
-        stats = self._stats
-        lost = stats.lost - stats.ring_full - stats.queue_full - stats.decode_error
-        return lost == 0 and stats.exact and not stats.unseen
+        """Every call was counted: nothing lost but events, which are counted before they are sent; no blind spot, and
+        nothing under way."""
+        return all(reason.cause in _LOST_EVENTS for reason in self._stats.verdict.reasons)
 
     @property
     def stats(self) -> Stats:

@@ -50,6 +50,11 @@ CORE = [
     "held_process",
     "syscall_table",
     "path_rules",
+    "boot_clock",
+    "proc",
+    "refusal",
+    "signs",
+    "signal_witness",
 ]
 QUEUE_BYTES = 1 << 30
 

@@ -278,10 +278,30 @@ bool aa_process_is_alive(int pidfd)
 	return true;
 }
 
-struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, pid_t drain_tid,
-				      uint64_t *ret_blind_spots)
+struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, bool is_held,
+				      pid_t drain_tid, uint64_t operations, struct aa_signs *signs,
+				      struct aa_before *ret_before)
 {
 	return NULL;
+}
+
+const char *aa_probes_rings_refused(const struct aa_probes *probes)
+{
+	return NULL;
+}
+
+bool aa_probes_next_under_way(struct aa_probes *probes, size_t *position, uint32_t *ret_tid, uint32_t *ret_call)
+{
+	return false;
+}
+
+uint32_t aa_process_of_thread(pid_t tid)
+{
+	return 0;
+}
+
+void aa_blind_spots_name_process(uint32_t tgid, char ret_comm[16])
+{
 }
 
 /* ---- what most tools written in Python do: one call back for each event ---- */

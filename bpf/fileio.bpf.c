@@ -966,19 +966,20 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-/* A number for each connection that a watched process has to one that does work for others. */
+/* Each connection that a watched process has to one that does work for others; and, of everybody else, sockets. */
 SEC("aa_iter/task_file")
 int aa_list_connections(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct aa_manager_name name;
-	__u32 tgid;
+	struct aa_connection found;
 
 	if (!task || !file)
 		return 0;
-	tgid = aa_read(task, tgid);
-	if (aa_is_watched((__u64)tgid << 32 | (__u32)aa_read(task, pid)) && aa_leads_to_manager(file, &name))
-		bpf_seq_write(ctx->meta->seq, &tgid, sizeof(tgid));
+	found.tgid = aa_read(task, tgid);
+	if (!aa_is_watched((__u64)found.tgid << 32 | (__u32)aa_read(task, pid)))
+		aa_note_outside(file);
+	else if (aa_leads_to_manager(file, &found.name) && !aa_other_end_is_watched(file))
+		bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
 }

@@ -154,6 +154,8 @@ enum aa_path_source {
 #define AA_DATA_BYTES (2 * AA_PATH_BYTES + 2 * AA_WALK_BYTES + 3 * AA_NAME_BYTES)
 #define AA_PARTS_MAX 1024 /* UIO_MAXIOV; the kernel takes no more */
 #define AA_MANAGERS_MAX 64
+#define AA_WATCH_MAX 32768  /* processes */
+#define AA_GONE_MAX 8192    /* of them, that have exited and are remembered */
 #define AA_THREAD_FILES 16  /* that a thread may speak of by number */
 #define AA_SPARES 3	    /* of aa_process_fork and aa_process_exit, from 7.0 on */
 #define AA_NUMBER_LIMIT 512 /* system call numbers looked at */
@@ -474,6 +476,19 @@ AA_ASSERT_SIZE(struct aa_config, 112);
 struct aa_manager_name {
 	char text[108];
 };
+
+/* A connection that a process has to one of those when the trace begins. */
+struct aa_connection {
+	__u32 tgid;
+	struct aa_manager_name name;
+};
+AA_ASSERT_SIZE(struct aa_connection, 112);
+
+/* Where struct aa_call_state has the row of the call that its thread is in, if its phase is this one. */
+#define AA_STATE_CALL_AT 0
+#define AA_STATE_PHASE_AT 4
+#define AA_STATE_IN_CALL 1
+#define AA_STATE_HEAD_BYTES 8
 
 /* What the reader of the ring is to be woken for. One that is awake must not be: each wake-up is an interrupt. */
 enum aa_reader_waits {

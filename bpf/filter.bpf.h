@@ -6,8 +6,6 @@
 #include "kernel.bpf.h"
 #include "fileio_abi.h"
 
-#define AA_WATCH_MAX 32768
-
 const volatile struct aa_config aa_config = {};
 struct aa_control aa_control = {};
 
@@ -109,6 +107,39 @@ static __always_inline bool aa_is_watched(__u64 pid_tgid)
 	return (__u32)pid_tgid == aa_control.canary_tid;
 }
 
+/*
+ * Watched processes that have exited, by their struct pid: a socket keeps that of its maker, and so its address belongs
+ * to no other one meanwhile. Whoever is born with such an address, and is not watched, takes it off. One that finds no
+ * room pushes the oldest out, and then is not known to have been watched.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, AA_GONE_MAX);
+	__type(key, __u64);
+	__type(value, __u8);
+} aa_gone SEC(".maps");
+__u32 aa_gone_count = 0; /* how often one was put there */
+
+static __always_inline void aa_gone_add(struct task_struct *task)
+{
+	__u64 pid = (__u64)(long)aa_read(task, signal, pids[AA_PIDTYPE_TGID]);
+	__u8 one = 1;
+
+	if (!bpf_map_update_elem(&aa_gone, &pid, &one, BPF_ANY))
+		__sync_fetch_and_add(&aa_gone_count, 1);
+}
+
+static __always_inline void aa_gone_drop(struct task_struct *task)
+{
+	__u64 pid;
+
+	if (!*(volatile __u32 *)&aa_gone_count)
+		return;
+	pid = (__u64)(long)aa_read(task, thread_pid);
+	if (bpf_map_lookup_elem(&aa_gone, &pid))
+		bpf_map_delete_elem(&aa_gone, &pid);
+}
+
 /* The number of a struct pid in the reader's pid namespace; 0 where it is not visible there. */
 static __always_inline __u32 aa_pid_number(struct pid *pid)
 {
@@ -147,12 +178,14 @@ static __always_inline void aa_filter_fork(struct task_struct *parent, struct ta
 	if (parent_tgid == child_tgid || aa_config.scope != AA_SCOPE_TREE)
 		return;
 	if (!aa_watch_has(parent_tgid)) {
+		aa_gone_drop(child);
 		if (aa_control.seeding && bpf_map_update_elem(&aa_lineage, &child_tgid, &parent_tgid, BPF_ANY))
 			aa_count(fork_map_full, 1);
 		return;
 	}
 	failed = aa_watch_add(child_tgid, parent_tgid);
 	if (failed) {
+		aa_gone_drop(child);
 		if (failed != -EEXIST) /* a spare program finds it done */
 			aa_count(fork_map_full, 1);
 		return;
@@ -170,6 +203,7 @@ static __always_inline void aa_filter_fork(struct task_struct *parent, struct ta
 static __always_inline bool aa_filter_exit(struct task_struct *task)
 {
 	__u32 tgid = aa_read(task, tgid);
+	long failed;
 
 	/* do_exit() has taken this thread off `live` before the tracepoint; two last threads may both see 0, and the
 	 * deletion succeeds for one of them. */
@@ -182,10 +216,14 @@ static __always_inline bool aa_filter_exit(struct task_struct *task)
 	if (aa_control.seeding) {
 		__u32 parent = aa_read(task, real_parent, tgid);
 
-		bpf_map_update_elem(&aa_lineage, &tgid, &parent, BPF_NOEXIST);
+		/* Who was noted at its birth is there. Without a note its children are not found to be of the tree. */
+		failed = bpf_map_update_elem(&aa_lineage, &tgid, &parent, BPF_NOEXIST);
+		if (failed && failed != -EEXIST)
+			aa_count(fork_map_full, 1);
 	}
 	if (!aa_watch_drop(tgid))
 		return false;
+	aa_gone_add(task);
 	__sync_fetch_and_add(&aa_control.watched, -1);
 	return true;
 }

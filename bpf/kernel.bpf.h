@@ -149,9 +149,11 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	struct pid *sk_peer_pid; /* of the process that had the other end when it was connected */
 };
 
 struct socket {
+	short type;
 	struct sock *sk;
 };
 

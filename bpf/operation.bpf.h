@@ -13,6 +13,7 @@
 #include "aio_operations.h"
 #include "compat.bpf.h"
 #include "filter.bpf.h"
+#include "handover.bpf.h"
 #include "path.bpf.h"
 #include "rules.bpf.h"
 #include "totals.bpf.h"
@@ -41,26 +42,28 @@ struct aa_known_file {
 };
 
 struct aa_call_state {
+	__u32 call; /* this and the phase are read by the core, too: see AA_STATE_CALL_AT */
+	__u8 phase; /* enum aa_phase */
+	__u8 operation;
+	__u8 reserved[2];
+	__u32 seat;	 /* where this is */
+	__u32 next_call; /* row, from an entry program to the one it jumps to */
 	__u64 entry_ns;
 	__u64 args[8];
 	/* Of two sides each: what the descriptor names, or the place that the name starts from, at the entry … */
 	struct aa_identity object[2];
 	struct aa_identity used[2]; /* … and the file that the kernel worked on, where a probe below the call tells */
 	__u64 first_ticket, open_fds[AA_OPEN_FDS_WORDS]; /* see aa_note_open_fds() */
-	__u64 changes[2]; /* of the descriptor or the start, counted before the look at it */
+	__u64 changes[2];   /* of the descriptor or the start, counted before the look at it */
+	__u64 peer_changes; /* of the socket that something may be handed over by: see aa_peer_note() */
 	__u64 count;
 	__s64 position;
 	__u64 flags, mode, resolve; /* of struct open_how */
-	__u32 seat;		    /* where this is */
-	__u32 call;
-	__u32 next_call; /* row, from an entry program to the one it jumps to */
-	__u8 operation;
-	__u8 phase;	   /* enum aa_phase */
-	__u8 changes_fd;   /* this call may put another file behind a descriptor */
-	__u8 has_no_count; /* the parts could not be added up */
-	__u8 has_no_flags; /* struct open_how could not be read */
-	__u8 has_acted;	   /* something in aa_acted */
-	__u8 has_numbers;  /* of the thread, in the reader's pid namespace */
+	__u8 changes_fd;	    /* this call may put another file behind a descriptor */
+	__u8 has_no_count;	    /* the parts could not be added up */
+	__u8 has_no_flags;	    /* struct open_how could not be read */
+	__u8 has_acted;		    /* something in aa_acted */
+	__u8 has_numbers;	    /* of the thread, in the reader's pid namespace */
 	__u8 is_thread_told;
 	__u8 was_thread_told; /* before, if not as it is now */
 	__u8 is_plain;	      /* see AA_IS_PLAIN() */
@@ -99,6 +102,11 @@ struct aa_call_state {
 	__s32 name_bytes[2]; /* without NUL; < 0: not readable at the entry, or no name at all */
 	char name[2][AA_NAME_BYTES];
 };
+
+_Static_assert(__builtin_offsetof(struct aa_call_state, call) == AA_STATE_CALL_AT &&
+		       __builtin_offsetof(struct aa_call_state, phase) == AA_STATE_PHASE_AT &&
+		       AA_PHASE_IN_CALL == AA_STATE_IN_CALL,
+	       "the core reads them there");
 
 struct aa_long_names {
 	char name[2][AA_PATH_BYTES];
@@ -1569,6 +1577,26 @@ static __always_inline bool aa_begin_given(struct aa_call_state *state, const vo
 	return given != AA_NO_DESCRIPTOR;
 }
 
+/* At the entry of a call that may hand something over by this socket: how often its descriptor has been changed. */
+AA_DEFINE_FIRST_STEP(aa_peer_note, __u32 fd)
+{
+	AA_FIRST_STEP_BEGINS
+
+	if (state)
+		state->peer_changes = aa_changes_of_start((void *)bpf_get_current_task(), (__s32)fd);
+	return 0;
+}
+
+/* At its return: whether who was handed something, or has handed it over, is watched, too; false: it is not known. */
+AA_DEFINE_FIRST_STEP(aa_peer_is_watched, __u32 fd)
+{
+	AA_FIRST_STEP_BEGINS
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
+
+	return state && aa_other_end_is_watched(file) && aa_is_still_settled(state->peer_changes, task, (__s32)fd);
+}
+
 /* At the entry of a call of a watched thread, whose arguments are in its state. */
 AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 {
@@ -1604,6 +1632,8 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 					     spec->when == AA_WHEN_GIVES);
 	if (!state->is_late)
 		aa_count_begun(state);
+	else
+		aa_first_step(aa_peer_note, args[0]);
 	state->call = call;
 	state->operation = operation;
 	state->used[0].file = 0;
@@ -2182,6 +2212,12 @@ static __always_inline void aa_fill_raw(struct aa_scratch *scratch, __u32 i, __s
 	__u64 bytes = name_bytes, at = scratch->fill;
 
 	scratch->name[i].has_raw = name_bytes >= 0;
+	/* A long name whose place is gone is not what lies in the record from another one. */
+	if (is_long && !text) {
+		scratch->name[i].has_raw = 0;
+		scratch->flags[i] |= AA_PATH_UNREADABLE;
+		return;
+	}
 	if (name_bytes <= 0)
 		return;
 	aa_mask(at, AA_PATH_BYTES - 1);
@@ -2290,8 +2326,10 @@ static __always_inline void aa_send(struct aa_call_state *state, __u32 tid, stru
 	__u64 bytes;
 
 	bytes = aa_close_record(scratch, state->by_fd[1]);
-	if (bytes > AA_DATA_BYTES)
+	if (bytes > AA_DATA_BYTES) {
+		aa_count(state_full, 1);
 		return;
+	}
 	if (aa_config.total_rows)
 		aa_send_total(state, tid, task, scratch, bytes, row, spec->moves);
 	if (aa_config.no_events)
@@ -2552,13 +2590,14 @@ AA_DEFINE_FIRST_STEP(aa_is_meant_at_last, __s64 result)
 	if (!state || result < 0 || !(spec = aa_spec_of(state->call)))
 		return false;
 	if (spec->when == AA_WHEN_HANDS_OVER)
-		return aa_is_managers(tid, aa_argument(spec->fd, state->args));
+		return aa_is_managers(tid, aa_argument(spec->fd, state->args)) &&
+		       !aa_first_step(aa_peer_is_watched, state->args[0]);
 	/* Of several messages not all need have been sent. */
 	if (spec->when == AA_WHEN_GIVES && state->given_in != AA_NOT_FOUND_YET)
-		return !spec->count || result > state->given_in;
+		return (!spec->count || result > state->given_in) && !aa_first_step(aa_peer_is_watched, state->args[0]);
 	found = aa_descriptor_of(spec, state, result);
 	state->fd[0] = (__s32)found;
-	return found >= 0;
+	return found >= 0 && !aa_first_step(aa_peer_is_watched, state->args[0]);
 }
 
 static __always_inline bool aa_has_opened(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)

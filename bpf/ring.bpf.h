@@ -1309,8 +1309,10 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 
 		__u64 several = AA_SEVERAL_REQUESTS;
 
-		if (bpf_map_update_elem(&aa_multishots, &completion, &key, BPF_NOEXIST))
-			bpf_map_update_elem(&aa_multishots, &completion, &several, BPF_EXIST);
+		/* Without a place all its completions but the last are of no request that is known. */
+		if (bpf_map_update_elem(&aa_multishots, &completion, &key, BPF_NOEXIST) &&
+		    bpf_map_update_elem(&aa_multishots, &completion, &several, BPF_EXIST))
+			aa_count(blind_spots, 1);
 	}
 	if (sqe_at || !(flags & REQ_F_CQE_SKIP))
 		return 0;

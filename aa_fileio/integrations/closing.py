@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aa_fileio.integrations.json_lines import value_object
 from aa_fileio.integrations.text_lines import shown
 
 if TYPE_CHECKING:
-    from aa_fileio import Stats
+    from aa_fileio import Reason, Stats
 
 LOSS_CAUSES = (
     "ring_full",
     "state_full",
     "no_entry",
     "no_exit",
-    "probe_missed",
     "fork_map_full",
     "queue_full",
     "decode_error",
@@ -26,9 +27,7 @@ LOSS_CAUSES = (
 # Not loss, and yet of use to whoever reads the trace. Name in the ledger, words in the closing line.
 _REMARKS = (
     ("filtered", "left out as asked"),
-    ("pre_attach", "entered before the trace began"),
     ("denied", "refused before they ran"),
-    ("in_flight", "not yet returned"),
     ("path_truncated", "names cut"),
     ("path_unreadable", "names unreadable"),
 )
@@ -109,36 +108,45 @@ def losses(stats: Stats) -> dict[str, int]:
 
 
 def verdict(events: int, stats: Stats, backend: str | None) -> str:
-    """One sentence. It says "complete" only where the ledger does, and INCOMPLETE only where something is known to be
-    missing; between them lies a trace that nothing speaks against, and that the kernel cannot vouch for."""
+    """One sentence, in one of three forms: complete, complete but for what is named, INCOMPLETE."""
     by = f" ({backend})"
     calls = "1 event" if events == 1 else f"{events} events"
-    if stats.complete:
-        return f"trace complete: {calls}, nothing lost{by}"
-    reasons = []
+    found = stats.verdict
+    if found.form is not found.INCOMPLETE:
+        return f"trace {found}: {calls}, nothing lost{by}"
     if stats.lost:
-        word = "INCOMPLETE"
         causes = ", ".join(f"{cause} {count}" for cause, count in losses(stats).items() if count)
-        reasons.append(f"{stats.lost} of {events + stats.lost} events lost: {causes}")
+        reasons = [f"{stats.lost} of {events + stats.lost} events lost: {causes}"]
     else:
-        word = "not proven complete"
-        reasons.append(f"{calls}, none known to be lost")
-    if not stats.exact:
-        reasons.append(f"the count is not exact: {stats.inexact_reason}")
-    reasons += unseen_words(stats)
-    return f"trace {word}: {'; '.join(reasons)}{by}"
+        reasons = [f"{calls}, none known to be lost"]
+    return f"trace INCOMPLETE: {'; '.join(reasons + unseen_words(stats, also_inexact=True))}{by}"
 
 
-def unseen_words(stats: Stats) -> list[str]:
-    """What was done in ways that are not traced, or may have been."""
-    words = []
-    if stats.compat_calls:
-        words.append(f"32-bit calls not followed: {stats.compat_calls}")
-    if stats.blind_spots:
-        words.append(f"blind spots: {stats.blind_spots}")
-    if stats.bypass:
-        words.append(f"opens that no traced call explains: {stats.bypass}")
-    return words
+def unseen_words(stats: Stats, *, also_inexact: bool = False) -> list[str]:
+    """What may be missing beside what was lost: what was done in ways that are not traced, or is under way."""
+    left_out = LOSS_CAUSES if also_inexact else (*LOSS_CAUSES, "inexact")
+    found = stats.verdict
+    return replace(found, reasons=tuple(each for each in found.reasons if each.cause not in left_out)).words()
+
+
+def verdict_object(events: int, stats: Stats, backend: str | None) -> dict[str, Any]:
+    """The verdict as data, and the sentence."""
+    found = stats.verdict
+    return {
+        "form": str(found.form),
+        "text": verdict(events, stats, backend),
+        "reasons": [_reason_object(reason) for reason in found.reasons],
+    }
+
+
+def _reason_object(reason: Reason) -> dict[str, Any]:
+    """Without what does not apply; a name that is not UTF-8 has its bytes beside it, as in an event."""
+    record = {name: value for name, value in reason._asdict().items() if value is not None}
+    if reason.cause == "mapped_file":
+        record["dirtied"] = reason.dirtied
+    record = value_object("reason", record)
+    del record["record"]
+    return record
 
 
 def closing_lines(events: int, stats: Stats, backend: str | None, survivors: Survivors) -> Iterable[str]:
@@ -173,7 +181,7 @@ def summary_object(
         "exact": stats.exact,
         "inexact_reason": stats.inexact_reason,
         "complete": stats.complete,
-        "verdict": verdict(events, stats, backend),
+        "verdict": verdict_object(events, stats, backend),
         "performed": stats.performed,
         "delivered": stats.delivered,
         "queued": stats.queued,
@@ -182,6 +190,7 @@ def summary_object(
         "counted": stats.counted,
         "canaries": stats.canaries,
         "lost": stats.lost,
+        "probe_missed": stats.probe_missed,
         "pre_attach": stats.pre_attach,
         "denied": stats.denied,
         "compat_calls": stats.compat_calls,

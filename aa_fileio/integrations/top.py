@@ -74,8 +74,7 @@ def ending(totals: Totals, stats: Stats, backend: str | None) -> str:
     if not stats.exact:
         reasons.append(f"the count is not exact: {stats.inexact_reason}")
     reasons += unseen_words(stats)
-    word = "INCOMPLETE" if stats.lost else "not proven complete"
-    return f"totals {word}: {calls} {noun}; {'; '.join(reasons)} ({backend})"
+    return f"totals INCOMPLETE: {calls} {noun}; {'; '.join(reasons)} ({backend})"
 
 
 def _line(row: Total, groups: list[str]) -> str:

@@ -832,6 +832,49 @@ static uint64_t counter_value(const struct aa_stats *stats, size_t index)
 	return *(const uint64_t *)((const char *)stats + counters[index].offset);
 }
 
+static PyObject *text_or_none(const char *text)
+{
+	return text ? PyUnicode_DecodeFSDefault(text) : Py_NewRef(Py_None);
+}
+
+/* What a Sign is made of, in its order. */
+static PyObject *make_sign(const struct aa_sign *sign)
+{
+	const char *call =
+		sign->what == AA_SIGN_CALL || sign->what == AA_SIGN_UNDER_WAY ? aa_call_name(sign->call) : NULL;
+	PyObject *path = text_or_none(sign->path), *comm = text_or_none(sign->comm[0] ? sign->comm : NULL);
+
+	if (!path || !comm) {
+		Py_XDECREF(path);
+		Py_XDECREF(comm);
+		return NULL;
+	}
+	return Py_BuildValue("izKNOKKOOIN", (int)sign->what, call, (unsigned long long)sign->count, path,
+			     sign->is_named ? Py_True : Py_False, (unsigned long long)sign->start,
+			     (unsigned long long)sign->end, sign->has_range ? Py_True : Py_False,
+			     sign->is_writable ? Py_True : Py_False, (unsigned int)sign->pid, comm);
+}
+
+static PyObject *make_signs(struct py_manager *self)
+{
+	struct aa_sign *signs = NULL;
+	PyObject *tuple, *item;
+	struct aa_error *error;
+	size_t count, i;
+
+	error = aa_session_signs(self->session, &signs, &count);
+	if (error)
+		return aa_raise(self->state, error);
+	tuple = PyTuple_New((Py_ssize_t)count);
+	for (i = 0; tuple && i < count; i++) {
+		item = make_sign(&signs[i]);
+		if (!item || PyTuple_SetItem(tuple, (Py_ssize_t)i, item) < 0)
+			Py_CLEAR(tuple);
+	}
+	free(signs);
+	return tuple;
+}
+
 static PyObject *make_stats(struct py_manager *self, const struct aa_stats *stats)
 {
 	PyObject *kwargs = PyDict_New(), *args = PyTuple_New(0), *value = NULL, *object = NULL;
@@ -853,7 +896,16 @@ static PyObject *make_stats(struct py_manager *self, const struct aa_stats *stat
 			PyUnicode_DecodeUTF8(stats->inexact_reason,
 					     (Py_ssize_t)strnlen(stats->inexact_reason, sizeof(stats->inexact_reason)),
 					     "backslashreplace");
-	if (value && PyDict_SetItemString(kwargs, "inexact_reason", value) == 0)
+	if (!value || PyDict_SetItemString(kwargs, "inexact_reason", value) < 0)
+		goto out;
+	Py_DECREF(value);
+	value = text_or_none(stats->no_trace_reason);
+	if (!value || PyDict_SetItemString(kwargs, "no_trace_reason", value) < 0)
+		goto out;
+	/* After the numbers: it is to have what they count. */
+	Py_DECREF(value);
+	value = make_signs(self);
+	if (value && PyDict_SetItemString(kwargs, "signs", value) == 0)
 		object = PyObject_Call(self->state->stats_class, args, kwargs);
 out:
 	Py_XDECREF(value);
@@ -874,8 +926,8 @@ static PyObject *manager_get_stats(struct py_manager *self, void *Py_UNUSED(clos
 
 static uint64_t stats_lost(const struct aa_stats *stats)
 {
-	return stats->ring_full + stats->state_full + stats->no_entry + stats->no_exit + stats->probe_missed +
-	       stats->fork_map_full + stats->queue_full + stats->decode_error;
+	return stats->ring_full + stats->state_full + stats->no_entry + stats->no_exit + stats->fork_map_full +
+	       stats->queue_full + stats->decode_error;
 }
 
 static PyObject *manager_repr(struct py_manager *self)

@@ -1803,6 +1803,11 @@ bool aa_probes_follow_compat(const struct aa_probes *probes)
 	return !probes->compat_unseen;
 }
 
+bool aa_probes_see_returns(const struct aa_probes *probes)
+{
+	return probes->kind == AA_BACKEND_TRACEPOINT;
+}
+
 bool aa_probes_see_rings(const struct aa_probes *probes)
 {
 	return probes->rings.submit != NULL;
@@ -1867,26 +1872,81 @@ struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd)
 	return aa_list(probes->skeleton->progs.aa_list_tasks, "bpf_iter/task", "cannot list the tasks", ret_fd);
 }
 
-struct aa_error *aa_probes_count_connections(struct aa_probes *probes, uint64_t *ret_count)
+/* All that the reading gives, in one growing block. */
+static struct aa_error *aa_read_all(int fd, char **ret_bytes, size_t *ret_count)
 {
-	struct aa_error *error;
-	uint32_t tgids[256];
-	uint64_t sum = 0;
+	size_t room = 0;
 	ssize_t bytes;
-	int fd, code;
+	char *grown;
+	int code;
 
-	error = aa_list(probes->skeleton->progs.aa_list_connections, "bpf_iter/task_file", "cannot list the files",
-			&fd);
-	if (error)
-		return error;
+	*ret_bytes = NULL;
+	*ret_count = 0;
 	do {
-		bytes = read(fd, tgids, sizeof(tgids));
+		if (*ret_count == room) {
+			room = room ? room * 2 : 16384;
+			grown = realloc(*ret_bytes, room);
+			if (!grown)
+				return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+			*ret_bytes = grown;
+		}
+		bytes = read(fd, *ret_bytes + *ret_count, room - *ret_count);
 		code = bytes < 0 ? errno : 0;
-		sum += bytes > 0 ? (uint64_t)bytes : 0;
+		*ret_count += bytes > 0 ? (size_t)bytes : 0;
 	} while (bytes > 0 || code == EINTR || code == EAGAIN);
-	close(fd);
-	*ret_count = sum / sizeof(tgids[0]);
 	return code ? aa_error_create(AA_ERROR_SYSTEM, code, "reading the list of files: %s", strerror(code)) : NULL;
+}
+
+struct aa_error *aa_probes_list_connections(struct aa_probes *probes, struct aa_connection **ret_connections,
+					    size_t *ret_count)
+{
+	struct aa_error *error = NULL;
+	char *bytes = NULL;
+	int fd;
+
+	*ret_connections = NULL;
+	*ret_count = 0;
+	/* Twice: what it says of one connection rests on what it has noted of all. */
+	for (int i = 0; !error && i < 2; i++) {
+		free(bytes);
+		bytes = NULL;
+		error = aa_list(probes->skeleton->progs.aa_list_connections, "bpf_iter/task_file",
+				"cannot list the files", &fd);
+		if (error)
+			break;
+		error = aa_read_all(fd, &bytes, ret_count);
+		close(fd);
+	}
+	if (error) {
+		free(bytes);
+		return error;
+	}
+	*ret_count /= sizeof(**ret_connections);
+	*ret_connections = (struct aa_connection *)(void *)bytes;
+	return NULL;
+}
+
+bool aa_probes_next_under_way(struct aa_probes *probes, size_t *position, uint32_t *ret_tid, uint32_t *ret_call)
+{
+	int map = bpf_map__fd(probes->skeleton->maps.aa_states);
+	char state[16384];
+
+	if (map < 0 || bpf_map__value_size(probes->skeleton->maps.aa_states) > sizeof(state))
+		return false;
+	for (; *position < probes->seats_bytes / sizeof(*probes->seats); ++*position) {
+		const struct aa_seat *seat = &probes->seats[*position];
+		uint32_t at = (uint32_t)*position;
+
+		if (__atomic_load_n(&seat->ended, __ATOMIC_ACQUIRE) == __atomic_load_n(&seat->begun, __ATOMIC_RELAXED))
+			continue;
+		*ret_tid = seat->owner;
+		if (!*ret_tid || bpf_map_lookup_elem(map, &at, state) || state[AA_STATE_PHASE_AT] != AA_STATE_IN_CALL)
+			continue;
+		memcpy(ret_call, state + AA_STATE_CALL_AT, sizeof(*ret_call));
+		++*position;
+		return true;
+	}
+	return false;
 }
 
 void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counters)

@@ -66,6 +66,8 @@ void aa_probes_unwatch_thread(struct aa_probes *probes);
 void aa_probes_check(struct aa_probes *probes, struct aa_health *health);
 /* 32-bit calls of watched processes are traced; otherwise a 32-bit program is counted when it begins. */
 bool aa_probes_follow_compat(const struct aa_probes *probes);
+/* The return of a call is seen that was under way before the probes were there. */
+bool aa_probes_see_returns(const struct aa_probes *probes);
 /* Requests of io_uring are followed, whenever their ring was made. */
 bool aa_probes_see_rings(const struct aa_probes *probes);
 int aa_probes_ring(const struct aa_probes *probes);
@@ -79,8 +81,13 @@ int aa_probes_lineage(const struct aa_probes *probes);
 pid_t aa_probes_reaper(const struct aa_probes *probes);
 /* A new reading of the task list; read() gives struct aa_task after struct aa_task. */
 struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd);
-/* How many connections watched processes have to those that aa_manager_sockets names. */
-struct aa_error *aa_probes_count_connections(struct aa_probes *probes, uint64_t *ret_count);
+/* The connections that watched processes have to those that aa_manager_sockets names: one block, given back with
+ * free(). What others hold of the watched processes' sockets is noted by the way. */
+struct aa_error *aa_probes_list_connections(struct aa_probes *probes, struct aa_connection **ret_connections,
+					    size_t *ret_count);
+/* The call that each thread is in whose call has begun and not ended, while there is one: its number in the initial pid
+ * namespace and the row. False past the last one; *position is 0 at first. */
+bool aa_probes_next_under_way(struct aa_probes *probes, size_t *position, uint32_t *ret_tid, uint32_t *ret_call);
 
 /* Sums over all CPUs; the last values remain after detach. */
 void aa_probes_counters(struct aa_probes *probes, struct aa_counters *ret_counters);

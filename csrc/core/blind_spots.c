@@ -5,10 +5,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "proc.h"
@@ -28,7 +31,40 @@ static bool aa_is_name(const char *name, ssize_t bytes, const char *expected)
 	return bytes == (ssize_t)strlen(expected) && !memcmp(name, expected, (size_t)bytes);
 }
 
-static uint64_t aa_descriptors_of(uint32_t tgid, bool sees_rings)
+void aa_blind_spots_name_process(uint32_t tgid, char ret_comm[16])
+{
+	char path[32];
+	ssize_t bytes;
+	int fd;
+
+	memset(ret_comm, 0, 16);
+	snprintf(path, sizeof(path), "/proc/%u/comm", tgid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	bytes = read(fd, ret_comm, 15);
+	close(fd);
+	if (bytes > 0 && ret_comm[bytes - 1] == '\n')
+		ret_comm[bytes - 1] = '\0';
+}
+
+/* One more of a process, and how many that makes: 1. */
+static uint64_t aa_found(struct aa_signs *signs, enum aa_sign_what what, uint32_t tgid)
+{
+	struct aa_sign sign = { .what = what, .pid = tgid, .count = 1 };
+
+	aa_blind_spots_name_process(tgid, sign.comm);
+	aa_signs_add(signs, &sign);
+	return 1;
+}
+
+/* What may not be looked at counts; who is gone has nothing. */
+static uint64_t aa_hidden(struct aa_signs *signs, uint32_t tgid, int code)
+{
+	return aa_is_gone(code) ? 0 : aa_found(signs, AA_SIGN_HIDDEN, tgid);
+}
+
+static uint64_t aa_descriptors_of(uint32_t tgid, bool sees_rings, struct aa_signs *signs)
 {
 	char path[32], name[sizeof(AA_FAULTS_NAME)];
 	const struct dirent *entry;
@@ -38,18 +74,25 @@ static uint64_t aa_descriptors_of(uint32_t tgid, bool sees_rings)
 	snprintf(path, sizeof(path), "/proc/%u/fd", tgid);
 	folder = opendir(path);
 	if (!folder)
-		return !aa_is_gone(errno);
-	while ((entry = readdir(folder))) {
+		return aa_hidden(signs, tgid, errno);
+	while ((errno = 0, entry = readdir(folder))) {
 		ssize_t bytes = readlinkat(dirfd(folder), entry->d_name, name, sizeof(name));
 
-		found += aa_is_name(name, bytes, AA_FAULTS_NAME) ||
-			 (!sees_rings && aa_is_name(name, bytes, AA_RING_NAME));
+		/* The two that every folder has are no links. */
+		if (bytes < 0 && errno != EINVAL)
+			found += aa_hidden(signs, tgid, errno);
+		else if (aa_is_name(name, bytes, AA_FAULTS_NAME))
+			found += aa_found(signs, AA_SIGN_FAULTS, tgid);
+		else if (!sees_rings && aa_is_name(name, bytes, AA_RING_NAME))
+			found += aa_found(signs, AA_SIGN_RING, tgid);
 	}
+	if (errno)
+		found += aa_hidden(signs, tgid, errno);
 	closedir(folder);
 	return found;
 }
 
-static bool aa_is_32_bit_program(uint32_t tgid)
+static uint64_t aa_32_bit_program_of(uint32_t tgid, struct aa_signs *signs)
 {
 	unsigned char head[EI_NIDENT];
 	char path[32];
@@ -59,42 +102,111 @@ static bool aa_is_32_bit_program(uint32_t tgid)
 	snprintf(path, sizeof(path), "/proc/%u/exe", tgid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return !aa_is_gone(errno);
+		return aa_hidden(signs, tgid, errno);
 	is_32_bit = read(fd, head, sizeof(head)) == sizeof(head) && !memcmp(head, ELFMAG, SELFMAG) &&
 		    head[EI_CLASS] == ELFCLASS32;
 	close(fd);
-	return is_32_bit;
+	return is_32_bit ? aa_found(signs, AA_SIGN_PROGRAM, tgid) : 0;
+}
+
+/* A line of /proc/PID/maps. */
+struct aa_mapping {
+	unsigned long start, end, offset, inode;
+	char protection[5];
+	const char *name; /* in the line: "" where there is none */
+};
+
+static bool aa_mapping_read(const char *line, struct aa_mapping *ret_mapping)
+{
+	int name = 0;
+
+	if (sscanf(line, "%lx-%lx %4s %lx %*x:%*x %lu %n", &ret_mapping->start, &ret_mapping->end,
+		   ret_mapping->protection, &ret_mapping->offset, &ret_mapping->inode, &name) < 5 ||
+	    !name)
+		return false;
+	ret_mapping->name = line + name;
+	return true;
+}
+
+/* As seq_path() writes it: a backslash and three digits for a line's end. Without the line's own. */
+static void aa_name_unescape(char *name)
+{
+	char *to = name;
+
+	for (const char *from = name; *from && *from != '\n'; from++) {
+		if (!strncmp(from, "\\012", 4)) {
+			*to++ = '\n';
+			from += 3;
+		} else {
+			*to++ = *from;
+		}
+	}
+	*to = '\0';
+}
+
+/* The device of the kernel's own tmpfs, where a memfd, memory of SysV and /dev/zero lie; 0: it cannot be had. */
+static dev_t aa_memory_device(void)
+{
+	struct stat status = { 0 };
+	int fd = memfd_create("", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &status))
+		status.st_dev = 0;
+	close(fd);
+	return status.st_dev;
+}
+
+/* A file in no file system that anybody can see is memory. What huge pages are made of is known by its name only. */
+static bool aa_is_memory(const char *link, const struct stat *status, const char *name, dev_t memory)
+{
+	struct statfs of;
+
+	if (memory && status->st_dev == memory)
+		return true;
+	return !statfs(link, &of) && of.f_type == HUGETLBFS_MAGIC &&
+	       (!strncmp(name, "/memfd:", 7) || !strncmp(name, "/SYSV", 5) || !strncmp(name, "/anon_hugepage", 14));
 }
 
 /*
  * A mapping's own link has the modes that its file was opened with (proc_map_files_instantiate()): that mprotect()
- * could make it writable the line in maps does not tell. What is behind a name in no file system (a memfd, memory of
- * SysV, /dev/zero) is memory.
+ * could make it writable the line in maps does not tell. The name is the file's if it leads to it from here.
  */
-static bool aa_is_memory_of_file(uint32_t tgid, const char *line)
+static uint64_t aa_memory_of_file(uint32_t tgid, const char *comm, char *line, dev_t memory, struct aa_signs *signs)
 {
-	unsigned long start, end, inode;
-	char shared = 0, path[80];
-	struct stat status;
-	int name = 0;
+	struct aa_sign sign = { .what = AA_SIGN_MAPPING, .pid = tgid, .count = 1, .has_range = true };
+	struct stat status, named;
+	struct aa_mapping mapping;
+	char link[80];
 
-	if (sscanf(line, "%lx-%lx %*c%*c%*c%c %*x %*x:%*x %lu %n", &start, &end, &shared, &inode, &name) < 4 || !name ||
-	    shared != 's' || !inode || line[name] != '/' || !strncmp(line + name, "/memfd:", 7) ||
-	    !strncmp(line + name, "/SYSV", 5) || !strncmp(line + name, "/anon_hugepage", 14) ||
-	    !strncmp(line + name, "/dev/zero", 9))
-		return false;
-	snprintf(path, sizeof(path), "/proc/%u/map_files/%lx-%lx", tgid, start, end);
-	if (lstat(path, &status))
-		return !aa_is_gone(errno);
+	if (!aa_mapping_read(line, &mapping) || mapping.protection[3] != 's' || !mapping.inode ||
+	    mapping.name[0] != '/')
+		return 0;
+	snprintf(link, sizeof(link), "/proc/%u/map_files/%lx-%lx", tgid, mapping.start, mapping.end);
+	if (lstat(link, &status))
+		return aa_hidden(signs, tgid, errno);
 	if (!(status.st_mode & S_IWUSR))
-		return false;
-	return stat(path, &status) ? !aa_is_gone(errno) : S_ISREG(status.st_mode) || S_ISBLK(status.st_mode);
+		return 0;
+	if (stat(link, &status))
+		return aa_hidden(signs, tgid, errno);
+	if ((!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) || aa_is_memory(link, &status, mapping.name, memory))
+		return 0;
+	sign.path = line + (mapping.name - line);
+	aa_name_unescape(sign.path);
+	sign.is_named = !stat(sign.path, &named) && named.st_dev == status.st_dev && named.st_ino == status.st_ino;
+	sign.is_writable = mapping.protection[1] == 'w';
+	sign.start = mapping.offset;
+	sign.end = mapping.offset + (mapping.end - mapping.start);
+	memcpy(sign.comm, comm, sizeof(sign.comm));
+	aa_signs_add(signs, &sign);
+	return 1;
 }
 
-static uint64_t aa_memory_of_files(uint32_t tgid)
+static uint64_t aa_memory_of_files(uint32_t tgid, dev_t memory, struct aa_signs *signs)
 {
 	uint64_t found = 0;
-	char path[32];
+	char path[32], comm[16];
 	char *line = NULL;
 	size_t room = 0;
 	FILE *maps;
@@ -102,11 +214,13 @@ static uint64_t aa_memory_of_files(uint32_t tgid)
 	snprintf(path, sizeof(path), "/proc/%u/maps", tgid);
 	maps = fopen(path, "re");
 	if (!maps)
-		return !aa_is_gone(errno);
-	while (getline(&line, &room, maps) > 0)
-		found += aa_is_memory_of_file(tgid, line);
+		return aa_hidden(signs, tgid, errno);
+	aa_blind_spots_name_process(tgid, comm);
+	while ((errno = 0, getline(&line, &room, maps)) > 0)
+		found += aa_memory_of_file(tgid, comm, line, memory, signs);
 	/* What could not be read to its end may have had more. */
-	found += !feof(maps) && !aa_is_gone(errno);
+	if (!feof(maps))
+		found += aa_hidden(signs, tgid, errno);
 	free(line);
 	fclose(maps);
 	return found;
@@ -142,22 +256,26 @@ const char *const aa_manager_sockets[] = {
 	NULL,
 };
 
-static uint64_t aa_blind_spots_of(uint32_t tgid, bool is_held, bool sees_rings, bool follows_compat)
+static uint64_t aa_blind_spots_of(uint32_t tgid, dev_t memory, bool is_held, bool sees_rings, bool follows_compat,
+				  struct aa_signs *signs)
 {
-	uint64_t found = aa_descriptors_of(tgid, sees_rings);
+	uint64_t found = aa_descriptors_of(tgid, sees_rings, signs);
 
 	if (!is_held)
-		found += aa_memory_of_files(tgid) + (!follows_compat && aa_is_32_bit_program(tgid));
+		found += aa_memory_of_files(tgid, memory, signs) +
+			 (follows_compat ? 0 : aa_32_bit_program_of(tgid, signs));
 	return found;
 }
 
-uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, uint32_t held, bool sees_rings, bool follows_compat)
+uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, uint32_t held, bool sees_rings, bool follows_compat,
+			      struct aa_signs *signs)
 {
+	dev_t memory = aa_memory_device();
 	uint64_t found = 0;
 
 	if (aa_proc_look() != AA_PROC_OURS)
 		return count;
 	for (size_t i = 0; i < count; i++)
-		found += aa_blind_spots_of(tgids[i], tgids[i] == held, sees_rings, follows_compat);
+		found += aa_blind_spots_of(tgids[i], memory, tgids[i] == held, sees_rings, follows_compat, signs);
 	return found;
 }

@@ -112,6 +112,8 @@ static bool aa_drain_take(struct aa_drain *drain, const unsigned char *record, s
 				atomic_store(&drain->has_arrived[drain->event->call], true);
 			return true;
 		}
+		if (drain->event->operation == AA_OPERATION_BLIND_SPOT)
+			aa_signs_add_event(drain->options.signs, drain->event);
 		if (!aa_drain_wants(drain))
 			return true;
 		drain->event->seq = *seq;

@@ -14,6 +14,7 @@
 #include "event_queue.h"
 #include "fileio_error.h"
 #include "session.h"
+#include "signs.h"
 #include "totals.h"
 
 struct aa_drain;
@@ -22,6 +23,7 @@ struct aa_drain_options {
 	uint64_t ring_bytes;
 	uint32_t max_delay_ms;		   /* of a record in the ring */
 	const struct aa_path_rules *rules; /* or NULL; the caller's */
+	struct aa_signs *signs;		   /* gets what is announced; the caller's */
 	bool ends_with_root;
 };
 

@@ -82,6 +82,13 @@ static bool aa_proc_number(pid_t pid, const char *file, const char *key, unsigne
 	return found;
 }
 
+uint32_t aa_process_of_thread(pid_t tid)
+{
+	unsigned long tgid;
+
+	return aa_proc_number(tid, "status", "Tgid:", 0, &tgid) ? (uint32_t)tgid : 0;
+}
+
 struct aa_error *aa_process_open(pid_t pid, int *ret_pidfd)
 {
 	unsigned long flags, tgid;
@@ -199,22 +206,36 @@ static bool aa_lineage_read(struct aa_probes *probes, struct aa_tasks *tasks)
 }
 
 /*
- * False when there is nothing to do: the fork hook watched it from its birth, and may have taken it off again, or we
- * have before. Whoever inserts counts.
+ * *ret_added is false when there is nothing to do: the fork hook watched it from its birth, and may have taken it off
+ * again, or we have before. Whoever inserts counts.
  */
-static bool aa_watch(struct aa_probes *probes, uint32_t tgid)
+static struct aa_error *aa_watch(struct aa_probes *probes, uint32_t tgid, bool *ret_added)
 {
 	uint32_t *presence = aa_probes_watched_presence(probes, tgid), none = 0, parent;
+	int code;
 
+	*ret_added = false;
 	if (!bpf_map_lookup_elem(aa_probes_lineage(probes), &tgid, &parent) && parent == AA_LINEAGE_SETTLED)
-		return false;
+		return NULL;
 	__atomic_fetch_add(presence, 1, __ATOMIC_SEQ_CST);
 	if (bpf_map_update_elem(aa_probes_watched(probes), &tgid, &none, BPF_NOEXIST)) {
+		code = errno;
 		__atomic_fetch_sub(presence, 1, __ATOMIC_SEQ_CST);
-		return false;
+		if (code == EEXIST)
+			return NULL;
+		if (code == E2BIG)
+			return aa_error_create(
+				AA_ERROR_SYSTEM, code,
+				"there is no room to watch process %u of the tree: at most %u processes are "
+				"watched at once; give the pid of a part of the tree, or none to watch the "
+				"whole system",
+				tgid, AA_WATCH_MAX);
+		return aa_error_create(AA_ERROR_SYSTEM, code, "cannot watch process %u of the tree: %s", tgid,
+				       strerror(code));
 	}
 	__atomic_fetch_add(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
-	return true;
+	*ret_added = true;
+	return NULL;
 }
 
 static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
@@ -225,12 +246,44 @@ static void aa_unwatch(struct aa_probes *probes, uint32_t tgid)
 	__atomic_fetch_sub(&aa_probes_control(probes)->watched, 1, __ATOMIC_SEQ_CST);
 }
 
+/* The number that the reader knows a process by; 0: it does not. */
+static uint32_t aa_tasks_reader_number(const struct aa_tasks *tasks, uint32_t tgid)
+{
+	for (size_t i = 0; i < tasks->count; i++)
+		if (tasks->items[i].tgid == tgid && tasks->items[i].tid == tgid)
+			return tasks->items[i].reader_tgid;
+	return 0;
+}
+
+static struct aa_error *aa_connections_find(struct aa_probes *probes, const struct aa_tasks *tasks,
+					    struct aa_signs *signs, uint64_t *ret_count)
+{
+	struct aa_connection *connections;
+	struct aa_error *error = aa_probes_list_connections(probes, &connections, ret_count);
+
+	for (size_t i = 0; !error && i < *ret_count; i++) {
+		struct aa_sign sign = { .what = AA_SIGN_CONNECTION, .is_named = true, .count = 1 };
+		char name[sizeof(connections[i].name.text) + 1] = "";
+
+		memcpy(name, connections[i].name.text, sizeof(connections[i].name.text));
+		sign.path = name;
+		sign.pid = aa_tasks_reader_number(tasks, connections[i].tgid);
+		aa_blind_spots_name_process(sign.pid, sign.comm);
+		aa_signs_add(signs, &sign);
+	}
+	free(connections);
+	return error;
+}
+
 /* Those of the family, or all but ours where that is empty, that this process can see. */
-static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_process_set *family, uint32_t own,
-				uint32_t held, const struct aa_probes *probes, uint64_t *ret_count)
+static struct aa_error *aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_process_set *family,
+					    uint32_t own, uint32_t held, struct aa_probes *probes,
+					    struct aa_signs *signs, uint64_t *ret_count)
 {
 	struct aa_process_set seen = { 0 };
 	bool has_memory = true;
+	struct aa_error *error;
+	uint64_t connections;
 
 	for (size_t i = 0; has_memory && i < tasks->count; i++) {
 		const struct aa_task *task = &tasks->items[i];
@@ -240,21 +293,80 @@ static bool aa_blind_spots_find(const struct aa_tasks *tasks, const struct aa_pr
 			has_memory = aa_process_set_add(&seen, task->reader_tgid);
 	}
 	*ret_count = aa_blind_spots_count(seen.items, seen.count, held, aa_probes_see_rings(probes),
-					  aa_probes_follow_compat(probes));
+					  aa_probes_follow_compat(probes), signs);
 	aa_process_set_clear(&seen);
-	return has_memory;
+	if (!has_memory)
+		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+	error = aa_connections_find(probes, tasks, signs, &connections);
+	*ret_count += error ? 0 : connections;
+	return error;
+}
+
+/* The call that a thread sleeps in, by the 64-bit table; -1: it runs, is gone, or is in none. */
+static long aa_call_of_thread(uint32_t tid)
+{
+	char path[64], text[64] = "";
+	long number = -1;
+	ssize_t bytes;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%u/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	bytes = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return bytes > 0 && sscanf(text, "%ld ", &number) == 1 ? number : -1;
+}
+
+/* Whether a call of that number was asked for. Of what waits to be handed something the return tells, if it is seen. */
+static bool aa_is_call_asked(long number, uint64_t operations, bool sees_returns)
+{
+	const struct aa_call_info *call;
+
+	if (number < 0)
+		return false;
+	for (size_t i = 0; (call = aa_call_info(i)); i++)
+		if (call->number == number)
+			return operations >> call->operation & 1 &&
+			       !(sees_returns && call->operation == AA_OPERATION_BLIND_SPOT);
+	return false;
+}
+
+/*
+ * Calls that threads of the family sleep in, or of everybody but us where that is empty. A return probe is hung into a
+ * call at its entry, so by kprobe and fentry their ends are not seen.
+ */
+static uint64_t aa_calls_under_way(const struct aa_tasks *tasks, const struct aa_process_set *family,
+				   const volatile struct aa_control *control, const struct aa_probes *probes,
+				   uint64_t operations)
+{
+	uint64_t found = 0;
+
+	if (aa_proc_look() != AA_PROC_OURS)
+		return 0;
+	for (size_t i = 0; i < tasks->count; i++) {
+		const struct aa_task *task = &tasks->items[i];
+
+		if (!task->reader_tid || task->tid == control->excluded_tid ||
+		    (family->count ? !aa_process_set_has(family, task->tgid) : task->tgid == control->own_tgid))
+			continue;
+		found += aa_is_call_asked(aa_call_of_thread(task->reader_tid), operations,
+					  aa_probes_see_returns(probes));
+	}
+	return found;
 }
 
 struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pid_t pid, bool follow, bool is_held,
-				      pid_t drain_tid, uint64_t *ret_blind_spots)
+				      pid_t drain_tid, uint64_t operations, struct aa_signs *signs,
+				      struct aa_before *ret_before)
 {
 	volatile struct aa_control *control = aa_probes_control(probes);
 	struct aa_tasks tasks = { 0 };
 	struct aa_process_set family = { 0 }, live = { 0 };
 	struct aa_error *error = NULL;
 	uint32_t root = 0, reaper = 0;
-	bool no_memory = false;
-	uint64_t connections;
+	bool no_memory = false, is_new;
 
 	control->seeding = has_pid && follow;
 	error = aa_tasks_read(probes, &tasks);
@@ -299,8 +411,8 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 		error = aa_tasks_read(probes, &tasks);
 		goto out;
 	}
-	aa_watch(probes, root);
-	for (;;) {
+	error = aa_watch(probes, root, &is_new);
+	while (!error) {
 		size_t known = family.count;
 		bool settled;
 
@@ -312,9 +424,14 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 		}
 		settled = family.count == known;
 		/* One that only the lineage knows yet is listed, and watched, in the next round. */
-		for (size_t i = 0; i < family.count; i++)
-			if (aa_process_set_has(&live, family.items[i]) && aa_watch(probes, family.items[i]))
-				settled = false;
+		for (size_t i = 0; !error && i < family.count; i++) {
+			if (!aa_process_set_has(&live, family.items[i]))
+				continue;
+			error = aa_watch(probes, family.items[i], &is_new);
+			settled = settled && !is_new;
+		}
+		if (error)
+			goto out;
 		if (settled)
 			break;
 		error = aa_tasks_read(probes, &tasks);
@@ -325,7 +442,8 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 	 * One that exited between our reading and our insertion is in the map and will never leave it by itself: its
 	 * exit was before. The list, read anew, knows who lives.
 	 */
-	error = aa_tasks_read(probes, &tasks);
+	if (!error)
+		error = aa_tasks_read(probes, &tasks);
 	no_memory = !error && !aa_family_live(&live, tasks.items, tasks.count);
 	for (size_t i = 0; !error && !no_memory && i < family.count; i++)
 		if (!aa_process_set_has(&live, family.items[i]))
@@ -333,12 +451,10 @@ struct aa_error *aa_process_tree_seed(struct aa_probes *probes, bool has_pid, pi
 out:
 	control->seeding = 0;
 	if (!error && !no_memory)
-		no_memory = !aa_blind_spots_find(&tasks, &family, control->own_tgid, is_held ? (uint32_t)pid : 0,
-						 probes, ret_blind_spots);
+		error = aa_blind_spots_find(&tasks, &family, control->own_tgid, is_held ? (uint32_t)pid : 0, probes,
+					    signs, &ret_before->blind_spots);
 	if (!error && !no_memory)
-		error = aa_probes_count_connections(probes, &connections);
-	if (!error && !no_memory)
-		*ret_blind_spots += connections;
+		ret_before->calls = aa_calls_under_way(&tasks, &family, control, probes, operations);
 	if (no_memory && !error)
 		error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 	free(tasks.items);

@@ -14,13 +14,16 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "blind_spots.h"
 #include "boot_clock.h"
 #include "drain.h"
 #include "event_queue.h"
 #include "health.h"
 #include "kernel_types.h"
 #include "process_tree.h"
+#include "proc.h"
 #include "refusal.h"
+#include "signs.h"
 #include "totals.h"
 
 enum aa_state {
@@ -44,7 +47,7 @@ struct aa_session {
 	_Atomic(const char *) backend;
 	struct aa_passed_over_list passed_over;
 	_Atomic uint64_t boottime_to_realtime_ns;
-	uint64_t blind_spots_from_before;
+	struct aa_before before;
 	bool target_is_held;
 	struct aa_stats final; /* of a closed session */
 
@@ -53,6 +56,7 @@ struct aa_session {
 	struct aa_event_queue *queue;
 	struct aa_totals *totals;    /* of the last trace, if asked for */
 	struct aa_path_rules *rules; /* NULL: none were given */
+	struct aa_signs *signs;	     /* of the last trace */
 
 	int signal; /* eventfd, readable while a read would not wait */
 	pthread_mutex_t signal_lock;
@@ -65,6 +69,8 @@ static const char aa_text_forked[] =
 	"this trace belongs to the parent process: a forked child makes its own KprobeManager";
 
 static const char aa_text_rings[] = "its requests are not followed, and so a ring is a blind spot";
+static const char aa_text_nothing_attached[] = "nothing has been attached";
+static const char aa_text_attaching[] = "attach() is still under way";
 
 static bool aa_session_is_inert(const struct aa_session *session)
 {
@@ -219,6 +225,7 @@ struct aa_error *aa_session_create(const struct aa_session_options *options, str
 		return aa_no_memory_error();
 	}
 	session->signal = -1;
+	session->final = (struct aa_stats){ .exact = true, .no_trace_reason = aa_text_nothing_attached };
 	pthread_mutex_init(&session->lock, NULL);
 	pthread_mutex_init(&session->signal_lock, NULL);
 	pthread_cond_init(&session->changed, NULL);
@@ -228,9 +235,10 @@ struct aa_error *aa_session_create(const struct aa_session_options *options, str
 	if (!error) {
 		session->signal = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		session->queue = aa_event_queue_create(session->options.queue_bytes);
+		session->signs = aa_signs_create();
 		if (session->signal < 0)
 			error = aa_error_create(AA_ERROR_SYSTEM, errno, "eventfd: %s", strerror(errno));
-		else if (!session->queue)
+		else if (!session->queue || !session->signs)
 			error = aa_no_memory_error();
 	}
 	if (error) {
@@ -258,6 +266,7 @@ void aa_session_destroy(struct aa_session *session)
 		aa_error_destroy(aa_session_close(session));
 	aa_event_queue_destroy(session->queue);
 	aa_path_rules_destroy(session->rules);
+	aa_signs_destroy(session->signs);
 	if (session->signal >= 0)
 		close(session->signal);
 	pthread_mutex_destroy(&session->lock);
@@ -336,12 +345,14 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		.ring_bytes = options->ring_bytes,
 		.max_delay_ms = options->max_delay_ms,
 		.rules = session->rules,
+		.signs = session->signs,
 		.ends_with_root = options->until == AA_UNTIL_ROOT || !options->follow,
 	};
 	struct aa_drain_callbacks callbacks = { session, aa_on_ready, aa_on_ended, aa_on_detached };
 	volatile struct aa_control *control;
 	struct aa_error *error;
 
+	aa_signs_clear(session->signs);
 	error = aa_probes_create(backend, &probe_options, types, &session->probes);
 	if (error)
 		return error;
@@ -357,8 +368,8 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		error = aa_probes_attach(session->probes);
 	if (!error)
 		error = aa_process_tree_seed(session->probes, options->has_pid, options->pid, options->follow,
-					     session->target_is_held, aa_drain_tid(session->drain),
-					     &session->blind_spots_from_before);
+					     session->target_is_held, aa_drain_tid(session->drain), options->operations,
+					     session->signs, &session->before);
 	if (!error && pidfd >= 0 && !aa_process_is_alive(pidfd))
 		error = aa_error_create(AA_ERROR_NO_PROCESS, ESRCH, "process %d exited while it was being attached to",
 					(int)options->pid);
@@ -559,6 +570,24 @@ struct aa_error *aa_session_detach(struct aa_session *session, bool wait)
 	return NULL;
 }
 
+/* The lock is held, and the probes are not being attached. */
+static void aa_session_add_under_way(struct aa_session *session, struct aa_signs *signs)
+{
+	uint32_t tid, call;
+	size_t position = 0;
+
+	while (aa_probes_next_under_way(session->probes, &position, &tid, &call)) {
+		struct aa_sign sign = { .what = AA_SIGN_UNDER_WAY, .call = (uint16_t)call, .count = 1 };
+
+		/* Of another pid namespace it is not known what the number is here. */
+		if (!aa_probes_control(session->probes)->reader_level && aa_proc_look() == AA_PROC_OURS)
+			sign.pid = aa_process_of_thread((pid_t)tid);
+		if (sign.pid)
+			aa_blind_spots_name_process(sign.pid, sign.comm);
+		aa_signs_add(signs, &sign);
+	}
+}
+
 struct aa_error *aa_session_close(struct aa_session *session)
 {
 	struct aa_stats final;
@@ -585,6 +614,8 @@ struct aa_error *aa_session_close(struct aa_session *session)
 	aa_session_stats(session, &final);
 	pthread_mutex_lock(&session->lock);
 	session->final = final;
+	if (session->has_ledger && session->probes)
+		aa_session_add_under_way(session, session->signs);
 	session->has_ledger = false;
 	pthread_mutex_unlock(&session->lock);
 	aa_session_drop_trace(session);
@@ -763,15 +794,19 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 
 	memset(stats, 0, sizeof(*stats));
 	stats->exact = true;
-	if (aa_session_is_inert(session))
+	if (aa_session_is_inert(session)) {
+		stats->no_trace_reason = aa_text_forked;
 		return;
+	}
 	pthread_mutex_lock(&session->lock);
 	if (session->closed && !session->has_ledger) {
 		*stats = session->final;
-		stats->exact |= !session->final.performed; /* closed before any attach */
 		pthread_mutex_unlock(&session->lock);
 		return;
 	}
+	stats->no_trace_reason = session->state == AA_STATE_ATTACHING ? aa_text_attaching :
+				 session->has_ledger		      ? NULL :
+									aa_text_nothing_attached;
 	stats->delivered = atomic_load(&session->delivered);
 	stats->queued = aa_event_queue_length(session->queue);
 	stats->boottime_to_realtime_ns = session->boottime_to_realtime_ns;
@@ -787,10 +822,12 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 		stats->no_entry = counters.no_entry;
 		stats->no_exit = counters.no_exit;
 		stats->fork_map_full = counters.fork_map_full;
-		stats->pre_attach = counters.pre_attach;
+		/* What was met then has returned since, where returns are seen. */
+		stats->pre_attach =
+			counters.pre_attach > session->before.calls ? counters.pre_attach : session->before.calls;
 		stats->denied = counters.denied;
 		stats->compat_calls = counters.compat_calls;
-		stats->blind_spots = counters.blind_spots + session->blind_spots_from_before;
+		stats->blind_spots = counters.blind_spots + session->before.blind_spots;
 		stats->bypass = counters.bypass;
 		stats->path_truncated = counters.path_truncated;
 		stats->path_unreadable = counters.path_unreadable;
@@ -809,6 +846,34 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 							sizeof(stats->inexact_reason));
 	}
 	pthread_mutex_unlock(&session->lock);
+}
+
+struct aa_error *aa_session_signs(struct aa_session *session, struct aa_sign **ret_signs, size_t *ret_count)
+{
+	struct aa_error *error = NULL;
+	struct aa_signs *signs;
+
+	*ret_signs = NULL;
+	*ret_count = 0;
+	if (aa_session_is_inert(session))
+		return NULL;
+	pthread_mutex_lock(&session->lock);
+	signs = session->signs;
+	if (session->has_ledger && session->probes && session->state != AA_STATE_ATTACHING) {
+		/* What is under way is so at this moment only. */
+		signs = aa_signs_create();
+		if (signs) {
+			aa_signs_add_all(signs, session->signs);
+			aa_session_add_under_way(session, signs);
+		}
+	}
+	*ret_signs = signs ? aa_signs_copy(signs, ret_count) : NULL;
+	if (!signs || (!*ret_signs && *ret_count))
+		error = aa_no_memory_error();
+	if (signs != session->signs)
+		aa_signs_destroy(signs);
+	pthread_mutex_unlock(&session->lock);
+	return error;
 }
 
 struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health)

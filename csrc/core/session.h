@@ -184,8 +184,37 @@ struct aa_stats {
 	bool exact;
 	char inexact_reason[160];	  /* '' when exact */
 	uint64_t boottime_to_realtime_ns; /* CLOCK_REALTIME - CLOCK_BOOTTIME at attach */
+	const char *no_trace_reason;	  /* why there is no trace that the numbers could be of; NULL: there is one */
 };
 void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats);
+
+/* What keeps the trace from being complete, as far as it is known by name: of the numbers above, which ones they are.
+ */
+enum aa_sign_what {
+	AA_SIGN_CALL,	    /* an event of blind_spot */
+	AA_SIGN_UNDER_WAY,  /* a call that had not returned when the probes went; or has not yet */
+	AA_SIGN_MAPPING,    /* from before the trace: a shared mapping of a file that may be written to */
+	AA_SIGN_CONNECTION, /* one to a server that does work for others */
+	AA_SIGN_RING,	    /* of io_uring, whose requests are not followed */
+	AA_SIGN_FAULTS,	    /* a userfaultfd */
+	AA_SIGN_PROGRAM,    /* of 32 bits, whose calls are not followed */
+	AA_SIGN_HIDDEN,	    /* a process that may not be looked at */
+};
+struct aa_sign {
+	uint8_t what;	  /* enum aa_sign_what */
+	bool is_named;	  /* `path` is the name of the very file or server, and whole */
+	bool has_range;	  /* of the file: start … end, in bytes */
+	bool is_writable; /* the mapping, as it was made */
+	uint16_t call;	  /* of what was announced and of what is under way: aa_call_name(call) */
+	uint32_t pid;	  /* in the reader's pid namespace; 0: not known */
+	uint64_t count;	  /* so many alike */
+	uint64_t start, end;
+	char comm[16];
+	char *path; /* or NULL */
+};
+/* A copy, paths and all, in one block given back with free(); empty where there is no trace. Asked for after the stats,
+ * it has at least what they count. */
+struct aa_error *aa_session_signs(struct aa_session *session, struct aa_sign **ret_signs, size_t *ret_count);
 
 /* Whether the trace is still what was attached. */
 #define AA_PROBLEMS_MAX 64

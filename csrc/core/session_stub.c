@@ -195,10 +195,18 @@ int aa_session_fileno(const struct aa_session *session)
 	return -1;
 }
 
+struct aa_error *aa_session_signs(struct aa_session *session, struct aa_sign **ret_signs, size_t *ret_count)
+{
+	(void)session;
+	*ret_signs = NULL;
+	*ret_count = 0;
+	return NULL;
+}
+
 void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 {
 	(void)session;
-	*ret_stats = (struct aa_stats){ .exact = true };
+	*ret_stats = (struct aa_stats){ .exact = true, .no_trace_reason = "nothing has been attached" };
 }
 
 struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health)

@@ -28,6 +28,7 @@ from aa_fileio import (
 )
 from aa_fileio._native import aio_operations, ring_operations
 from aa_fileio.integrations.options import KINDS_NOT_BY_DEFAULT, OPS_ALWAYS, OPS_NOT_BY_DEFAULT
+from aa_fileio.verdict import SignKind
 
 ROOT = Path(__file__).resolve().parents[2]
 ABI = ROOT / "bpf/fileio_abi.h"
@@ -139,7 +140,15 @@ def test_path_flags() -> None:
 
 
 def test_stats_have_every_field_of_the_ledger() -> None:
-    assert set(members("session.h", "aa_stats")) == set(Stats._fields) | PROPERTIES
+    # What is known by name comes by a call of its own: struct aa_sign.
+    assert set(members("session.h", "aa_stats")) == (set(Stats._fields) - {"signs"}) | PROPERTIES
+
+
+def test_signs_have_the_core_s_numbers() -> None:
+    table = re.search(r"enum aa_sign_what \{(.*?)\};", (ROOT / "csrc/core/session.h").read_text(), re.DOTALL)
+    assert table
+    names = re.findall(r"AA_SIGN_(\w+),", table[1])
+    assert {kind.name: kind.value for kind in SignKind} == {name: number for number, name in enumerate(names)}
 
 
 def test_targets_have_every_field_of_the_core() -> None:

@@ -64,9 +64,9 @@ def test_calls_under_way_at_attach(backend: str, area: Path) -> None:
         assert sorted((str(event.op), event.tid) for event in events) == sorted(
             [("open", steps.tid) for steps in blocked] + [("write", main.tid), ("unlink", main.tid)]
         )
-        # A return probe is hung into a call at its entry: kprobes never see the end of what they did not see begin.
-        pre_attach = {"kprobe": 0, "fentry": 0, "tracepoint": len(blocked)}[backend]
-        check_ledger(manager.stats, backend, performed=5, delivered=5, pre_attach=pre_attach)
+        # A return probe is hung into a call at its entry: kprobes never see the end of what they did not see begin, but
+        # it is looked who sleeps in a call when they are there.
+        check_ledger(manager.stats, backend, performed=5, delivered=5, pre_attach=len(blocked))
 
 
 def _filter(*instructions: tuple[int, int, int, int]) -> bytes:

@@ -266,6 +266,29 @@ void aa_session_stats(struct aa_session *session, struct aa_stats *ret_stats)
 					.boottime_to_realtime_ns = (uint64_t)aa_session_boottime_to_realtime_ns(session) };
 }
 
+/* A file that was mapped, with a name that is not UTF-8, and a call under way. */
+struct aa_error *aa_session_signs(struct aa_session *session, struct aa_sign **ret_signs, size_t *ret_count)
+{
+	static char path[] = "/mapped\xff";
+	struct aa_sign *signs = calloc(2, sizeof(*signs));
+
+	(void)session;
+	signs[0] = (struct aa_sign){ .what = AA_SIGN_MAPPING,
+				     .is_named = true,
+				     .has_range = true,
+				     .is_writable = true,
+				     .pid = 77,
+				     .count = 3,
+				     .start = 4096,
+				     .end = UINT64_C(1) << 63,
+				     .comm = "w\xff",
+				     .path = path };
+	signs[1] = (struct aa_sign){ .what = AA_SIGN_UNDER_WAY, .call = 1, .count = 1 };
+	*ret_signs = signs;
+	*ret_count = 2;
+	return NULL;
+}
+
 /* One link of two is another's by now; told at once, or when the wait is over. */
 struct aa_error *aa_session_health(struct aa_session *session, int64_t deadline_ns, struct aa_health *ret_health)
 {

@@ -118,7 +118,7 @@ def test_the_verdict_names_how_many_were_lost_and_why() -> None:
 )
 def test_the_verdict_never_says_complete_where_the_ledger_does_not(changed: dict[str, object], words: str) -> None:
     text = verdict(12, make_stats(**changed), "tracepoint")
-    assert text.startswith("trace not proven complete: 12 events, none known to be lost")
+    assert text.startswith("trace INCOMPLETE: 12 events, none known to be lost")
     assert words in text
 
 
@@ -126,9 +126,9 @@ def test_remarks_and_survivors_come_before_the_verdict() -> None:
     lines = list(
         closing_lines(2, make_stats(filtered=4, in_flight=1), "kprobe", Survivors([Survivor(7, "a b")], unnamed=1))
     )
-    assert lines[0] == "not lost, but to be known: left out as asked 4, not yet returned 1"
+    assert lines[0] == "not lost, but to be known: left out as asked 4"
     assert lines[1] == 'still running, no longer traced: "a b" (7), 1 more process that made no traced call'
-    assert lines[2].startswith("trace complete")
+    assert lines[2] == "trace complete but for 1 call under way: 2 events, nothing lost (kprobe)"
     assert len(list(closing_lines(2, make_stats(), "kprobe", Survivors()))) == 1
 
 
@@ -137,7 +137,8 @@ def test_the_summary_holds_every_cause_of_loss_and_the_whole_ledger() -> None:
     assert tuple(summary["losses"]) == LOSS_CAUSES
     assert summary["losses"]["no_entry"] == 1
     assert summary["passed_over"] == [{"backend": "fentry", "reason": "why"}]
-    ledger = set(Stats._fields) - set(LOSS_CAUSES) - {"watched", "boottime_to_realtime_ns"}
+    elsewhere = {"watched", "boottime_to_realtime_ns", "no_trace_reason", "signs"}
+    ledger = set(Stats._fields) - set(LOSS_CAUSES) - elsewhere
     assert ledger <= set(summary)
 
 

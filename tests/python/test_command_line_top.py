@@ -141,7 +141,7 @@ def test_an_interval_has_what_came_in_it(begin: Begin, capfd: pytest.CaptureFixt
         ({"state_full": 2}, "totals INCOMPLETE: 14 calls; 2 not counted (kprobe)"),
         (
             {"inexact_reason": "why", "compat_calls": 3},
-            "totals not proven complete: 14 calls; the count is not exact: why; 32-bit calls not followed: 3 (kprobe)",
+            "totals INCOMPLETE: 14 calls; the count is not exact: why; 32-bit calls not followed: 3 (kprobe)",
         ),
     ],
     ids=["complete", "lost", "not-proven"],

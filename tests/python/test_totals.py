@@ -144,7 +144,9 @@ def test_a_quantile_out_of_range_is_refused(quantile: float) -> None:
     [
         ({}, True),
         ({"ring_full": 3, "queue_full": 2, "decode_error": 1}, True),
-        ({"filtered": 3, "pre_attach": 1, "denied": 1}, True),
+        ({"filtered": 3, "denied": 1}, True),
+        ({"pre_attach": 1}, False),
+        ({"in_flight": 1}, False),
         ({"state_full": 1}, False),
         ({"ring_full": 1, "probe_missed": 1}, False),
         ({"no_entry": 1}, False),
