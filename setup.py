@@ -177,7 +177,8 @@ class BuildScripts(Command):
 
 # What the core without a backend shares with the other one.
 COMMON_CORE = [
-    f"csrc/core/{name}.c" for name in ("fileio_error", "syscall_table", "columns", "arrow_export", "path_rules")
+    f"csrc/core/{name}.c"
+    for name in ("fileio_error", "syscall_table", "columns", "arrow_export", "path_rules", "rule_places")
 ]
 STUB_CORE = "csrc/core/session_stub.c"
 

@@ -18,7 +18,7 @@ import logging as _logging
 from aa_fileio._native import EventBatch, FileEvent, backends
 from aa_fileio.errors import BackendUnavailable, FileIOError, PermissionDenied, ProbeAttachError
 from aa_fileio.events import BLIND_SPOTS, Kind, Op, PathFlag, PathSource, Via
-from aa_fileio.ledger import BackendReport, Health, PassedOver, Stats, SyscallInfo, Target
+from aa_fileio.ledger import BackendReport, Health, PassedOver, RuleNote, Stats, SyscallInfo, Target
 from aa_fileio.manager import KPROBE_TARGETS, SYSCALLS, KprobeManager, keep_loaded
 from aa_fileio.process import SpawnedProcess
 from aa_fileio.rules import DEFAULT_SENSITIVE
@@ -45,6 +45,7 @@ __all__ = [
     "PermissionDenied",
     "ProbeAttachError",
     "Reason",
+    "RuleNote",
     "SpawnedProcess",
     "Stats",
     "SyscallInfo",

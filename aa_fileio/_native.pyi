@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self, TypedDict, Unpack, fi
 from typing_extensions import disjoint_base
 
 from aa_fileio.events import Kind, Op, PathFlag, PathSource, Via
-from aa_fileio.ledger import BackendReport, PassedOver, Stats, Target
+from aa_fileio.ledger import BackendReport, PassedOver, RuleNote, Stats, Target
 from aa_fileio.process import StrOrBytesPath
 
 class _EventFields(TypedDict, total=False):
@@ -43,7 +43,8 @@ class _EventFields(TypedDict, total=False):
     device: int | None
     inode: int | None
     kind: str | None
-    sensitive: bool
+    changes: bool
+    sensitive: bool | None
     seq: int
 
 @final
@@ -168,7 +169,8 @@ class FileEvent:
 
     @property
     def device(self) -> int | None:
-        """Of the superblock, in the encoding of os.makedev(). See `inode`."""
+        """Of the superblock, in the encoding of os.makedev(): what /proc/self/mountinfo has as major:minor. stat(2)'s
+        st_dev is another one on btrfs and overlayfs. See `inode`."""
 
     @property
     def inode(self) -> int | None:
@@ -180,8 +182,14 @@ class FileEvent:
         """What kind of object it is, if the object itself is known."""
 
     @property
-    def sensitive(self) -> bool:
-        """A rule of `sensitive` matched."""
+    def changes(self) -> bool:
+        """The call is one that changes a file, a name or an attribute, or opens a file for that: it is of the group
+        "writes". One that failed counts as what it would have done; of an open whose flags could not be read it is
+        True."""
+
+    @property
+    def sensitive(self) -> bool | None:
+        """A rule of `sensitive` matched; None: whether it is one of these files is not known."""
 
     @property
     def seq(self) -> int:
@@ -212,7 +220,7 @@ class EventBatch:
       UTF-8, and null for one that is
     - `op`, `syscall`, `via`, `path_source`, `kind`: dictionary<int16, utf8>; an operation this version does not know is
       its number
-    - the others: integers; `path_flags` is PathFlag's value, `sensitive` 1 or 0
+    - the others: integers; `path_flags` is PathFlag's value, `changes` and `sensitive` 1 or 0
 
     The dictionaries belong to the batch: an index means something in it only.
     """
@@ -331,6 +339,11 @@ class KprobeManager:
         """The backends that stood before the one in use, and why they were not taken."""
 
     @property
+    def rule_notes(self) -> tuple[RuleNote, ...]:
+        """What is to be known of path rules, as they were at the last attach: symbolic links, names that are not there
+        yet, directories without a slash, files of a kind that was not selected."""
+
+    @property
     def targets(self) -> tuple[Target, ...]:
         """What is attached, read back from the kernel where it tells; () when nothing is."""
 
@@ -393,7 +406,7 @@ def decide(
     watch: Iterable[StrOrBytesPath] | None = None,
     sensitive: Iterable[StrOrBytesPath] | None = None,
     ignore: Iterable[StrOrBytesPath] | None = None,
-) -> Literal["keep", "sensitive", "leave out"]:
+) -> Literal["keep", "sensitive", "unknown", "leave out"]:
     """What these path rules make of an event."""
 
 def aio_operations() -> tuple[tuple[str, int, Op], ...]:

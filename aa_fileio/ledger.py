@@ -10,7 +10,7 @@ from aa_fileio.verdict import LOSSES, Sign, Verdict, VerdictForm, verdict_of
 if TYPE_CHECKING:
     from aa_fileio.events import Op
 
-__all__ = ["BackendReport", "Health", "PassedOver", "Stats", "SyscallInfo", "Target"]
+__all__ = ["BackendReport", "Health", "PassedOver", "RuleNote", "Stats", "SyscallInfo", "Target"]
 
 
 class Target(NamedTuple):
@@ -40,6 +40,17 @@ class Health(NamedTuple):
 
     def __bool__(self) -> bool:
         return not self.problems
+
+
+class RuleNote(NamedTuple):
+    """What the user of a path rule should know of where its path led at attach."""
+
+    option: str
+    """watch, sensitive or ignore."""
+    rule: str
+    """The rule, without a slash at its end."""
+    text: str
+    """As "/bin is a symbolic link to /usr/bin: that is watched, too"."""
 
 
 class PassedOver(NamedTuple):

@@ -108,8 +108,9 @@ class KprobeManager(_native.KprobeManager):
     pid          process to watch; None: the whole system, this process excluded
     follow       also its threads, children, their children and orphans; False: this one process, threads included
     until        "tree": the stream ends when the last watched process has exited; "root": when the given one has
-    ops          operations to watch: Op, lower-case names, and the groups "modify" and "access"; None: the default set;
-                 "blind_spot" is told in any case
+    ops          operations to watch: Op, lower-case names, and groups; None: the default set; "blind_spot" is told in
+                 any case. "writes": what changes a file or a name (`event.changes`); "modify": the operations that
+                 can, read-only opens among them; "access": open, read, map, exec
     kinds        kinds of object a descriptor may name; None: file, dir, symlink, memfd, device. Others are filtered
     errors_only  only calls that fail; others are filtered
     min_duration_ns  only calls that take at least so long; others are filtered. Not with latency=False

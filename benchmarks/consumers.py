@@ -50,6 +50,7 @@ CORE = [
     "held_process",
     "syscall_table",
     "path_rules",
+    "rule_places",
     "boot_clock",
     "proc",
     "refusal",

@@ -983,3 +983,15 @@ int aa_list_connections(struct bpf_iter__task_file *ctx)
 		bpf_seq_write(ctx->meta->seq, &found, sizeof(found));
 	return 0;
 }
+
+/* What the kernel has for each file that the reader has open: see aa_rules_of_inode(). */
+SEC("aa_iter/task_file")
+int aa_list_own_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+
+	if (task && file)
+		aa_list_file_of_reader(ctx, task, file);
+	return 0;
+}

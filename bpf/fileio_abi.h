@@ -50,33 +50,35 @@ enum aa_mark {
 	2 /* all that can change a file or a name: open too (O_CREAT, O_TRUNC), and a shared mapping                   \
 	   */
 #define AA_GROUP_ACCESS 4
-#define AA_GROUP_ALWAYS 8 /* whatever is asked for */
+#define AA_GROUP_ALWAYS 8   /* whatever is asked for */
+#define AA_GROUP_WRITES 16  /* what changes a file or a name: of AA_GROUP_IN_PART only some calls do */
+#define AA_GROUP_IN_PART 32 /* see changes.h */
 #define AA_OPERATIONS(X)                                                                                               \
-	X(OPEN, open, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_ACCESS)                                            \
+	X(OPEN, open, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES | AA_GROUP_IN_PART | AA_GROUP_ACCESS)       \
 	X(READ, read, AA_GROUP_DEFAULT | AA_GROUP_ACCESS)                                                              \
-	X(WRITE, write, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
-	X(UNLINK, unlink, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                          \
-	X(RMDIR, rmdir, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
-	X(RENAME, rename, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                          \
-	X(TRUNCATE, truncate, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                      \
-	X(ALLOCATE, allocate, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                      \
-	X(LINK, link, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                              \
-	X(SYMLINK, symlink, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                        \
-	X(MKDIR, mkdir, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
-	X(MKNOD, mknod, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                            \
-	X(CHMOD, chmod, AA_GROUP_MODIFY)                                                                               \
-	X(CHOWN, chown, AA_GROUP_MODIFY)                                                                               \
-	X(UTIME, utime, AA_GROUP_MODIFY)                                                                               \
-	X(XATTR, xattr, AA_GROUP_MODIFY)                                                                               \
-	X(COPY, copy, AA_GROUP_DEFAULT | AA_GROUP_MODIFY)                                                              \
-	X(MAP, map, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_ACCESS)                                              \
+	X(WRITE, write, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                          \
+	X(UNLINK, unlink, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                        \
+	X(RMDIR, rmdir, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                          \
+	X(RENAME, rename, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                        \
+	X(TRUNCATE, truncate, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                    \
+	X(ALLOCATE, allocate, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                    \
+	X(LINK, link, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                            \
+	X(SYMLINK, symlink, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                      \
+	X(MKDIR, mkdir, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                          \
+	X(MKNOD, mknod, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES)                                          \
+	X(CHMOD, chmod, AA_GROUP_MODIFY | AA_GROUP_WRITES)                                                             \
+	X(CHOWN, chown, AA_GROUP_MODIFY | AA_GROUP_WRITES)                                                             \
+	X(UTIME, utime, AA_GROUP_MODIFY | AA_GROUP_WRITES)                                                             \
+	X(XATTR, xattr, AA_GROUP_MODIFY | AA_GROUP_WRITES)                                                             \
+	X(COPY, copy, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES | AA_GROUP_IN_PART)                         \
+	X(MAP, map, AA_GROUP_DEFAULT | AA_GROUP_MODIFY | AA_GROUP_WRITES | AA_GROUP_IN_PART | AA_GROUP_ACCESS)         \
 	X(SYNC, sync, 0)                                                                                               \
 	X(CLOSE, close, 0)                                                                                             \
 	X(DUP, dup, 0)                                                                                                 \
 	X(EXEC, exec, AA_GROUP_DEFAULT | AA_GROUP_ACCESS)                                                              \
 	X(CHDIR, chdir, 0)                                                                                             \
 	X(MEMFD, memfd, 0)                                                                                             \
-	X(MOUNT, mount, AA_GROUP_MODIFY)                                                                               \
+	X(MOUNT, mount, AA_GROUP_MODIFY | AA_GROUP_WRITES)                                                             \
 	X(STAT, stat, 0)                                                                                               \
 	X(LIST, list, 0)                                                                                               \
 	X(BLIND_SPOT, blind_spot, AA_GROUP_ALWAYS)
@@ -229,12 +231,17 @@ struct aa_record {
 	__u32 thread; /* by its number in the initial pid namespace */
 };
 
+/* Of an object whose facts are there; and of which lists it is a rule's file, by what it is: see rule_files.bpf.h. */
+#define AA_FILE_IS_KNOWN 1u
+#define AA_FILE_OF_RULES(lists) ((lists) << 1)
+#define AA_FILE_MAY_BE_OF_RULES(lists) ((lists) << 4)
+
 struct aa_file_facts {
 	__u64 inode;
 	__u32 device; /* the kernel's own encoding: major << 20 | minor */
 	__u16 mode;
-	__u8 kind; /* enum aa_kind, AA_KIND_PLACELESS */
-	__u8 is_known;
+	__u8 kind;     /* enum aa_kind, AA_KIND_PLACELESS */
+	__u8 is_known; /* AA_FILE_IS_KNOWN, AA_FILE_OF_RULES, AA_FILE_MAY_BE_OF_RULES; 0: nothing is */
 };
 
 /* What is absent has length 0. */
@@ -434,15 +441,31 @@ struct aa_rule_name {
 	char walk[AA_RULE_WALK_BYTES];
 };
 
-/* Of each list: is there a rule for this and all below it, or for this alone? */
+/* Of each list: is there a rule for this and all below it, or for this alone; and is this the very text of one? */
 struct aa_rule_bits {
-	__u16 below, whole;
+	__u16 below, whole, named, reserved;
+};
+
+/* A rule's file, by its inode's address, or by its number on a device (as struct aa_file_facts has it). */
+struct aa_rule_key {
+	__u64 number;
+	__u32 device;
+	__u32 is_number;
 };
 
 struct aa_rule_file {
-	__u64 inode;
-	__u32 device; /* as struct aa_file_facts has it */
-	__u32 reserved;
+	__u64 address, inode;
+	__u64 mark; /* what inotify has put there, by address; 0: it could not */
+	__u32 generation;
+	__u32 known; /* AA_FILE_OF_RULES, AA_FILE_MAY_BE_OF_RULES */
+};
+
+/* What the kernel has for a file that the core has opened. */
+struct aa_rule_seen {
+	__u64 address, inode, mark;
+	__u32 device, generation;
+	__u32 fd;
+	__u32 magic; /* of its file system: statfs(2) would ask whoever answers for it */
 };
 
 /* What the loader decides before load; frozen then. */
@@ -468,9 +491,12 @@ struct aa_config {
 	__u32 rule_lists;	    /* those with rules; 0: none is applied in the kernel */
 	__u32 rules_of_all;	    /* the lists of which every name has a rule, as far as is known here */
 	__u32 seat_mask;	    /* of the seats of threads */
+	__u32 rule_files;	    /* some rules are of a file by what it is */
+	__u32 rules_name;	    /* some say the very name of what they watch or what is sensitive */
+	__u64 only_changes;	    /* of these operations only calls that change something: see changes.h */
 	__u8 rule_lengths[AA_RULE_LENGTHS]; /* of the keys of aa_rule_names; behind the last 0 */
 };
-AA_ASSERT_SIZE(struct aa_config, 112);
+AA_ASSERT_SIZE(struct aa_config, 128);
 
 /* Of a socket whose owner does work for others: key of aa_managers, sun_path of struct sockaddr_un. */
 struct aa_manager_name {

@@ -46,6 +46,8 @@ struct inode {
 	unsigned long i_ino;
 	struct super_block *i_sb;
 	void *i_private;
+	__u32 i_generation;
+	void *i_fsnotify_marks;
 };
 
 struct hlist_bl_node {

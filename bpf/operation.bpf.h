@@ -11,10 +11,12 @@
 
 #include "kernel.bpf.h"
 #include "aio_operations.h"
+#include "changes.h"
 #include "compat.bpf.h"
 #include "filter.bpf.h"
 #include "handover.bpf.h"
 #include "path.bpf.h"
+#include "rule_files.bpf.h"
 #include "rules.bpf.h"
 #include "totals.bpf.h"
 
@@ -1217,7 +1219,9 @@ static __always_inline void aa_fill_object(struct aa_file_facts *object, struct 
 	object->device = inode ? aa_read(super_block, s_dev) : 0;
 	object->mode = facts.mode;
 	object->kind = kind;
-	object->is_known = inode != NULL;
+	object->is_known = inode ? AA_FILE_IS_KNOWN : 0;
+	if (aa_config.rule_files && kind != AA_KIND_OF_START)
+		object->is_known |= aa_rules_of_inode((__u64)(long)inode);
 }
 
 /* Changes of a current directory, our own among them. */
@@ -2250,6 +2254,8 @@ static __always_inline __u64 aa_close_record(struct aa_scratch *scratch, bool ha
 	scratch->name[0].source = scratch->source[0];
 	scratch->name[0].flags = scratch->flags[0];
 	scratch->event.object = scratch->facts[0];
+	/* The second object is told of descriptors only; that it is a rule's file, of names too. */
+	scratch->event.object.is_known |= scratch->facts[1].is_known & ~AA_FILE_IS_KNOWN;
 	scratch->event.name = scratch->name[0];
 	scratch->name[1].source = scratch->source[1];
 	scratch->name[1].flags = scratch->flags[1];
@@ -2380,16 +2386,66 @@ static __always_inline void aa_send_whole(struct aa_scratch *scratch, __u64 byte
 		aa_count(ring_full, 1);
 }
 
+#define AA_OF_SELECTED_RULES                                                                                           \
+	(AA_FILE_OF_RULES(AA_RULE_BIT(WATCH) | AA_RULE_BIT(SENSITIVE)) |                                               \
+	 AA_FILE_MAY_BE_OF_RULES(AA_RULE_BIT(WATCH) | AA_RULE_BIT(SENSITIVE)))
+
+/* Of a selected kind, or the very file that a rule is of, which selects it whatever its kind. */
+static __always_inline bool aa_is_kind_selected(const struct aa_scratch *scratch, __u32 i)
+{
+	if (aa_config.kinds >> (scratch->kind[i] & AA_KIND_NUMBER) & 1)
+		return true;
+	if (!aa_config.rule_files)
+		return false;
+	return (scratch->facts[i].is_known | aa_rules_of_inode((__u64)(long)scratch->inode[i])) & AA_OF_SELECTED_RULES;
+}
+
 /* Neither side's object is of a kind that was asked for. What was found a moment ago may be gone: then it counts. */
 static __always_inline bool aa_is_filtered(const struct aa_scratch *scratch, struct task_struct *task)
 {
-	if ((!scratch->inode[0] && !scratch->facts[0].is_known) ||
-	    aa_config.kinds >> (scratch->kind[0] & AA_KIND_NUMBER) & 1 || !aa_start_stayed(scratch, 0, task))
+	if ((!scratch->inode[0] && !scratch->facts[0].is_known) || aa_is_kind_selected(scratch, 0) ||
+	    !aa_start_stayed(scratch, 0, task))
 		return false;
 	if (scratch->walk[1] == AA_WALK_NONE)
 		return true;
-	return scratch->inode[1] && !(aa_config.kinds >> (scratch->kind[1] & AA_KIND_NUMBER) & 1) &&
-	       aa_start_stayed(scratch, 1, task);
+	return scratch->inode[1] && !aa_is_kind_selected(scratch, 1) && aa_start_stayed(scratch, 1, task);
+}
+
+/* A FIFO, a socket or a device that was not there when the rules were looked at: by its name it may be one of theirs.
+ */
+static __always_inline bool aa_may_be_named(const struct aa_call_state *state, const struct aa_scratch *scratch)
+{
+	return aa_config.rules_name && !state->by_fd[1] && scratch->place[0].dentry &&
+	       !(scratch->kind[0] & AA_KIND_PLACELESS);
+}
+
+/*
+ * Of an operation of which only what changes something was selected, a call that changes nothing: see changes.h. Of a
+ * copy the kind of what it goes to is looked at.
+ */
+static __always_inline bool aa_changes_nothing(const struct aa_scratch *scratch, __u8 operation, __u64 flags,
+					       __u32 mode)
+{
+	__u8 kind = scratch->kind[1] & AA_KIND_NUMBER;
+
+	if (!(aa_config.only_changes >> (operation & 63) & 1))
+		return false;
+	if (operation == AA_OPERATION_OPEN)
+		return !AA_OPEN_CHANGES(flags);
+	if (operation == AA_OPERATION_MAP)
+		return !AA_MAP_CHANGES(flags, mode);
+	return operation == AA_OPERATION_COPY && scratch->inode[1] && AA_KIND_IS_NO_FILE(kind);
+}
+
+static __always_inline bool aa_call_changes_nothing(const struct aa_call_state *state,
+						    const volatile struct aa_call_spec *spec,
+						    const struct aa_scratch *scratch)
+{
+	if (!aa_config.only_changes || state->has_no_flags)
+		return false;
+	return aa_changes_nothing(scratch, state->operation,
+				  spec->how ? state->flags : aa_flags_argument(spec, state->args) | spec->implied,
+				  spec->mode ? aa_argument(spec->mode, state->args) : 0);
 }
 
 /* What a call has left in other maps, for the next call of its thread to find empty. */
@@ -2677,7 +2733,7 @@ AA_DEFINE_STEP(aa_step_send)
 	AA_STEP_BEGINS
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_call_spec *spec;
-	__u32 number;
+	__u32 number, is_left_out;
 	__s32 row = -1;
 
 	if (!state || !scratch || !(spec = aa_spec_told(state->call)))
@@ -2696,6 +2752,12 @@ AA_DEFINE_STEP(aa_step_send)
 		aa_fill_object(&scratch->facts[0], scratch->inode[0], scratch->kind[0]);
 	if (state->by_fd[1])
 		aa_fill_object(&scratch->facts[1], scratch->inode[1], scratch->kind[1]);
+	is_left_out =
+		(aa_config.rule_lists || scratch->is_unasked) && !state->by_fd[1] && aa_rules_leave_out(scratch->slot);
+	if (scratch->is_unasked && is_left_out) {
+		aa_count(filtered, 1);
+		return 0;
+	}
 	number = aa_number_file(state, scratch);
 	if (aa_config.total_rows) {
 		/* A number stands for the first name alone. */
@@ -2705,8 +2767,7 @@ AA_DEFINE_STEP(aa_step_send)
 			aa_step(aa_step_hash, , aa_total_hash_begin(scratch));
 		row = aa_total_find(scratch->total_name, state->operation, true);
 	}
-	aa_send(state, tid, task, scratch, spec, number, row,
-		aa_config.rule_lists && !state->by_fd[1] && aa_rules_leave_out(scratch->slot));
+	aa_send(state, tid, task, scratch, spec, number, row, is_left_out);
 	return 0;
 }
 
@@ -2735,6 +2796,7 @@ static __always_inline void aa_scratch_reset(struct aa_scratch *scratch, __s64 r
 	scratch->kind[0] = scratch->kind[1] = 0;
 	scratch->name_key = 0;
 	scratch->is_early = 0;
+	scratch->is_unasked = 0;
 }
 
 /* At the return of a call that began. `loops`: bpf_loop() may be used (a constant). */
@@ -2800,7 +2862,10 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 	aa_step(aa_step_object, , 0);
 	if (spec->path2 || state->by_fd[1])
 		aa_step(aa_step_object, , 1);
-	if (state->operation != AA_OPERATION_BLIND_SPOT && aa_is_filtered(scratch, task)) {
+	if (state->operation != AA_OPERATION_BLIND_SPOT)
+		scratch->is_unasked = aa_is_filtered(scratch, task);
+	if ((scratch->is_unasked && !aa_may_be_named(state, scratch)) ||
+	    aa_call_changes_nothing(state, spec, scratch)) {
 		aa_count(filtered, 1);
 	} else {
 		aa_step(aa_step_name, , 0);

@@ -36,6 +36,7 @@ struct aa_scratch {
 	struct aa_walker walker;
 	__u32 start;
 	__u32 is_early;			 /* of a request that has not ended */
+	__u32 is_unasked;		 /* of a kind that was not selected: only its name can save it */
 	__u64 name_key;			 /* checksum of the first name's walk, if it came to its end; or 0 */
 	struct dentry *name_root_dentry; /* and whose root that was */
 	struct vfsmount *name_root_mount;
@@ -53,7 +54,6 @@ struct aa_scratch {
 	__u8 kind[2], walk[2]; /* enum aa_kind, enum aa_walk */
 	__u8 has_start[2], has_leaf[2];
 	struct aa_rule_name rule; /* what is looked for: 5.10's stack has no room for it */
-	struct aa_rule_file rule_file;
 	struct aa_name_facts name[2];
 	struct aa_second second; /* as they are appended */
 	struct aa_more more;

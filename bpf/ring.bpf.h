@@ -1158,6 +1158,12 @@ static __always_inline bool aa_ring_is_of_no_file(const struct aa_request *reque
 	       aa_read((struct file___socket *)file, private_data, sk, __sk_common.skc_family) != AF_UNIX;
 }
 
+static __always_inline bool aa_ring_changes_nothing(const struct aa_request *request, const struct aa_scratch *scratch)
+{
+	return aa_config.only_changes && !request->has_no_flags &&
+	       aa_changes_nothing(scratch, request->operation, request->flags, request->mode);
+}
+
 /* Tells an event of the request; `is_early`: it was submitted, and its result will not be known. */
 static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, __s64 result, bool is_early)
 {
@@ -1186,8 +1192,9 @@ static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, 
 	aa_scratch_reset(scratch, result);
 	scratch->is_early = is_early;
 	aa_ring_step_objects(request, scratch, (__u64)(long)file);
-	if (request->operation == AA_OPERATION_BLIND_SPOT ? aa_ring_is_of_no_file(request, scratch, file) :
-							    aa_is_filtered(scratch, task)) {
+	if (request->operation == AA_OPERATION_BLIND_SPOT ?
+		    aa_ring_is_of_no_file(request, scratch, file) :
+		    aa_is_filtered(scratch, task) || aa_ring_changes_nothing(request, scratch)) {
 		aa_count(filtered, 1);
 	} else {
 		if (request->operation == AA_OPERATION_BLIND_SPOT)

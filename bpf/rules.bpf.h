@@ -18,12 +18,8 @@ struct {
 	__type(value, struct aa_rule_bits);
 } aa_rule_names SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct aa_rule_file);
-	__type(value, __u32);
-} aa_rule_files SEC(".maps");
+/* In the upper half of what is found. */
+#define AA_RULES_NAMED(lists) ((__u32)(lists) << 16)
 
 /* The lists of which the name's last `length` bytes (a constant), which begin at `at`, are a rule. */
 static __always_inline __u32 aa_rules_of_end(struct aa_scratch *scratch, __u64 at, __u32 length, bool is_whole)
@@ -38,7 +34,7 @@ static __always_inline __u32 aa_rules_of_end(struct aa_scratch *scratch, __u64 a
 	if (!bits)
 		return 0;
 	if (is_whole)
-		return bits->below | bits->whole;
+		return bits->below | bits->whole | AA_RULES_NAMED(bits->named);
 	/* "/x/etc" is not "/etc". */
 	bpf_probe_read_kernel(&before, sizeof(before), scratch->data + at - 1);
 	return before ? 0 : bits->below;
@@ -53,9 +49,8 @@ __noinline int aa_rules_leave_out(__u32 slot)
 {
 	struct aa_scratch *scratch = aa_scratch_at(slot);
 	__u32 bytes, found = aa_config.rules_of_all, i;
-	const __u32 *lists;
 
-	if (!aa_config.rule_lists || !scratch)
+	if ((!aa_config.rule_lists && !aa_config.rules_name) || !scratch)
 		return false;
 	bytes = scratch->name[0].walk_bytes;
 	if (scratch->walk[0] != AA_WALK_OBJECT || scratch->walk[1] != AA_WALK_NONE || scratch->name[1].has_raw ||
@@ -65,7 +60,7 @@ __noinline int aa_rules_leave_out(__u32 slot)
 	    (scratch->flags[0] | scratch->flags[1]) & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE | AA_PATH_UNREACHABLE) ||
 	    scratch->facts[0].kind & AA_KIND_PLACELESS || scratch->event.record.operation == AA_OPERATION_BLIND_SPOT ||
 	    (__u32)bpf_get_current_pid_tgid() == aa_control.canary_tid)
-		return false;
+		return scratch->is_unasked;
 	for (i = 0; i < AA_RULE_LENGTHS; i++) {
 		__u32 length = aa_config.rule_lengths[i];
 
@@ -74,14 +69,14 @@ __noinline int aa_rules_leave_out(__u32 slot)
 		if (length <= bytes && length <= AA_RULE_WALK_BYTES)
 			found |= aa_rules_of_end(scratch, scratch->start + bytes - length, length, length == bytes);
 	}
-	if (scratch->facts[0].is_known && !(scratch->facts[0].kind & AA_KIND_OF_START)) {
-		__builtin_memset(&scratch->rule_file, 0, sizeof(scratch->rule_file));
-		scratch->rule_file.inode = scratch->facts[0].inode;
-		scratch->rule_file.device = scratch->facts[0].device;
-		lists = bpf_map_lookup_elem(&aa_rule_files, &scratch->rule_file);
-		if (lists)
-			found |= *lists;
-	}
+	if (scratch->is_unasked)
+		return !(found & (AA_RULES_NAMED(AA_RULE_BIT(WATCH) | AA_RULE_BIT(SENSITIVE))));
+	if (scratch->facts[0].is_known & AA_FILE_MAY_BE_OF_RULES(AA_RULE_BIT(WATCH) | AA_RULE_BIT(SENSITIVE)))
+		return false;
+	if (scratch->facts[0].is_known & AA_FILE_OF_RULES(AA_RULE_BIT(WATCH)))
+		found |= AA_RULE_BIT(WATCH);
+	if (scratch->facts[0].is_known & AA_FILE_OF_RULES(AA_RULE_BIT(SENSITIVE)))
+		found |= AA_RULE_BIT(SENSITIVE);
 	if (found & AA_RULE_BIT(SENSITIVE))
 		return false;
 	if (found & AA_RULE_BIT(IGNORE))

@@ -244,6 +244,9 @@ static __always_inline void aa_witness(struct file *file, __u32 operation, __u64
 		return;
 	if (state && state->phase == AA_PHASE_IN_CALL && aa_is_one_of(state->operation, explaining))
 		return;
+	if (operation == AA_OPERATION_OPEN && aa_config.only_changes >> AA_OPERATION_OPEN & 1 &&
+	    !AA_OPEN_CHANGES(aa_read(file, f_flags)))
+		return;
 	found = loops ? aa_witness_look_looped(file, state, explaining, opener) :
 			aa_witness_look_bounded(file, state, explaining, opener);
 	kind = found >> 32;

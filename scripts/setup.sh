@@ -75,6 +75,11 @@ check() {
         test)
             need_command make make
             need_command strace strace
+            # File systems that path rules are tried on.
+            need_command mkfs.btrfs btrfs-progs
+            need_command mkfs.xfs xfsprogs
+            need_command mksquashfs squashfs-tools
+            need_command mkfs.erofs erofs-utils
             # Users of rings that know nothing of us.
             need_command fio fio
             need_header liburing.h liburing-dev

@@ -113,6 +113,7 @@ def _trace_command(command: list[str], options: argparse.Namespace, kind: type[T
     from aa_fileio.integrations.command_signals import CommandSignals
     from aa_fileio.integrations.command_user import named_user, sudo_user
     from aa_fileio.integrations.notes import proc_note
+    from aa_fileio.integrations.rule_words import rule_words
     from aa_fileio.integrations.signal_relay import SignalRelay
     from aa_fileio.integrations.trace_course import open_writer
 
@@ -150,9 +151,9 @@ def _trace_command(command: list[str], options: argparse.Namespace, kind: type[T
             writer.write_note(f"the command runs as {user.name or user.uid}, who called sudo; --user root keeps root")
         receiver = CommandSignals(process, trace.end, signals.early)
         signals.start(receiver)
-        note = proc_note()
-        if note is not None:
-            writer.write_note(note)
+        for note in (proc_note(), *rule_words(manager, options)):
+            if note is not None:
+                writer.write_note(note)
         try:
             trace.follow()
         finally:
@@ -188,6 +189,7 @@ def _trace_running(options: argparse.Namespace, kind: type[Trace]) -> int:
     from aa_fileio import KprobeManager
     from aa_fileio.integrations.command_signals import TraceSignals
     from aa_fileio.integrations.notes import proc_note, reader_note
+    from aa_fileio.integrations.rule_words import rule_words
     from aa_fileio.integrations.signal_relay import SignalRelay
     from aa_fileio.integrations.trace_course import open_writer
 
@@ -205,7 +207,7 @@ def _trace_running(options: argparse.Namespace, kind: type[Trace]) -> int:
     with closing(writer), SignalRelay() as signals:
         manager = _begin(signals, start, options)
         trace = kind(manager, writer, options)
-        for note in (proc_note(), reader_note(writer.descriptor, manager.pid)):
+        for note in (proc_note(), reader_note(writer.descriptor, manager.pid), *rule_words(manager, options)):
             if note is not None:
                 writer.write_note(note)
         signals.start(TraceSignals(trace.end))

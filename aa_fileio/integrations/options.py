@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from aa_fileio.integrations.messages import PROGRAM, UsageError
+from aa_fileio.integrations.rule_words import Rule
 
 _WITH_VALUE = frozenset(
     (
@@ -188,14 +189,14 @@ def _add_filter_options(parser: Parser) -> None:
         help="only calls that take so many milliseconds or longer",
     )
     rule = "may be given again"
-    add("--path", dest="watch", action="append", metavar="RULE", help=f"only events about this path; {rule}")
+    add("--path", dest="watch", action=Rule, metavar="RULE", help=f"only events about this path; {rule}")
     add(
         "--sensitive",
-        action=_Sensitive,
+        action=Rule,
         metavar="RULE",
         help=f"mark events about this path, and keep them in any case; `default`: a list of secrets; {rule}",
     )
-    add("--ignore", action="append", metavar="RULE", help=f"no events about nothing but this path; {rule}")
+    add("--ignore", action=Rule, metavar="RULE", help=f"no events about nothing but this path; {rule}")
     add(
         "--witness-io",
         action="store_const",
@@ -212,22 +213,6 @@ def _add_filter_options(parser: Parser) -> None:
     )
 
 
-class _Sensitive(argparse.Action):
-    """`default` stands for a whole list; no rule is called so, for rules begin with a slash."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        from aa_fileio import DEFAULT_SENSITIVE
-
-        rules = [*(getattr(namespace, self.dest) or []), *(DEFAULT_SENSITIVE if values == "default" else [values])]
-        setattr(namespace, self.dest, rules)
-
-
 # What is left out when nothing is asked for; a contract test holds them equal to the tables of the C core.
 OPS_NOT_BY_DEFAULT = frozenset(
     ("chmod", "chown", "utime", "xattr", "sync", "close", "dup", "chdir", "memfd", "mount", "stat", "list")
@@ -242,8 +227,9 @@ def _ops_help() -> str:
     usual = ", ".join(op for op in Op if op not in OPS_NOT_BY_DEFAULT | OPS_ALWAYS)
     others = ", ".join(op for op in Op if op in OPS_NOT_BY_DEFAULT)
     return (
-        f"only these operations; without it: {usual}. Also: {others}; and the groups modify (all that can change a "
-        f"file or a name) and access (open, read, map, exec). Always: {', '.join(sorted(OPS_ALWAYS))}"
+        f"only these operations; without it: {usual}. Also: {others}; and the groups writes (what changes a "
+        f"file or a name), modify (the operations that can) and access (open, read, map, exec). "
+        f"Always: {', '.join(sorted(OPS_ALWAYS))}"
     )
 
 

@@ -116,6 +116,8 @@ def _names(event: FileEvent) -> str:
         remarks.insert(0, str(event.via))
     if event.sensitive:
         remarks.insert(0, "sensitive")
+    elif event.sensitive is None:
+        remarks.insert(0, "sensitive?")
     if remarks:
         parts.append(f"[{', '.join(remarks)}]")
     return " ".join(parts)

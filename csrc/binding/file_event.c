@@ -28,7 +28,7 @@ struct draft {
 	PyObject *strings[STRING_COUNT]; /* bytes */
 	uint64_t given;			 /* bit per field of the table */
 	int64_t time_us, bytes, error;
-	bool has_no_result; /* said by None */
+	bool has_no_result, has_no_sensitive; /* said by None */
 	size_t via;
 	struct aa_file_event event; /* without its strings */
 };
@@ -670,6 +670,7 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 		}
 		if (value == Py_None && field->present) {
 			draft->has_no_result |= field->present == AA_FIELD_RESULT;
+			draft->has_no_sensitive |= field->present == AA_FIELD_SENSITIVE;
 			continue;
 		}
 		if (field->set(draft, value, field) < 0)
@@ -685,6 +686,10 @@ static int draft_fill(struct draft *draft, PyObject *kwargs)
 		return -1;
 	if (!draft->has_no_result)
 		draft->event.present |= AA_FIELD_RESULT;
+	if (!draft->has_no_sensitive)
+		draft->event.present |= AA_FIELD_SENSITIVE;
+	if (!GIVEN(draft, changes))
+		draft->event.changes = aa_event_changes(&draft->event, AA_KIND_COUNT);
 	if (!GIVEN(draft, tid))
 		draft->event.tid = draft->event.pid;
 	if (!GIVEN(draft, path_source) && draft->event.present & AA_FIELD_PATH) {

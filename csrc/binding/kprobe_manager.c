@@ -669,6 +669,35 @@ static PyObject *manager_get_passed_over(struct py_manager *self, void *Py_UNUSE
 	return tuple;
 }
 
+static PyObject *manager_get_rule_notes(struct py_manager *self, void *Py_UNUSED(closure))
+{
+	struct aa_rule_note *notes = NULL;
+	struct aa_error *error;
+	size_t count = 0, index;
+	PyObject *tuple;
+
+	if (check_open(self) < 0)
+		return NULL;
+	error = aa_session_rule_notes(self->session, &notes, &count);
+	if (error)
+		return aa_raise(self->state, error);
+	tuple = PyTuple_New((Py_ssize_t)count);
+	for (index = 0; tuple && index < count; index++) {
+		PyObject *rule = PyUnicode_DecodeFSDefault(notes[index].rule),
+			 *text = PyUnicode_DecodeFSDefault(notes[index].text), *item = NULL;
+
+		if (rule && text)
+			item = PyObject_CallFunction(self->state->rule_note_class, "sOO",
+						     aa_rule_list_names[notes[index].list], rule, text);
+		Py_XDECREF(rule);
+		Py_XDECREF(text);
+		if (!item || PyTuple_SetItem(tuple, (Py_ssize_t)index, item) < 0)
+			Py_CLEAR(tuple);
+	}
+	free(notes);
+	return tuple;
+}
+
 static PyObject *manager_get_targets(struct py_manager *self, void *Py_UNUSED(closure))
 {
 	struct aa_target *targets = NULL;
@@ -1006,6 +1035,7 @@ static PyGetSetDef manager_getset[] = {
 	{ "is_attached", (getter)manager_get_is_attached, NULL, PyDoc_STR("Probes are attached."), NULL },
 	{ "pid", (getter)manager_get_pid, NULL, PyDoc_STR("The process to watch; None: the whole system."), NULL },
 	{ "backend", (getter)manager_get_backend, NULL, PyDoc_STR("The way in, once attached."), NULL },
+	{ "rule_notes", (getter)manager_get_rule_notes, NULL, PyDoc_STR("Where path rules led at attach."), NULL },
 	{ "passed_over", (getter)manager_get_passed_over, NULL, PyDoc_STR("Why other backends were not used."), NULL },
 	{ "targets", (getter)manager_get_targets, NULL, PyDoc_STR("What is attached."), NULL },
 	{ "stats", (getter)manager_get_stats, NULL, PyDoc_STR("The ledger."), NULL },

@@ -43,11 +43,22 @@ static PyObject *native_calls(PyObject *module, PyObject *Py_UNUSED(ignored))
 	return rows;
 }
 
-/* "keep", "sensitive" or "leave out" */
+static const char *decision_word(const struct aa_path_rules *rules, const struct aa_file_event *event)
+{
+	switch (aa_path_rules_decide(rules, event)) {
+	case AA_RULE_KEEP_SENSITIVE:
+		return "sensitive";
+	case AA_RULE_LEAVE_OUT:
+		return "leave out";
+	default:
+		return aa_path_rules_know_sensitive(rules, event) ? "keep" : "unknown";
+	}
+}
+
+/* "keep", "sensitive", "unknown" (whether it is sensitive) or "leave out" */
 static PyObject *native_decide(PyObject *module, PyObject *args, PyObject *kwargs)
 {
 	static const char *const keywords[] = { "event", "watch", "sensitive", "ignore", NULL };
-	static const char *const words[] = { "keep", "sensitive", "leave out" };
 	PyObject *event, *given[AA_RULE_LISTS] = { NULL };
 	struct module_state *state = PyModule_GetState(module);
 	struct aa_rule_texts texts[AA_RULE_LISTS] = { 0 };
@@ -66,8 +77,7 @@ static PyObject *native_decide(PyObject *module, PyObject *args, PyObject *kwarg
 			aa_raise(state, error);
 		} else {
 			aa_path_rules_look(compiled);
-			word = PyUnicode_FromString(
-				words[aa_path_rules_decide(compiled, aa_event_of(state, event, &ignored))]);
+			word = PyUnicode_FromString(decision_word(compiled, aa_event_of(state, event, &ignored)));
 		}
 	}
 	aa_path_rules_destroy(compiled);
@@ -303,6 +313,7 @@ static int module_exec(PyObject *module)
 		{ "Stats", &state->stats_class },
 		{ "Target", &state->target_class },
 		{ "PassedOver", &state->passed_over_class },
+		{ "RuleNote", &state->rule_note_class },
 		{ "BackendReport", &state->backend_report_class },
 		{ NULL, NULL },
 	};
@@ -352,6 +363,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 	Py_VISIT(state->stats_class);
 	Py_VISIT(state->target_class);
 	Py_VISIT(state->passed_over_class);
+	Py_VISIT(state->rule_note_class);
 	Py_VISIT(state->backend_report_class);
 	Py_VISIT(state->probe_attach_error);
 	Py_VISIT(state->permission_denied);
@@ -393,6 +405,7 @@ static int module_clear(PyObject *module)
 	Py_CLEAR(state->stats_class);
 	Py_CLEAR(state->target_class);
 	Py_CLEAR(state->passed_over_class);
+	Py_CLEAR(state->rule_note_class);
 	Py_CLEAR(state->backend_report_class);
 	Py_CLEAR(state->probe_attach_error);
 	Py_CLEAR(state->permission_denied);

@@ -54,6 +54,7 @@ struct module_state {
 	PyObject *stats_class;
 	PyObject *target_class;
 	PyObject *passed_over_class;
+	PyObject *rule_note_class;
 	PyObject *backend_report_class;
 	PyObject *probe_attach_error;
 	PyObject *permission_denied;

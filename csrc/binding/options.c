@@ -106,7 +106,7 @@ struct vocabulary {
 	bool (*in_group)(unsigned number, const char *group);
 };
 
-static const char *const operation_groups[] = { "modify", "access", NULL };
+static const char *const operation_groups[] = { "modify", "access", "writes", NULL };
 static const struct vocabulary operations = { "ops", aa_operation_name, AA_OPERATION_LIMIT, operation_groups,
 					      aa_operation_in_group };
 static const struct vocabulary kinds = { "kinds", aa_kind_name, AA_KIND_LIMIT, NULL, NULL };
@@ -144,7 +144,8 @@ static int unknown_name(const char *option, PyObject *name, PyObject *known)
 	return -1;
 }
 
-static int add_word(const struct vocabulary *words, PyObject *name, uint64_t *mask)
+/* Of some operations a group may have a part of the calls alone; `partly`: those, where there is such a group. */
+static int add_word(const struct vocabulary *words, PyObject *name, uint64_t *mask, uint64_t *partly)
 {
 	unsigned number;
 	size_t index;
@@ -164,25 +165,34 @@ static int add_word(const struct vocabulary *words, PyObject *name, uint64_t *ma
 	for (index = 0; words->groups && words->groups[index]; index++) {
 		if (PyUnicode_CompareWithASCIIString(name, words->groups[index]) != 0)
 			continue;
-		for (number = 0; number < words->limit; number++)
-			if (words->name_of(number) && words->in_group(number, words->groups[index]))
+		for (number = 0; number < words->limit; number++) {
+			if (!words->name_of(number) || !words->in_group(number, words->groups[index]))
+				continue;
+			if (strcmp(words->groups[index], "writes") == 0 && words->in_group(number, "in_part"))
+				*partly |= UINT64_C(1) << number;
+			else
 				*mask |= UINT64_C(1) << number;
+		}
 		return 0;
 	}
 	return unknown_name(words->option, name, known_names(words));
 }
 
-/* 0: not given. */
-static int parse_words(const struct vocabulary *words, PyObject *value, uint64_t *ret_mask)
+/* 0: not given. `*ret_partly`: what only a group names that has a part of its calls. */
+static int parse_words(const struct vocabulary *words, PyObject *value, uint64_t *ret_mask, uint64_t *ret_partly)
 {
 	PyObject *iterator, *name;
+	uint64_t partly = 0;
 	int status = 0;
 
 	*ret_mask = 0;
+	*ret_partly = 0;
 	if (!value || value == Py_None)
 		return 0;
-	if (PyUnicode_Check(value))
-		return add_word(words, value, ret_mask);
+	if (PyUnicode_Check(value)) {
+		status = add_word(words, value, ret_mask, &partly);
+		goto out;
+	}
 	if (PyBytes_Check(value))
 		return wrong_type(words->option, "an iterable of names or None", value);
 	iterator = PyObject_GetIter(value);
@@ -193,7 +203,7 @@ static int parse_words(const struct vocabulary *words, PyObject *value, uint64_t
 		return wrong_type(words->option, "an iterable of names or None", value);
 	}
 	while (status == 0 && (name = PyIter_Next(iterator))) {
-		status = add_word(words, name, ret_mask);
+		status = add_word(words, name, ret_mask, &partly);
 		Py_DECREF(name);
 	}
 	Py_DECREF(iterator);
@@ -203,7 +213,10 @@ static int parse_words(const struct vocabulary *words, PyObject *value, uint64_t
 		PyErr_Format(PyExc_ValueError, "%s is empty: None means the default set", words->option);
 		return -1;
 	}
-	return 0;
+out:
+	*ret_partly = partly & ~*ret_mask;
+	*ret_mask |= partly;
+	return status;
 }
 
 static int parse_backend(PyObject *value, const char **ret_backend)
@@ -370,7 +383,7 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 	bool has_latency = true, has_multi = true, has_totals = false, has_events = true;
 	int64_t duration_ns = 0, rows = AA_TOTAL_ROWS_DEFAULT, delay_ms = 0, ring = AA_RING_BYTES_DEFAULT,
 		queue = AA_QUEUE_BYTES_DEFAULT;
-	uint64_t kind_mask;
+	uint64_t kind_mask, ignored;
 
 	*options = (struct aa_session_options){ .follow = true };
 	*ret_rules = (struct aa_options_rules){ 0 };
@@ -382,8 +395,8 @@ int aa_options_parse(PyObject *args, PyObject *kwargs, struct aa_session_options
 		return -1;
 	if (aa_options_parse_pid(pid, &options->has_pid, &options->pid) < 0 ||
 	    parse_bool("follow", follow, &options->follow) < 0 || parse_until(until, &options->until) < 0 ||
-	    parse_words(&operations, ops, &options->operations) < 0 ||
-	    parse_words(&kinds, kind_names, &kind_mask) < 0 ||
+	    parse_words(&operations, ops, &options->operations, &options->only_changes) < 0 ||
+	    parse_words(&kinds, kind_names, &kind_mask, &ignored) < 0 ||
 	    parse_bool("errors_only", errors_only, &options->errors_only) < 0 ||
 	    parse_number("min_duration_ns", min_duration, (struct range){ 0, AA_DURATION_NS_MAX, false },
 			 &duration_ns) < 0 ||

@@ -28,6 +28,7 @@
 #include "fileio.skel.h"
 #include "blind_spots.h"
 #include "path_rules.h"
+#include "rule_files.h"
 #include "probe_object.h"
 #include "kernel_functions.h"
 #include "kept_probes.h"
@@ -601,21 +602,27 @@ static void aa_rules_choose(struct aa_probes *probes, const struct aa_kernel_rul
 	skeleton->rodata->aa_config.rules_of_all = rules->of_all;
 	memcpy((void *)skeleton->rodata->aa_config.rule_lengths, rules->lengths, sizeof(rules->lengths));
 	bpf_map__set_max_entries(skeleton->maps.aa_rule_names, (uint32_t)rules->name_count + 1);
-	bpf_map__set_max_entries(skeleton->maps.aa_rule_files, (uint32_t)rules->file_count + 1);
+	/* Each by its inode's address, and by its number. */
+	bpf_map__set_max_entries(skeleton->maps.aa_rule_files, (uint32_t)rules->file_count * 2 + 1);
+	skeleton->rodata->aa_config.rule_files = rules->file_count != 0;
+	skeleton->rodata->aa_config.rules_name = rules->has_named;
+	bpf_program__set_autoload(skeleton->progs.aa_list_own_files, rules->file_count != 0);
 }
 
-static int aa_rules_set(struct aa_probes *probes, const struct aa_kernel_rules *rules)
+static struct aa_error *aa_rules_set(struct aa_probes *probes, struct aa_kernel_rules *rules)
 {
-	int names = bpf_map__fd(probes->skeleton->maps.aa_rule_names),
-	    files = bpf_map__fd(probes->skeleton->maps.aa_rule_files);
+	int names = bpf_map__fd(probes->skeleton->maps.aa_rule_names);
+	bool by_number = false;
+	struct aa_error *error;
 
 	for (size_t i = 0; rules && i < rules->name_count; i++)
 		if (bpf_map_update_elem(names, &rules->names[i].name, &rules->names[i].bits, BPF_NOEXIST))
-			return errno;
-	for (size_t i = 0; rules && i < rules->file_count; i++)
-		if (bpf_map_update_elem(files, &rules->files[i].file, &rules->files[i].lists, BPF_NOEXIST))
-			return errno;
-	return 0;
+			return aa_error_create(AA_ERROR_SYSTEM, errno, "setting the path rules: %s", strerror(errno));
+	if (!rules || !rules->file_count)
+		return NULL;
+	error = aa_rule_files_identify(probes, bpf_map__fd(probes->skeleton->maps.aa_rule_files), rules, &by_number);
+	probes->skeleton->bss->aa_rule_numbers = by_number;
+	return error;
 }
 
 static int aa_jumps_set(struct aa_probes *probes)
@@ -1036,6 +1043,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	probes->skeleton->rodata->aa_config.min_duration_ns = options->min_duration_ns;
 	probes->skeleton->rodata->aa_config.total_rows = options->total_rows;
 	probes->skeleton->rodata->aa_config.no_events = options->no_events;
+	probes->skeleton->rodata->aa_config.only_changes = options->only_changes;
 	probes->skeleton->rodata->aa_config.witness_io = options->witness_io;
 	probes->skeleton->rodata->aa_config.wake_bytes = options->ring_bytes / AA_RING_WAKE_PART;
 	if (!stat("/proc/self/ns/pid", &status))
@@ -1078,11 +1086,9 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the jumps between programs");
 		goto out;
 	}
-	result = aa_rules_set(probes, options->rules);
-	if (result) {
-		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the path rules");
+	error = aa_rules_set(probes, options->rules);
+	if (error)
 		goto out;
-	}
 	result = aa_managers_set(probes);
 	if (result) {
 		error = aa_probe_error(result, &log, NULL, NULL, "cannot set the names of sockets");
@@ -1694,13 +1700,14 @@ bool aa_probes_are_for(const struct aa_probes *probes, const char *backend, cons
 	const struct aa_probe_options *ours = &probes->options;
 
 	return !strcmp(probes->backend, backend) && ours->operations == options->operations &&
-	       ours->kinds == options->kinds && ours->scope == options->scope &&
-	       ours->no_latency == options->no_latency && ours->no_multi == options->no_multi &&
-	       ours->errors_only == options->errors_only && ours->rules == options->rules &&
-	       ours->witness_io == options->witness_io && ours->min_duration_ns == options->min_duration_ns &&
-	       ours->total_rows == options->total_rows && ours->no_events == options->no_events &&
-	       ours->ring_bytes == options->ring_bytes && ours->no_rings == options->no_rings &&
-	       ours->is_named == options->is_named && ours->is_trial == options->is_trial;
+	       ours->kinds == options->kinds && ours->only_changes == options->only_changes &&
+	       ours->scope == options->scope && ours->no_latency == options->no_latency &&
+	       ours->no_multi == options->no_multi && ours->errors_only == options->errors_only &&
+	       ours->rules == options->rules && ours->witness_io == options->witness_io &&
+	       ours->min_duration_ns == options->min_duration_ns && ours->total_rows == options->total_rows &&
+	       ours->no_events == options->no_events && ours->ring_bytes == options->ring_bytes &&
+	       ours->no_rings == options->no_rings && ours->is_named == options->is_named &&
+	       ours->is_trial == options->is_trial;
 }
 
 void aa_probes_abandon(struct aa_probes *probes)
@@ -1870,6 +1877,12 @@ static struct aa_error *aa_list(struct bpf_program *program, const char *of, con
 struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd)
 {
 	return aa_list(probes->skeleton->progs.aa_list_tasks, "bpf_iter/task", "cannot list the tasks", ret_fd);
+}
+
+struct aa_error *aa_probes_list_own_files(struct aa_probes *probes, int *ret_fd)
+{
+	return aa_list(probes->skeleton->progs.aa_list_own_files, "bpf_iter/task_file", "cannot list the open files",
+		       ret_fd);
 }
 
 /* All that the reading gives, in one growing block. */

@@ -24,8 +24,9 @@ struct aa_probe_options {
 	bool no_latency; /* durations are not told, and entry probes left out where a return has all the data */
 	bool no_multi;	 /* kprobe: one link for each function */
 	bool errors_only;
-	const struct aa_kernel_rules *rules; /* NULL: none are applied in the kernel */
-	bool witness_io;		     /* reads and writes are witnessed a second time; not by tracepoint */
+	uint64_t only_changes;	       /* of these operations only calls that change something */
+	struct aa_kernel_rules *rules; /* NULL: none are applied in the kernel */
+	bool witness_io;	       /* reads and writes are witnessed a second time; not by tracepoint */
 	uint64_t min_duration_ns;
 	uint32_t total_rows; /* 0: no totals */
 	bool no_events;
@@ -81,6 +82,8 @@ int aa_probes_lineage(const struct aa_probes *probes);
 pid_t aa_probes_reaper(const struct aa_probes *probes);
 /* A new reading of the task list; read() gives struct aa_task after struct aa_task. */
 struct aa_error *aa_probes_list_tasks(struct aa_probes *probes, int *ret_fd);
+/* What the kernel has for each file that this process has open; read() gives struct aa_rule_seen after the other. */
+struct aa_error *aa_probes_list_own_files(struct aa_probes *probes, int *ret_fd);
 /* The connections that watched processes have to those that aa_manager_sockets names: one block, given back with
  * free(). What others hold of the watched processes' sockets is noted by the way. */
 struct aa_error *aa_probes_list_connections(struct aa_probes *probes, struct aa_connection **ret_connections,

@@ -80,16 +80,10 @@ enum aa_pass {
 /* By the path rules; false: it is not wanted, and counted. */
 static bool aa_drain_wants(struct aa_drain *drain)
 {
-	switch (drain->options.rules ? aa_path_rules_decide(drain->options.rules, drain->event) : AA_RULE_KEEP) {
-	case AA_RULE_LEAVE_OUT:
-		atomic_fetch_add(&drain->filtered, 1);
-		return false;
-	case AA_RULE_KEEP_SENSITIVE:
-		drain->event->sensitive = 1;
+	if (aa_path_rules_apply(drain->options.rules, drain->event))
 		return true;
-	default:
-		return true;
-	}
+	atomic_fetch_add(&drain->filtered, 1);
+	return false;
 }
 
 /* One record; false while the queue has no room for its event. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "session.h"
 #include "syscall_table.h"
 
 #define AA_O_CREAT 0100		   /* include/uapi/asm-generic/fcntl.h */
@@ -21,6 +22,7 @@ struct aa_known_file {
 	uint32_t present; /* AA_FIELDS_OF_FILE, as far as they apply */
 	uint64_t device, inode;
 	uint8_t kind, path_flags;
+	uint8_t rule_files;
 	uint16_t path_length;
 	char path[];
 };
@@ -309,6 +311,7 @@ static bool aa_known_thread_number(struct aa_known_thread *thread, uint32_t numb
 	file->device = event->device;
 	file->inode = event->inode;
 	file->kind = event->kind;
+	file->rule_files = event->rule_files;
 	file->path_flags = event->path_flags;
 	file->path_length = event->path_length;
 	if (event->present & AA_FIELD_PATH)
@@ -318,9 +321,9 @@ static bool aa_known_thread_number(struct aa_known_thread *thread, uint32_t numb
 	return true;
 }
 
-/* What both kinds of events tell of the call itself. */
-static void aa_take_call(const struct aa_event *wire, const struct aa_more *more, const struct aa_known_thread *thread,
-			 struct aa_file_event *ret_event)
+/* What both kinds of events tell of the call itself. `other`: what its second descriptor names. */
+static void aa_take_call(const struct aa_event *wire, const struct aa_more *more, const struct aa_file_facts *other,
+			 const struct aa_known_thread *thread, struct aa_file_event *ret_event)
 {
 	const struct aa_call_spec *spec = &aa_call_specs[wire->call];
 	bool has_fd;
@@ -336,6 +339,7 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_more *more
 	memcpy(ret_event->comm, thread->process.comm, sizeof(ret_event->comm));
 	ret_event->call = wire->call;
 	ret_event->operation = wire->record.operation;
+	ret_event->rule_files = AA_EVENT_FILES_LOOKED_AT;
 	if (wire->duration_ns != AA_NO_DURATION) {
 		ret_event->present |= AA_FIELD_DURATION;
 		ret_event->duration_ns = wire->duration_ns;
@@ -371,6 +375,8 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_more *more
 	}
 	if (spec->moves && !(wire->blocks & AA_MARK_NO_RESULT))
 		ret_event->present |= AA_FIELD_BYTES;
+	ret_event->changes = aa_event_changes(
+		ret_event, other->is_known & AA_FILE_IS_KNOWN ? other->kind & AA_KIND_NUMBER : AA_KIND_COUNT);
 }
 
 /* The event's end: its size, a multiple of 8. */
@@ -416,8 +422,9 @@ static bool aa_take_event(struct aa_cursor *cursor, const struct aa_known_thread
 		if (!(names[i].components = aa_take(cursor, names[i].facts.walk_bytes)))
 			return false;
 
-	aa_take_call(wire, &more, thread, ret_event);
-	if (file->is_known) {
+	aa_take_call(wire, &more, &second.object, thread, ret_event);
+	ret_event->rule_files |= (file->is_known | second.object.is_known) & ~AA_FILE_IS_KNOWN;
+	if (file->is_known & AA_FILE_IS_KNOWN) {
 		ret_event->present |= AA_FIELD_FILE;
 		ret_event->device =
 			makedev(file->device >> AA_MKDEV_MINOR_BITS, file->device & ((1u << AA_MKDEV_MINOR_BITS) - 1));
@@ -474,11 +481,13 @@ static bool aa_take_again(struct aa_cursor *cursor, const struct aa_known_thread
 					 .result = wire->result,
 					 .fd = wire->fd,
 					 .call = wire->call },
-		     &(struct aa_more){ .count = wire->count, .offset = wire->offset }, thread, ret_event);
+		     &(struct aa_more){ .count = wire->count, .offset = wire->offset }, &(struct aa_file_facts){ 0 },
+		     thread, ret_event);
 	ret_event->present |= file->present;
 	ret_event->device = file->device;
 	ret_event->inode = file->inode;
 	ret_event->kind = file->kind;
+	ret_event->rule_files = file->rule_files;
 	ret_event->path_source = wire->source;
 	ret_event->path_flags = file->path_flags;
 	ret_event->path_length = file->path_length;

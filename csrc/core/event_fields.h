@@ -47,7 +47,8 @@
 	X(device, NUMBER, device, U64, AA_FIELD_FILE)                                                                  \
 	X(inode, NUMBER, inode, U64, AA_FIELD_FILE)                                                                    \
 	X(kind, KIND, kind, U8, AA_FIELD_KIND)                                                                         \
-	X(sensitive, TRUTH, sensitive, U8, 0)                                                                          \
+	X(changes, TRUTH, changes, U8, 0)                                                                              \
+	X(sensitive, TRUTH, sensitive, U8, AA_FIELD_SENSITIVE)                                                         \
 	X(seq, NUMBER, seq, U64, 0)
 
 #define AA_ERRNO_MAX 4095 /* the kernel's MAX_ERRNO: below it a result is an address or a number */

@@ -29,7 +29,10 @@ enum aa_field {
 	AA_FIELD_NO_PLACE = 1u << 14,
 	AA_FIELD_NEW_NO_PLACE = 1u << 15,
 	AA_FIELDS_HIDDEN = AA_FIELD_NO_PLACE | AA_FIELD_NEW_NO_PLACE, /* for the path rules alone */
+	AA_FIELD_SENSITIVE = 1u << 16,				      /* whether it is, is known */
 };
+
+#define AA_EVENT_FILES_LOOKED_AT 1u /* by the kernel side, which knows whether they are files of path rules */
 
 struct aa_file_event {
 	/* What differs from one event of the same call on the same file to the next. */
@@ -64,9 +67,10 @@ struct aa_file_event {
 	uint16_t path_length;
 	uint16_t new_path_length;
 	uint16_t raw_path_length;
-	uint8_t sensitive; /* a path rule says so: 1 or 0 */
-	uint8_t reserved;
-	char comm[16]; /* NUL-terminated */
+	uint8_t sensitive;  /* a path rule says so: 1 or 0 */
+	uint8_t changes;    /* the call is one of the group "writes" */
+	uint8_t rule_files; /* AA_EVENT_FILES_LOOKED_AT, and what struct aa_file_facts.is_known says of rules */
+	char comm[16];	    /* NUL-terminated */
 	char strings[];
 };
 

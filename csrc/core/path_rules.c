@@ -2,13 +2,16 @@
 #include "path_rules.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "../../bpf/openers.h"
+#include "rule_places.h"
 
 #define AA_COMPONENT_BYTES 255 /* NAME_MAX */
 #define AA_NAME_ROOM 16384     /* a directory's name and a name as passed, and both with room to spare */
@@ -17,16 +20,23 @@ struct aa_path_rule {
 	char *text; /* a glob's and a prefix's without the slash at its end */
 	size_t length;
 	bool is_glob, is_prefix;
-	bool has_file; /* of a rule that is no glob, when it was looked for */
-	uint64_t device, inode;
+	bool has_file;		/* of a rule that is no glob, when it was looked for */
+	uint64_t device, inode; /* as stat(2) has them */
 };
 
 struct aa_path_rules {
 	struct aa_rule_set {
-		struct aa_path_rule *rules;
-		size_t count;
+		struct aa_path_rule *rules; /* room for twice as many as were given */
+		size_t given;
+		size_t count;	/* and behind those given, what their symbolic links led to */
+		bool has_files; /* some are of a file, and no directory: it may have other names */
+		bool has_links; /* and some had other names */
 	} lists[AA_RULE_LISTS];
 	struct aa_kernel_rules kernel;
+	struct aa_rule_notes notes;
+	int marks; /* inotify's descriptor, or -1 */
+	/* A link was made since: what has another name may be a rule's file. */
+	atomic_bool *links_were_made;
 };
 
 const char *const aa_rule_list_names[AA_RULE_LISTS] = { "watch", "sensitive", "ignore" };
@@ -257,8 +267,14 @@ struct aa_error *aa_path_rules_create(const struct aa_rule_texts texts[AA_RULE_L
 	struct aa_path_rules *rules = calloc(1, sizeof(*rules));
 	struct aa_error *error = NULL;
 
-	if (!rules)
+	if (rules) {
+		rules->marks = -1;
+		rules->links_were_made = calloc(1, sizeof(*rules->links_were_made));
+	}
+	if (!rules || !rules->links_were_made) {
+		free(rules);
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
+	}
 	for (size_t list = 0; !error && list < AA_RULE_LISTS; list++) {
 		struct aa_rule_set *set = &rules->lists[list];
 
@@ -269,14 +285,14 @@ struct aa_error *aa_path_rules_create(const struct aa_rule_texts texts[AA_RULE_L
 		}
 		if (!texts[list].count)
 			continue;
-		set->rules = calloc(texts[list].count, sizeof(*set->rules));
+		set->rules = calloc(texts[list].count * 2, sizeof(*set->rules));
 		if (!set->rules) {
 			error = aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");
 			break;
 		}
 		for (size_t i = 0; !error && i < texts[list].count; i++) {
 			error = aa_rule_parse(aa_rule_list_names[list], texts[list].texts[i], &set->rules[i]);
-			set->count = i + 1;
+			set->count = set->given = i + 1;
 		}
 	}
 	if (error) {
@@ -291,30 +307,118 @@ void aa_path_rules_destroy(struct aa_path_rules *rules)
 {
 	if (!rules)
 		return;
+	aa_path_rules_unmark(rules);
 	for (size_t list = 0; list < AA_RULE_LISTS; list++) {
 		for (size_t i = 0; i < rules->lists[list].count; i++)
 			free(rules->lists[list].rules[i].text);
 		free(rules->lists[list].rules);
 	}
+	aa_rule_notes_clear(&rules->notes);
 	free(rules->kernel.names);
 	free(rules->kernel.files);
+	free(rules->links_were_made);
 	free(rules);
+}
+
+/* ---- where they lead ---- */
+
+static const char *aa_rule_path(const struct aa_path_rule *rule)
+{
+	return rule->length ? rule->text : "/";
+}
+
+/* What the rule's symbolic links lead to is a rule as well. */
+static void aa_rule_follow(struct aa_rule_set *set, const struct aa_rule_place *place, struct aa_rule_notes *notes)
+{
+	char *followed = aa_rule_place_follow(place, notes);
+
+	if (followed)
+		set->rules[set->count++] = (struct aa_path_rule){ .text = followed,
+								  .length = strlen(followed),
+								  .is_glob = place->is_glob,
+								  .is_prefix = place->is_prefix };
+}
+
+static void aa_rule_look(struct aa_rule_set *set, struct aa_path_rule *rule, const struct aa_rule_place *place,
+			 struct aa_rule_notes *notes)
+{
+	struct stat status = { 0 };
+	int code;
+
+	rule->has_file = false;
+	if (rule->is_glob)
+		return;
+	code = stat(aa_rule_path(rule), &status) ? errno : 0;
+	aa_rule_place_note(place, &status, code, notes);
+	if (code)
+		return;
+	rule->has_file = true;
+	rule->device = status.st_dev;
+	rule->inode = status.st_ino;
+	set->has_files = set->has_files || !S_ISDIR(status.st_mode);
+	set->has_links = set->has_links || (!S_ISDIR(status.st_mode) && status.st_nlink > 1);
 }
 
 void aa_path_rules_look(struct aa_path_rules *rules)
 {
+	aa_rule_notes_clear(&rules->notes);
+	atomic_store(rules->links_were_made, false);
 	for (size_t list = 0; list < AA_RULE_LISTS; list++) {
-		for (size_t i = 0; i < rules->lists[list].count; i++) {
-			struct aa_path_rule *rule = &rules->lists[list].rules[i];
-			struct stat status;
+		struct aa_rule_set *set = &rules->lists[list];
 
-			rule->has_file = !rule->is_glob && !stat(rule->length ? rule->text : "/", &status);
-			if (rule->has_file) {
-				rule->device = status.st_dev;
-				rule->inode = status.st_ino;
-			}
+		while (set->count > set->given)
+			free(set->rules[--set->count].text);
+		set->has_files = set->has_links = false;
+		for (size_t i = 0; i < set->given; i++) {
+			struct aa_path_rule *rule = &set->rules[i];
+			struct aa_rule_place place = { (enum aa_rule_list)list, rule->text, rule->is_glob,
+						       rule->is_prefix };
+
+			aa_rule_follow(set, &place, &rules->notes);
+			aa_rule_look(set, rule, &place, &rules->notes);
 		}
 	}
+}
+
+void aa_path_rules_mark(struct aa_path_rules *rules)
+{
+	aa_path_rules_unmark(rules);
+	for (size_t list = 0; list < AA_RULE_LISTS; list++) {
+		const struct aa_rule_set *set = &rules->lists[list];
+
+		for (size_t i = 0; list != AA_RULES_IGNORE && i < set->given; i++) {
+			if (!set->rules[i].has_file)
+				continue;
+			if (rules->marks < 0)
+				rules->marks = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+			if (rules->marks < 0)
+				return;
+			/* Nothing is read from it: that the mark is there is all. */
+			inotify_add_watch(rules->marks, aa_rule_path(&set->rules[i]), IN_DELETE_SELF);
+		}
+	}
+}
+
+void aa_path_rules_unmark(struct aa_path_rules *rules)
+{
+	if (rules && rules->marks >= 0) {
+		close(rules->marks);
+		rules->marks = -1;
+	}
+}
+
+const struct aa_rule_note *aa_path_rules_notes(const struct aa_path_rules *rules, size_t *ret_count)
+{
+	*ret_count = rules->notes.count;
+	return rules->notes.notes;
+}
+
+void aa_path_rules_note_unseen(struct aa_path_rules *rules, size_t file, const char *reason)
+{
+	const struct aa_kernel_rule_file *unseen = &rules->kernel.files[file];
+
+	aa_rule_notes_add(&rules->notes, (enum aa_rule_list)unseen->list, unseen->path,
+			  "%s cannot be identified (%s): it is found by its name alone", unseen->path, reason);
 }
 
 bool aa_path_rules_match(const struct aa_path_rules *rules, enum aa_rule_list list, const char *path)
@@ -329,7 +433,7 @@ struct aa_kernel_rule {
 	const char *text;
 	size_t length; /* 0: the root directory */
 	enum aa_rule_list list;
-	bool is_below;
+	bool is_below, is_named;
 };
 
 /* The directory that it is in, which can only match more. */
@@ -338,13 +442,15 @@ static void aa_kernel_rule_widen(struct aa_kernel_rule *rule)
 	while (rule->length && rule->text[--rule->length] != '/')
 		;
 	rule->is_below = true;
+	rule->is_named = false;
 }
 
 /* False: only the core can tell what it ignores. What is to be kept may be more than the rule says. */
 static bool aa_kernel_rule_take(const struct aa_path_rule *from, enum aa_rule_list list,
 				struct aa_kernel_rule *ret_rule)
 {
-	*ret_rule = (struct aa_kernel_rule){ from->text, from->length, list, from->is_prefix };
+	*ret_rule = (struct aa_kernel_rule){ from->text, from->length, list, from->is_prefix,
+					     !from->is_glob && !from->is_prefix && list != AA_RULES_IGNORE };
 	if (list == AA_RULES_IGNORE)
 		return !from->is_glob && from->length <= AA_RULE_WALK_BYTES;
 	if (from->is_glob) {
@@ -379,11 +485,6 @@ static int aa_by_rule_name(const void *one, const void *other)
 	return memcmp(one, other, sizeof(struct aa_rule_name));
 }
 
-static int aa_by_rule_file(const void *one, const void *other)
-{
-	return memcmp(one, other, sizeof(struct aa_rule_file));
-}
-
 /* The shortest lengths there are, as many as there is room for: what is longer can be widened to one of them. */
 static void aa_lengths_choose(const struct aa_kernel_rule *rules, size_t count, uint8_t ret_lengths[AA_RULE_LENGTHS])
 {
@@ -412,7 +513,9 @@ static void aa_kernel_name_add(struct aa_kernel_rules *kernel, struct aa_kernel_
 	kernel->names[kernel->name_count].bits = (struct aa_rule_bits){
 		.below = rule->is_below ? (uint16_t)(1u << rule->list) : 0,
 		.whole = (uint16_t)(1u << rule->list),
+		.named = rule->is_named ? (uint16_t)(1u << rule->list) : 0,
 	};
+	kernel->has_named = kernel->has_named || rule->is_named;
 	kernel->name_count++;
 }
 
@@ -426,23 +529,15 @@ static void aa_kernel_rules_merge(struct aa_kernel_rules *kernel)
 		if (kept && !aa_by_rule_name(&kernel->names[kept - 1], &kernel->names[i])) {
 			kernel->names[kept - 1].bits.below |= kernel->names[i].bits.below;
 			kernel->names[kept - 1].bits.whole |= kernel->names[i].bits.whole;
+			kernel->names[kept - 1].bits.named |= kernel->names[i].bits.named;
 		} else {
 			kernel->names[kept++] = kernel->names[i];
 		}
 	}
 	kernel->name_count = kept;
-	qsort(kernel->files, kernel->file_count, sizeof(*kernel->files), aa_by_rule_file);
-	kept = 0;
-	for (size_t i = 0; i < kernel->file_count; i++) {
-		if (kept && !aa_by_rule_file(&kernel->files[kept - 1], &kernel->files[i]))
-			kernel->files[kept - 1].lists |= kernel->files[i].lists;
-		else
-			kernel->files[kept++] = kernel->files[i];
-	}
-	kernel->file_count = kept;
 }
 
-const struct aa_kernel_rules *aa_path_rules_for_kernel(struct aa_path_rules *rules)
+struct aa_kernel_rules *aa_path_rules_for_kernel(struct aa_path_rules *rules)
 {
 	struct aa_kernel_rules *kernel = &rules->kernel;
 	struct aa_kernel_rule *taken;
@@ -470,11 +565,8 @@ const struct aa_kernel_rules *aa_path_rules_for_kernel(struct aa_path_rules *rul
 			/* What is ignored goes by its name alone. */
 			if (!rule->has_file || list == AA_RULES_IGNORE)
 				continue;
-			kernel->files[kernel->file_count].file = (struct aa_rule_file){
-				.inode = rule->inode,
-				.device = major(rule->device) << 20 | minor(rule->device),
-			};
-			kernel->files[kernel->file_count++].lists = 1u << list;
+			kernel->files[kernel->file_count++] =
+				(struct aa_kernel_rule_file){ .path = aa_rule_path(rule), .list = list };
 		}
 	}
 	aa_lengths_choose(taken, used, kernel->lengths);
@@ -482,8 +574,9 @@ const struct aa_kernel_rules *aa_path_rules_for_kernel(struct aa_path_rules *rul
 		aa_kernel_name_add(kernel, &taken[i]);
 	free(taken);
 	aa_kernel_rules_merge(kernel);
+	/* Nothing is left out by them. */
 	if (kernel->of_all & AA_RULE_BIT(SENSITIVE) || kernel->lists == AA_RULE_BIT(SENSITIVE))
-		return NULL;
+		kernel->lists = 0;
 	return kernel;
 }
 
@@ -528,12 +621,23 @@ struct aa_event_names {
 	char rooms[2][AA_NAME_ROOM];
 };
 
-static bool aa_event_matches(const struct aa_rule_set *set, const struct aa_file_event *event,
-			     const struct aa_event_names *names)
+/* The kernel side says so of its events; of one that was made by hand stat(2)'s numbers must do. */
+static bool aa_event_is_of_file(const struct aa_rule_set *set, enum aa_rule_list list,
+				const struct aa_file_event *event)
 {
+	if (event->rule_files & AA_EVENT_FILES_LOOKED_AT)
+		return event->rule_files & AA_FILE_OF_RULES(1u << list);
 	/* Where the kind is not known they are those of the directory that a name starts from. */
-	if (event->present & AA_FIELD_FILE && event->present & AA_FIELD_KIND &&
-	    aa_set_has_file(set, event->device, event->inode))
+	return event->present & AA_FIELD_FILE && event->present & AA_FIELD_KIND &&
+	       aa_set_has_file(set, event->device, event->inode);
+}
+
+static bool aa_event_matches(const struct aa_path_rules *rules, enum aa_rule_list list,
+			     const struct aa_file_event *event, const struct aa_event_names *names)
+{
+	const struct aa_rule_set *set = &rules->lists[list];
+
+	if (aa_event_is_of_file(set, list, event))
 		return true;
 	return (names->names[0] && aa_set_matches(set, names->names[0])) ||
 	       (names->names[1] && aa_set_matches(set, names->names[1]));
@@ -547,18 +651,12 @@ static bool aa_acts_on_entry(uint8_t operation)
 	       operation == AA_OPERATION_SYMLINK;
 }
 
-/* Whether its names tell all that it can have touched. */
-static bool aa_is_certain(const struct aa_file_event *event, const struct aa_event_names *names)
+/* Whether its names are all that it can have touched, as far as names go. */
+static bool aa_names_are_certain(const struct aa_file_event *event, const struct aa_event_names *names)
 {
 	const char *raw;
 
-	/* Nobody knows what a failed call asked for, either. */
-	if (event->path_flags & AA_PATH_UNREACHABLE)
-		return false;
-	/* It touched nothing, and goes by what it asked for. */
-	if (event->present & AA_FIELD_RESULT && event->result < 0)
-		return true;
-	if (event->path_flags & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE) ||
+	if (event->path_flags & (AA_PATH_TRUNCATED | AA_PATH_UNREADABLE | AA_PATH_UNREACHABLE) ||
 	    (!names->names[0] && !(event->present & AA_FIELD_NO_PLACE)) ||
 	    (event->present & AA_FIELD_NEW_PATH && !names->names[1] && !(event->present & AA_FIELD_NEW_NO_PLACE)))
 		return false;
@@ -578,6 +676,68 @@ static bool aa_is_certain(const struct aa_file_event *event, const struct aa_eve
 	}
 }
 
+static bool aa_has_failed(const struct aa_file_event *event)
+{
+	return event->present & AA_FIELD_RESULT && event->result < 0;
+}
+
+/* It failed because of what there was under the name that it was asked for: where that led is not known. */
+static bool aa_was_refused(const struct aa_file_event *event)
+{
+	switch (aa_has_failed(event) ? -event->result : 0) {
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case EEXIST:
+	case EISDIR:
+	case ENOTEMPTY:
+	case EBUSY:
+	case ETXTBSY:
+	case ENXIO:
+	case ENODEV:
+	case EFBIG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of an entry that is removed only the name is known: the file may have a rule under another one. */
+static bool aa_has_unknown_file(const struct aa_file_event *event)
+{
+	return event->path_source == AA_PATH_SOURCE_DIR_AND_NAME && event->operation == AA_OPERATION_UNLINK &&
+	       !aa_has_failed(event);
+}
+
+/* So that a rule of the list may be of the event's file, which its certain name does not tell. */
+static bool aa_may_be_linked(const struct aa_path_rules *rules, enum aa_rule_list list,
+			     const struct aa_file_event *event)
+{
+	const struct aa_rule_set *set = &rules->lists[list];
+
+	if (event->rule_files & AA_EVENT_FILES_LOOKED_AT && event->rule_files & AA_FILE_MAY_BE_OF_RULES(1u << list))
+		return true;
+	return aa_has_unknown_file(event) && set->has_files &&
+	       (set->has_links || atomic_load_explicit(rules->links_were_made, memory_order_relaxed));
+}
+
+/* Nothing sensitive was found: whether that means that there is nothing. */
+static bool aa_is_sensitive_known(const struct aa_path_rules *rules, const struct aa_file_event *event,
+				  const struct aa_event_names *names)
+{
+	const struct aa_rule_set *set = &rules->lists[AA_RULES_SENSITIVE];
+
+	if (!set->count)
+		return true;
+	if (event->rule_files & AA_EVENT_FILES_LOOKED_AT &&
+	    event->rule_files & AA_FILE_MAY_BE_OF_RULES(AA_RULE_BIT(SENSITIVE)))
+		return false;
+	if (aa_has_unknown_file(event) && set->has_files)
+		return false;
+	return aa_names_are_certain(event, names) ||
+	       (aa_has_failed(event) && !aa_was_refused(event) && !(event->path_flags & AA_PATH_UNREACHABLE));
+}
+
 /* Each of its names, and at least one. */
 static bool aa_is_ignored(const struct aa_rule_set *set, const struct aa_event_names *names)
 {
@@ -585,7 +745,8 @@ static bool aa_is_ignored(const struct aa_rule_set *set, const struct aa_event_n
 	       (!names->names[1] || aa_set_matches(set, names->names[1]));
 }
 
-enum aa_rule_decision aa_path_rules_decide(const struct aa_path_rules *rules, const struct aa_file_event *event)
+static enum aa_rule_decision aa_decide(const struct aa_path_rules *rules, const struct aa_file_event *event,
+				       bool *ret_is_known)
 {
 	const struct aa_rule_set *lists = rules->lists;
 	const char *path = aa_file_event_path(event), *new_path = aa_file_event_new_path(event);
@@ -599,14 +760,52 @@ enum aa_rule_decision aa_path_rules_decide(const struct aa_path_rules *rules, co
 		new_path = NULL;
 	names.names[0] = path ? aa_name_plain(path, names.rooms[0]) : NULL;
 	names.names[1] = new_path ? aa_name_plain(new_path, names.rooms[1]) : NULL;
-	if (aa_event_matches(&lists[AA_RULES_SENSITIVE], event, &names))
+	*ret_is_known = true;
+	if (event->operation == AA_OPERATION_LINK && !aa_has_failed(event))
+		atomic_store_explicit(rules->links_were_made, true, memory_order_relaxed);
+	if (aa_event_matches(rules, AA_RULES_SENSITIVE, event, &names))
 		return AA_RULE_KEEP_SENSITIVE;
+	*ret_is_known = aa_is_sensitive_known(rules, event, &names);
 	if (event->operation == AA_OPERATION_BLIND_SPOT || event->call >= AA_OPENERS_FIRST + AA_OPENER_KERNEL)
 		return AA_RULE_KEEP;
-	is_certain = aa_is_certain(event, &names);
-	if (lists[AA_RULES_IGNORE].count && is_certain && aa_is_ignored(&lists[AA_RULES_IGNORE], &names))
+	/* What failed touched nothing, and goes by what it asked for, if anybody knows that. */
+	is_certain = (aa_has_failed(event) && !(event->path_flags & AA_PATH_UNREACHABLE)) ||
+		     aa_names_are_certain(event, &names);
+	if (lists[AA_RULES_IGNORE].count && is_certain && aa_is_ignored(&lists[AA_RULES_IGNORE], &names) &&
+	    !aa_may_be_linked(rules, AA_RULES_SENSITIVE, event))
 		return AA_RULE_LEAVE_OUT;
-	if (lists[AA_RULES_WATCH].count && is_certain && !aa_event_matches(&lists[AA_RULES_WATCH], event, &names))
+	if (lists[AA_RULES_WATCH].count && is_certain && !aa_event_matches(rules, AA_RULES_WATCH, event, &names) &&
+	    !aa_may_be_linked(rules, AA_RULES_WATCH, event) && !aa_may_be_linked(rules, AA_RULES_SENSITIVE, event))
 		return AA_RULE_LEAVE_OUT;
 	return AA_RULE_KEEP;
+}
+
+enum aa_rule_decision aa_path_rules_decide(const struct aa_path_rules *rules, const struct aa_file_event *event)
+{
+	bool is_known;
+
+	return aa_decide(rules, event, &is_known);
+}
+
+bool aa_path_rules_know_sensitive(const struct aa_path_rules *rules, const struct aa_file_event *event)
+{
+	bool is_known;
+
+	aa_decide(rules, event, &is_known);
+	return is_known;
+}
+
+bool aa_path_rules_apply(const struct aa_path_rules *rules, struct aa_file_event *event)
+{
+	enum aa_rule_decision decision = AA_RULE_KEEP;
+	bool is_known = true;
+
+	if (rules)
+		decision = aa_decide(rules, event, &is_known);
+	event->sensitive = decision == AA_RULE_KEEP_SENSITIVE;
+	if (is_known)
+		event->present |= AA_FIELD_SENSITIVE;
+	else
+		event->present &= ~(uint32_t)AA_FIELD_SENSITIVE;
+	return decision != AA_RULE_LEAVE_OUT;
 }

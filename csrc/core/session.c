@@ -295,6 +295,7 @@ static void aa_on_detached(void *context)
 
 	pthread_mutex_lock(&session->lock);
 	session->state = AA_STATE_DETACHED;
+	aa_path_rules_unmark(session->rules);
 	pthread_cond_broadcast(&session->changed);
 	pthread_mutex_unlock(&session->lock);
 }
@@ -308,6 +309,7 @@ static void aa_session_drop_trace(struct aa_session *session)
 	session->totals = NULL;
 	aa_probes_destroy(session->probes);
 	session->probes = NULL;
+	aa_path_rules_unmark(session->rules);
 }
 
 static uint64_t aa_clock_ns(clockid_t clock)
@@ -334,6 +336,7 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		.errors_only = options->errors_only,
 		.witness_io = options->witness_io,
 		.rules = session->rules ? aa_path_rules_for_kernel(session->rules) : NULL,
+		.only_changes = options->only_changes,
 		.min_duration_ns = options->min_duration_ns,
 		.total_rows = options->total_rows,
 		.no_events = options->no_events,
@@ -353,6 +356,8 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 	struct aa_error *error;
 
 	aa_signs_clear(session->signs);
+	if (session->rules)
+		aa_path_rules_mark(session->rules);
 	error = aa_probes_create(backend, &probe_options, types, &session->probes);
 	if (error)
 		return error;
@@ -379,6 +384,9 @@ static struct aa_error *aa_session_attach_with(struct aa_session *session, const
 		aa_session_drop_trace(session);
 		return error;
 	}
+	for (size_t i = 0; probe_options.rules && i < probe_options.rules->file_count; i++)
+		if (probe_options.rules->files[i].unseen)
+			aa_path_rules_note_unseen(session->rules, i, probe_options.rules->files[i].unseen);
 	session->boottime_to_realtime_ns = aa_clock_ns(CLOCK_REALTIME) - aa_boot_clock_ns();
 	aa_drain_watch(session->drain);
 	__atomic_store_n(&control->gate, 1, __ATOMIC_SEQ_CST);
@@ -633,6 +641,7 @@ void aa_session_after_fork_in_child(struct aa_session *session)
 	session->totals = NULL; /* mapped without a fork's copy, and perhaps in the middle of a change */
 	aa_probes_abandon(session->probes);
 	session->probes = NULL;
+	aa_path_rules_unmark(session->rules);
 	if (session->signal >= 0)
 		close(session->signal);
 	session->signal = -1;
@@ -676,6 +685,36 @@ void aa_session_passed_over(struct aa_session *session, struct aa_passed_over_li
 	pthread_mutex_lock(&session->lock);
 	*ret_list = session->passed_over;
 	pthread_mutex_unlock(&session->lock);
+}
+
+struct aa_error *aa_session_rule_notes(struct aa_session *session, struct aa_rule_note **ret_notes, size_t *ret_count)
+{
+	const struct aa_rule_note *notes = NULL;
+	size_t count = 0, bytes = 0;
+	char *text;
+
+	*ret_notes = NULL;
+	*ret_count = 0;
+	if (aa_session_is_inert(session))
+		return aa_error_create(AA_ERROR_STATE, 0, "%s", aa_text_forked);
+	pthread_mutex_lock(&session->lock);
+	if (session->rules && session->state != AA_STATE_ATTACHING)
+		notes = aa_path_rules_notes(session->rules, &count);
+	for (size_t i = 0; i < count; i++)
+		bytes += strlen(notes[i].rule) + strlen(notes[i].text) + 2;
+	*ret_notes = malloc(count * sizeof(**ret_notes) + bytes + 1);
+	text = *ret_notes ? (char *)(*ret_notes + count) : NULL;
+	for (size_t i = 0; text && i < count; i++) {
+		(*ret_notes)[i] = (struct aa_rule_note){ notes[i].list, text, NULL };
+		text = stpcpy(text, notes[i].rule) + 1;
+		(*ret_notes)[i].text = text;
+		text = stpcpy(text, notes[i].text) + 1;
+	}
+	pthread_mutex_unlock(&session->lock);
+	if (!text)
+		return aa_no_memory_error();
+	*ret_count = count;
+	return NULL;
 }
 
 struct aa_error *aa_session_targets(struct aa_session *session, struct aa_target **ret_targets, size_t *ret_count)

@@ -43,6 +43,7 @@ struct aa_session_options {
 	bool follow;
 	enum aa_until until;
 	uint64_t operations;	  /* bit per enum aa_operation; 0 = AA_OPERATIONS_DEFAULT */
+	uint64_t only_changes;	  /* of these operations only calls that change something: AA_GROUP_IN_PART */
 	uint32_t kinds;		  /* bit per enum aa_kind; 0 = AA_KINDS_DEFAULT */
 	const char *backend;	  /* name, or NULL to choose; copied */
 	bool no_latency;	  /* no entry probe where the call's data can be had at its return */
@@ -105,6 +106,10 @@ struct aa_passed_over_list {
 };
 /* A copy; while an attach is under way, of the one before. */
 void aa_session_passed_over(struct aa_session *session, struct aa_passed_over_list *ret_list);
+
+/* What the user of path rules should know of where they led at the last attach: a copy, one block, given back with
+ * free(). */
+struct aa_error *aa_session_rule_notes(struct aa_session *session, struct aa_rule_note **ret_notes, size_t *ret_count);
 
 /* One probe, read back from the kernel where it tells (verified), else as we asked for it. */
 struct aa_target {
@@ -267,7 +272,11 @@ unsigned aa_call_operation(unsigned call);
 unsigned aa_call_via(unsigned call);   /* the way in: aa_via_name() */
 const char *aa_via_name(unsigned via); /* "syscall", "io_uring", "aio", "exec", "kernel" */
 const char *aa_operation_name(unsigned operation);
-bool aa_operation_in_group(unsigned operation, const char *group); /* "default", "modify", "access", "always" */
+/* "default", "modify", "access", "always", "writes", and of these "in_part" */
+bool aa_operation_in_group(unsigned operation, const char *group);
+/* Whether the call is one of the group "writes": see bpf/changes.h. `other_kind`: of what a copy goes to;
+ * AA_KIND_COUNT: not known. */
+bool aa_event_changes(const struct aa_file_event *event, unsigned other_kind);
 const char *aa_kind_name(unsigned kind);
 bool aa_kind_is_default(unsigned kind);
 const char *aa_path_source_name(unsigned source);

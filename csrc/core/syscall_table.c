@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "../../bpf/changes.h"
 #include "session.h"
 
 const struct aa_call_spec aa_call_specs[AA_CALL_LIMIT] = {
@@ -205,9 +206,31 @@ bool aa_operation_in_group(unsigned operation, const char *group)
 		       !strcmp(group, "modify")	 ? AA_GROUP_MODIFY :
 		       !strcmp(group, "access")	 ? AA_GROUP_ACCESS :
 		       !strcmp(group, "always")	 ? AA_GROUP_ALWAYS :
+		       !strcmp(group, "writes")	 ? AA_GROUP_WRITES :
+		       !strcmp(group, "in_part") ? AA_GROUP_IN_PART :
 						   0;
 
 	return operation < AA_OPERATION_COUNT && aa_operation_groups[operation] & bit;
+}
+
+bool aa_event_changes(const struct aa_file_event *event, unsigned other_kind)
+{
+	const bool has_flags = event->present & AA_FIELD_FLAGS;
+
+	if (event->operation == AA_OPERATION_BLIND_SPOT)
+		return event->call == AA_CALL_mmap;
+	if (event->operation >= AA_OPERATION_COUNT || !(aa_operation_groups[event->operation] & AA_GROUP_WRITES))
+		return false;
+	switch (event->operation) {
+	case AA_OPERATION_OPEN:
+		return !has_flags || AA_OPEN_CHANGES(event->flags);
+	case AA_OPERATION_MAP:
+		return !has_flags || AA_MAP_CHANGES(event->flags, event->mode);
+	case AA_OPERATION_COPY:
+		return !AA_KIND_IS_NO_FILE(other_kind);
+	default:
+		return true;
+	}
 }
 
 const char *aa_kind_name(unsigned kind)

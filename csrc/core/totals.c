@@ -168,23 +168,18 @@ struct aa_error *aa_totals_read(struct aa_totals *totals, const struct aa_path_r
 	events = rows ? (unsigned char *)(rows + count) : NULL;
 	for (size_t i = 0; rows && i < count; i++) {
 		const struct aa_file_event *first = list[i] < totals->rows ? totals->first[list[i]] : NULL;
-		enum aa_rule_decision decision = rules && first ? aa_path_rules_decide(rules, first) : AA_RULE_KEEP;
 		struct aa_total_row *row = &rows[kept];
 		struct aa_file_event *copy;
 
-		if (decision == AA_RULE_LEAVE_OUT)
+		copy = first ? memcpy(events, first, first->size) : NULL;
+		if (copy && !aa_path_rules_apply(rules, copy))
 			continue;
 		kept++;
 		aa_total_copy(&totals->table[list[i]], row);
 		if (list[i] >= totals->rows)
 			row->operation = (uint8_t)(list[i] - totals->rows);
-		row->first = NULL;
-		if (!first)
-			continue;
-		copy = memcpy(events, first, first->size);
-		copy->sensitive = decision == AA_RULE_KEEP_SENSITIVE;
 		row->first = copy;
-		events += first->size;
+		events += copy ? copy->size : 0;
 	}
 	pthread_mutex_unlock(&totals->lock);
 	free(list);

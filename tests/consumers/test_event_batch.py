@@ -64,6 +64,7 @@ TYPES = {
     "device": pa.uint64(),
     "inode": pa.uint64(),
     "kind": WORDS,
+    "changes": pa.uint8(),
     "sensitive": pa.uint8(),
     "seq": pa.uint64(),
     "comm_bytes": pa.binary(),
@@ -108,7 +109,8 @@ EVENTS = st.fixed_dictionaries(
         "new_path": maybe(NAME),
         "raw_path": maybe(st.one_of(NAME, st.just(""))),
         "path_flags": integers(0, 255).map(PathFlag),
-        "sensitive": st.booleans(),
+        "changes": st.booleans(),
+        "sensitive": maybe(st.booleans()),
         "fd": maybe(I32),
         "dirfd": maybe(I32),
         "flags": maybe(U64),
@@ -136,7 +138,8 @@ def in_columns(event: FileEvent) -> dict[str, Any]:
         row[name] = None if exact is None else shown(row[name])
     row["op"] = str(row["op"])
     row["path_flags"] = row["path_flags"].value
-    row["sensitive"] = int(row["sensitive"])
+    row["changes"] = int(row["changes"])
+    row["sensitive"] = None if row["sensitive"] is None else int(row["sensitive"])
     row["time"] = (event.time - EPOCH) // timedelta(microseconds=1)
     return row
 
@@ -163,7 +166,11 @@ def test_every_field_of_an_event_is_a_column_and_of_the_promised_type() -> None:
     assert dict(zip(schema.names, schema.types, strict=True)) == TYPES
     assert tuple(schema.names) == batch.column_names
     # Made without a result an event has 0; a request of io_uring may have none.
-    always = {name for name, value in FileEvent(op="open", return_code=None)._asdict().items() if value is not None}
+    always = {
+        name
+        for name, value in FileEvent(op="open", return_code=None, sensitive=None)._asdict().items()
+        if value is not None
+    }
     assert {field.name for field in schema if not field.nullable} == always
 
 

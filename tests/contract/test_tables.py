@@ -58,7 +58,7 @@ def known_names(option: str) -> list[str]:
 
 def test_operations() -> None:
     assert [str(op) for op in Op] == rows("AA_OPERATIONS")
-    assert known_names("ops") == [*map(str, Op), "modify", "access"]
+    assert known_names("ops") == [*map(str, Op), "modify", "access", "writes"]
     assert [FileEvent(op=number).op for number in range(len(Op))] == list(Op)
     assert all(op.name == op.value.upper() for op in Op)
 
@@ -157,7 +157,7 @@ def test_targets_have_every_field_of_the_core() -> None:
 
 def test_events_have_every_field_of_the_core() -> None:
     carried = set(members("file_event.h", "aa_file_event"))
-    shape = {"size", "present", "path_length", "new_path_length", "raw_path_length", "reserved", "strings"}
+    shape = {"size", "present", "path_length", "new_path_length", "raw_path_length", "rule_files", "strings"}
     renamed = {"result": "return_code", "call": "syscall", "operation": "op"}
     derived = {"via", "time", "errno", "bytes", "path", "new_path", "raw_path"}
     assert {renamed.get(name, name) for name in carried - shape} | derived == set(FileEvent(op="open")._asdict())

@@ -31,6 +31,7 @@ class Ground(NamedTuple):
     file_systems: tuple[str, ...] = ("tmpfs", "overlay", "9p")  # a guest's root is an overlay over the host's by 9p
     # Backends that are not taken by themselves, each with words of the reason. Those of `backends` can be named.
     refused: tuple[tuple[str, str], ...] = ()
+    on_devices: tuple[str, ...] = ()  # file systems of block devices, by a loop device
 
 
 _PREEMPTED = ("fentry", "preempts fentry programs")
@@ -51,6 +52,7 @@ GROUNDS = (
         ring_opcodes=63,
         file_systems=("tmpfs", "overlay"),
         refused=(("kprobe", "no kprobes"), ("fentry", "preempts|let fentry programs be attached")),
+        on_devices=("ext2", "ext3", "ext4", "xfs", "btrfs", "squashfs", "erofs"),
     ),
     # A BPF program that a kprobe finds busy is skipped; the count of that came with 6.7 (dd8657894c11).
     # Its trampolines do not pass structures on, and security_path_chown() takes two.

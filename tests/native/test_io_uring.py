@@ -605,6 +605,28 @@ def test_path_rules(backend: str, area: Path, program: Path, place: Place) -> No
     assert (ruled.stats.filtered, ruled.stats.lost) == (len(everything) - len(wanted), 0)
 
 
+@pytest.mark.usefixtures("many_descriptors")
+def test_only_what_changes_something(backend: str, area: Path, program: Path, place: Place) -> None:
+    """The group "writes": of opens and copies only those that change a file, and no read."""
+    plan = Plan()
+    plan.setup()
+    plan.hold()
+    all_operations(plan, place, 0)
+    with (
+        plan.start(program, area, place.fds) as running,
+        KprobeManager(running.process.pid, backend=backend, ops=ALL) as manager,
+        KprobeManager(running.process.pid, backend=backend, ops=["writes"]) as writes,
+    ):
+        running.go()
+        everything, events = read_to_end(manager), read_to_end(writes)
+        running.finish()
+    wanted = [fields_of(event) for event in everything if event.changes or event.op is Op.BLIND_SPOT]
+    assert {event.op for event in events} >= {Op.OPEN, Op.WRITE, Op.RENAME, Op.UNLINK, Op.MKDIR}
+    assert 0 < len(wanted) < len(everything) - 5
+    assert [fields_of(event) for event in events] == wanted
+    assert writes.stats.lost == 0
+
+
 def test_the_rings_own_table_of_files(backend: str, area: Path, program: Path, place: Place) -> None:
     """A file by its place there, a registered buffer, an open into that table and a close in it."""
     plan, file, other = Plan(), place.file, area / "other"

@@ -12,11 +12,13 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISDIR
+from types import EllipsisType
 from typing import Any
 
 import pytest
 
-from aa_fileio import SYSCALLS, FileEvent, Kind, KprobeManager, Op, _native
+from aa_fileio import SYSCALLS, FileEvent, Kind, KprobeManager, Op, PathSource, _native
 from tests.native.expected import CLONE_NEWNS, UNSEEN
 from tests.native.ground import GUEST, scaled
 from tests.native.row_lists import LISTS
@@ -120,12 +122,23 @@ def _as_glob(rule: str) -> str:
     return f"{head}/[{last[0]}]{last[1:]}{'/' if rule.endswith('/') else ''}"
 
 
+def _led(rule: str) -> set[str]:
+    """The rule, and where its symbolic links lead."""
+    literal = next((at for at, character in enumerate(rule) if character in "*?["), len(rule))
+    head = rule[:literal] if literal == len(rule) else rule[: rule.rfind("/", 0, literal)]
+    return {rule, os.path.realpath(head) + rule[len(head.rstrip("/")) :]} if head.strip("/") else {rule}
+
+
 class _Reference:
     """What the rules say of an event, by the core's own word; files are as they were when the trace began."""
 
     def __init__(self, rules: Rules) -> None:
-        self.rules = {name: [_as_glob(rule) for rule in texts] for name, texts in rules.items()}
+        self.rules = {
+            name: [_as_glob(as_is) for rule in texts for as_is in _led(rule)] for name, texts in rules.items()
+        }
         self.files: dict[str, set[tuple[int, int]]] = defaultdict(set)
+        self.plain: dict[str, set[int]] = defaultdict(set)  # of those that are no directory: how many names they have
+        self.links_were_made = False
         for name in ("watch", "sensitive"):
             for rule in rules.get(name, ()):
                 with contextlib.suppress(OSError):
@@ -133,22 +146,35 @@ class _Reference:
                     if rule in self.rules[name] and rule != "/":
                         continue  # a glob
                     self.files[name].add((status.st_dev, status.st_ino))
+                    if not S_ISDIR(status.st_mode):
+                        self.plain[name].add(status.st_nlink)
 
     def _is(self, name: str, event: FileEvent) -> bool:
         return event.kind is not None and (event.device, event.inode) in self.files[name]
 
+    def _may_be_linked(self, name: str) -> bool:
+        return bool(self.plain[name]) and (self.links_were_made or max(self.plain[name]) > 1)
+
     def word(self, event: FileEvent) -> str:
+        """Asked of one event after the other, in their order."""
+        self.links_were_made |= event.op is Op.LINK and event.errno == 0
         if self._is("sensitive", event):
             return "sensitive"
         word = _native.decide(event, **self.rules)
         if word == "leave out" and self._is("watch", event):
-            return _native.decide(event, **{name: rules for name, rules in self.rules.items() if name != "watch"})
-        return word
+            word = _native.decide(event, **{name: rules for name, rules in self.rules.items() if name != "watch"})
+        # Which file an entry was of that was removed is not known where its directory and name alone are.
+        entry = event.op is Op.UNLINK and event.errno == 0 and event.path_source is PathSource.DIR_AND_NAME
+        if not entry:
+            return word
+        if word == "leave out" and (self._may_be_linked("sensitive") or self._may_be_linked("watch")):
+            word = "keep"
+        return "unknown" if word == "keep" and self.plain["sensitive"] else word
 
 
-def _told(event: FileEvent, sensitive: bool | None = None) -> tuple[Any, ...]:
+def _told(event: FileEvent, sensitive: bool | EllipsisType | None = ...) -> tuple[Any, ...]:
     told = {name: getattr(event, name) for name in _FIELDS}
-    return tuple((told if sensitive is None else told | {"sensitive": sensitive}).values())
+    return tuple((told if sensitive is ... else told | {"sensitive": sensitive}).values())
 
 
 def _by_thread(events: list[FileEvent]) -> list[FileEvent]:
@@ -183,8 +209,12 @@ def test_what_is_left_out_is_what_the_core_would_leave_out(backend: str, short: 
         stats = [manager.stats for manager in managers]
     assert len(everything) == stats[0].performed - stats[0].filtered > 1_000
     for rules, reference, events, counts in zip(sets, references, ruled, stats[1:], strict=True):
-        words = [(event, reference.word(event)) for event in _by_thread(everything)]
-        wanted = [_told(event, word == "sensitive") for event, word in words if word != "leave out"]
+        words = {event.seq: reference.word(event) for event in sorted(everything, key=lambda event: event.seq)}
+        wanted = [
+            _told(event, None if words[event.seq] == "unknown" else words[event.seq] == "sensitive")
+            for event in _by_thread(everything)
+            if words[event.seq] != "leave out"
+        ]
         assert [_told(event) for event in _by_thread(events)] == wanted, rules
         assert (counts.performed, counts.lost) == (stats[0].performed, 0), rules
         assert counts.filtered == counts.performed - len(events), rules

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from aa_fileio import FileEvent, Stats, Totals
+from aa_fileio import FileEvent, RuleNote, Stats, Totals
 
 #: How a command begins, in whatever way it is traced: with what the shell gave.
 AS_GIVEN: dict[str, Any] = {
@@ -71,6 +71,7 @@ class FakeManager:
         self.batches = list(batches or [])
         self.process = FakeProcess()
         self.backend = "kprobe"
+        self.rule_notes: tuple[RuleNote, ...] = ()
         self.passed_over: tuple[tuple[str, str], ...] = (("fentry", "no trampolines"),)
         self.pid: int | None = self.process.pid
         self.done: list[str] = []

@@ -117,7 +117,7 @@ def fake_core(tmp_path_factory: pytest.TempPathFactory) -> Run:
             ROOT / f"csrc/core/{name}.c"
             for name in (
                 *("fileio_error", "held_process", "signal_witness", "syscall_table"),
-                *("columns", "arrow_export", "path_rules"),
+                *("columns", "arrow_export", "path_rules", "rule_places"),
             )
         ),
         ROOT / "tests/python/fake_session.c",

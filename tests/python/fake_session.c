@@ -158,6 +158,14 @@ const char *aa_session_backend(const struct aa_session *session)
 	return session->was_attached ? "kprobe" : NULL;
 }
 
+struct aa_error *aa_session_rule_notes(struct aa_session *session, struct aa_rule_note **ret_notes, size_t *ret_count)
+{
+	(void)session;
+	*ret_notes = NULL;
+	*ret_count = 0;
+	return NULL;
+}
+
 void aa_session_passed_over(struct aa_session *session, struct aa_passed_over_list *ret_list)
 {
 	(void)session;

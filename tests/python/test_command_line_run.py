@@ -36,7 +36,7 @@ from aa_fileio.integrations.trace_writer import TraceWriter
 HANG_SECONDS = 60.0
 
 
-@pytest.mark.parametrize(("option", "words"), [("--ops", [*Op, "modify", "access"]), ("--kinds", list(Kind))])
+@pytest.mark.parametrize(("option", "words"), [("--ops", [*Op, "modify", "access", "writes"]), ("--kinds", list(Kind))])
 def test_help_names_all_that_may_be_asked_for(
     option: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +49,7 @@ def test_help_names_all_that_may_be_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("option", "known"), [("--ops", [*map(str, Op), "modify", "access"]), ("--kinds", list(map(str, Kind)))]
+    ("option", "known"), [("--ops", [*map(str, Op), "modify", "access", "writes"]), ("--kinds", list(map(str, Kind)))]
 )
 @pytest.mark.parametrize("given", ["rread", "read,opne", "READ", "file,opne"])
 def test_an_unknown_name_is_refused_with_the_known_ones(
@@ -167,6 +167,27 @@ def test_options_reach_the_manager(begin: Begin) -> None:
         "errors_only": True,
         "min_duration_ns": 50_000,
     }
+
+
+def test_what_rules_lead_to_is_said(begin: Begin, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A directory is what lies below it; of the offered list no word is said."""
+    manager = FakeManager()
+    manager.rule_notes = (
+        aa_fileio.RuleNote("watch", "/bin", "/bin is a symbolic link to /usr/bin: that is watched, too"),
+        aa_fileio.RuleNote("sensitive", "/etc/shadow", "/etc/shadow does not exist yet"),
+        aa_fileio.RuleNote("sensitive", "/secret", "/secret does not exist yet"),
+    )
+    asked = begin(manager)
+    words = ["run", "--path", "/bin/", "--ignore", str(tmp_path), "--sensitive", "default", "--sensitive", "/secret"]
+    assert main([*words, "true"]) == 0
+    assert asked["watch"] == ["/bin/"] and asked["ignore"] == [f"{tmp_path}/"]
+    assert asked["sensitive"] == [*aa_fileio.DEFAULT_SENSITIVE, "/secret"]
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("aa-fileio: --")]
+    assert said == [
+        f"aa-fileio: --ignore {tmp_path}: {tmp_path} is a directory: all below it is ignored, too",
+        "aa-fileio: --path /bin: /bin is a symbolic link to /usr/bin: that is watched, too",
+        "aa-fileio: --sensitive /secret: /secret does not exist yet",
+    ]
 
 
 def test_what_is_not_asked_for_is_left_to_the_managers_defaults(begin: Begin) -> None:

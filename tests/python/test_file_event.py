@@ -46,6 +46,7 @@ FULL: dict[str, Any] = {
     "device": os.makedev(8, 1),
     "inode": 2**64 - 1,
     "kind": Kind.FILE,
+    "changes": True,
     "sensitive": True,
     "seq": 2**64 - 1,
 }
@@ -195,6 +196,7 @@ def test_events_that_differ_in_one_field_differ(name: str) -> None:
         "path_source": PathSource.RACED,
         "path_flags": PathFlag(0),
         "kind": Kind.DIR,
+        "changes": False,
         "sensitive": False,
         "return_code": -1,
     }.get(name, FULL[name][::-1] if isinstance(FULL[name], str) else 7)

@@ -142,6 +142,54 @@ def test_an_entry_of_a_known_directory_is_certain() -> None:
     )
 
 
+@pytest.mark.parametrize("source", ["as_passed", "raced", "dir_and_name"])
+def test_what_may_be_sensitive(source: str) -> None:
+    """Not "no" where it is not known; what led nowhere goes by its name, and what was refused was something."""
+    rules = {"sensitive": ["/w/secret"]}
+    name = {"path": "/tmp/link/secret", "raw_path": "link/secret", "path_source": source}
+    assert decide(FileEvent(op="chmod", **name), **rules) == "unknown"
+    assert decide(FileEvent(op="open", **name, errno=13), **rules) == "unknown"
+    for code in (2, 20, 22, 36, 40):
+        assert decide(FileEvent(op="open", **name, errno=code), **rules) == "keep"
+    assert decide(FileEvent(op="chmod", path="/w/secret", path_source=source), **rules) == "sensitive"
+    assert decide(FileEvent(op="chmod", **name)) == "keep"
+    assert decide(opened("/w/other"), **rules) == "keep"
+
+
+def test_an_entry_may_be_another_name(tmp_path: Path) -> None:
+    """Of a file with a rule that has other names, or may have got one; what is new or a directory has none."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"")
+    removed = FileEvent(op="unlink", path="/tmp/x", raw_path="x", path_source="dir_and_name")
+    assert decide(removed, sensitive=[secret]) == "unknown"
+    assert decide(removed, sensitive=[secret], ignore=["/tmp/"]) == "leave out"
+    assert decide(removed, watch=[secret]) == "leave out"
+    (tmp_path / "hard").hardlink_to(secret)
+    assert decide(removed, sensitive=[secret], ignore=["/tmp/"]) == "unknown"
+    assert decide(removed, watch=[secret]) == "keep"
+    for op in ("mkdir", "mknod", "symlink", "rmdir"):
+        made = FileEvent(op=op, path="/tmp/x", raw_path="x", path_source="dir_and_name")
+        assert decide(made, sensitive=[secret]) == "keep"
+        assert decide(made, watch=[secret]) == "leave out"
+    # Of a directory alone, or a name alone, there is no other file to be.
+    assert decide(removed, sensitive=[f"{tmp_path}/"]) == "keep"
+    assert decide(removed, watch=[f"{tmp_path}/s*"]) == "leave out"
+
+
+def test_a_symbolic_link_in_a_rule(tmp_path: Path) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "bin").symlink_to("usr/bin")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "later").symlink_to("../later/made")
+    real = f"{tmp_path}/usr/bin"
+    for rule in (f"{tmp_path}/bin/", f"{tmp_path}/bin/*", f"{tmp_path}/bin/tool"):
+        assert is_watched(rule, f"{real}/tool")
+        assert is_watched(rule, f"{tmp_path}/bin/tool")
+        assert not is_watched(rule, f"{tmp_path}/usr/tool")
+    assert is_watched(f"{tmp_path}/later", f"{tmp_path.parent}/later/made")
+    assert is_watched(f"{tmp_path}/loop", f"{tmp_path}/loop")
+
+
 def test_no_name() -> None:
     assert decide(FileEvent(op="sync", syscall="msync"), watch=["/etc/"]) == "keep"
     assert decide(FileEvent(op="read", fd=9, errno=9), watch=["/etc/"]) == "leave out"
