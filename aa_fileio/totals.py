@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+from aa_fileio.verdict import Verdict, verdict_by
+
 if TYPE_CHECKING:
     from aa_fileio._native import FileEvent
     from aa_fileio.events import Kind, Op, PathFlag, PathSource
@@ -93,7 +95,12 @@ class Totals(Sequence[Total]):
     def complete(self) -> bool:
         """Every call was counted: nothing lost but events, which are counted before they are sent; no blind spot, and
         nothing under way."""
-        return all(reason.cause in _LOST_EVENTS for reason in self._stats.verdict.reasons)
+        return bool(self.verdict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the counts are worth: the ledger's verdict, but for the loss of events."""
+        return verdict_by(reason for reason in self._stats.verdict.reasons if reason.cause not in _LOST_EVENTS)
 
     @property
     def stats(self) -> Stats:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -131,11 +131,16 @@ _SIGNS_BEFORE = {
 
 def verdict_of(stats: Stats) -> Verdict:
     """The verdict that the numbers and signs of a ledger come to."""
-    reasons = tuple(_reasons(stats))
-    if not reasons:
+    return verdict_by(_reasons(stats))
+
+
+def verdict_by(reasons: Iterable[Reason]) -> Verdict:
+    """The verdict that these reasons come to."""
+    all_of_them = tuple(reasons)
+    if not all_of_them:
         return Verdict(VerdictForm.COMPLETE)
-    named = all(reason.is_named for reason in reasons)
-    return Verdict(VerdictForm.COMPLETE_BUT if named else VerdictForm.INCOMPLETE, reasons)
+    named = all(reason.is_named for reason in all_of_them)
+    return Verdict(VerdictForm.COMPLETE_BUT if named else VerdictForm.INCOMPLETE, all_of_them)
 
 
 def _reasons(stats: Stats) -> Iterator[Reason]:

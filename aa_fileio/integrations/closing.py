@@ -13,7 +13,7 @@ from aa_fileio.integrations.json_lines import value_object
 from aa_fileio.integrations.text_lines import shown
 
 if TYPE_CHECKING:
-    from aa_fileio import Reason, Stats
+    from aa_fileio import Reason, Stats, Verdict
 
 LOSS_CAUSES = (
     "ring_full",
@@ -129,12 +129,11 @@ def unseen_words(stats: Stats, *, also_inexact: bool = False) -> list[str]:
     return replace(found, reasons=tuple(each for each in found.reasons if each.cause not in left_out)).words()
 
 
-def verdict_object(events: int, stats: Stats, backend: str | None) -> dict[str, Any]:
+def verdict_object(found: Verdict, text: str) -> dict[str, Any]:
     """The verdict as data, and the sentence."""
-    found = stats.verdict
     return {
         "form": str(found.form),
-        "text": verdict(events, stats, backend),
+        "text": text,
         "reasons": [_reason_object(reason) for reason in found.reasons],
     }
 
@@ -181,7 +180,7 @@ def summary_object(
         "exact": stats.exact,
         "inexact_reason": stats.inexact_reason,
         "complete": stats.complete,
-        "verdict": verdict_object(events, stats, backend),
+        "verdict": verdict_object(stats.verdict, verdict(events, stats, backend)),
         "performed": stats.performed,
         "delivered": stats.delivered,
         "queued": stats.queued,

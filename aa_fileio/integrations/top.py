@@ -66,14 +66,12 @@ def ending(totals: Totals, stats: Stats, backend: str | None) -> str:
     """The verdict on the counts, which the loss of events does not touch."""
     calls = sum(row.calls for row in totals)
     noun = "call" if calls == 1 else "calls"
-    if totals.complete:
-        return f"totals complete: {calls} {noun} ({backend})"
-    reasons = []
-    if stats.lost:
-        reasons.append(f"{stats.lost} not counted")
-    if not stats.exact:
-        reasons.append(f"the count is not exact: {stats.inexact_reason}")
-    reasons += unseen_words(stats)
+    found = totals.verdict
+    if found.form is not found.INCOMPLETE:
+        return f"totals {found}: {calls} {noun} ({backend})"
+    lost = stats.lost - stats.ring_full - stats.queue_full - stats.decode_error
+    reasons = [f"{lost} not counted"] if lost else []
+    reasons += unseen_words(stats, also_inexact=True)
     return f"totals INCOMPLETE: {calls} {noun}; {'; '.join(reasons)} ({backend})"
 
 

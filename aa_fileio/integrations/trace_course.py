@@ -157,7 +157,7 @@ class Top(Trace):
         self._writer.write_closing(table_lines(totals, options.by, options.sort, options.rows))
 
     def _write_end(self, survivors: Survivors) -> None:
-        from aa_fileio.integrations.closing import summary_object
+        from aa_fileio.integrations.closing import summary_object, verdict_object
         from aa_fileio.integrations.json_lines import encode_strings
         from aa_fileio.integrations.top import ending, grouped, ordered, total_object
 
@@ -173,7 +173,7 @@ class Top(Trace):
                 "calls": sum(row.calls for row in totals),
                 "rows": len(rows),
                 "complete": totals.complete,
-                "verdict": verdict,
+                "verdict": verdict_object(totals.verdict, verdict),
             }
             writer.write_records([encode_strings(summary)])
         else:

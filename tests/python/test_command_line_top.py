@@ -185,7 +185,7 @@ def test_json(begin: Begin, capfd: pytest.CaptureFixture[str]) -> None:
     assert (records[3]["path"], records[3]["path_b64"]) == ("/\N{REPLACEMENT CHARACTER}", "L/8=")
     assert (summary["record"], summary["calls"], summary["rows"], summary["complete"]) == ("summary", 15, 4, True)
     assert (summary["performed"], summary["counted"]) == (15, 15)
-    assert summary["verdict"] == "totals complete: 15 calls (kprobe)"
+    assert summary["verdict"] == {"form": "complete", "text": "totals complete: 15 calls (kprobe)", "reasons": []}
 
 
 def test_a_terminal_shows_the_last_second_and_then_all(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

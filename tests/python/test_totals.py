@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command_line_fakes import make_event, make_stats
 
-from aa_fileio import Op, Total, Totals
+from aa_fileio import Op, Total, Totals, Verdict
 from aa_fileio.totals import totals_of
 
 
@@ -172,3 +172,12 @@ def test_it_is_a_sequence() -> None:
     assert totals != list(totals)
     assert repr(totals) == "<Totals: 8 calls in 2 rows>"
     assert pickle.loads(pickle.dumps(totals)) == totals
+
+
+def test_the_verdict_of_the_counts() -> None:
+    """The same three forms; a mapped file is named in it."""
+    mapped = (0, "mmap", 1, "/data/a", True, 0, 4096, True, True, 7, "db")
+    found = make_totals(core_row(), blind_spots=1, ring_full=2, signs=(mapped,)).verdict
+    assert (found.form, [reason.cause for reason in found.reasons]) == (Verdict.COMPLETE_BUT, ["mapped_file"])
+    assert make_totals(core_row(), ring_full=2).verdict.form is Verdict.COMPLETE
+    assert make_totals(core_row(), state_full=2).verdict.form is Verdict.INCOMPLETE
