@@ -116,8 +116,8 @@ def _signal_bits(numbers: Iterable[int] | None) -> int | None:
 
 
 def raise_soft_limits() -> None:
-    """A limit on the command does not keep the tracer from its work: as many descriptors, as much memory and time, and as
-    large a file as the hard limits allow."""
+    """A limit on the command does not keep the tracer from its work: as many descriptors, as much memory and time,
+    and as large a file as the hard limits allow."""
     import resource
 
     for which in (
