@@ -14,7 +14,8 @@ static int64_t aa_offset_ns(void)
 	FILE *file;
 
 	if (readlink("/proc/self/ns/time", own, sizeof(own) - 1) < 0 ||
-	    readlink("/proc/self/ns/time_for_children", children, sizeof(children) - 1) < 0 || strcmp(own, children))
+	    readlink("/proc/self/ns/time_for_children", children, sizeof(children) - 1) < 0 ||
+	    strcmp(own, children) != 0)
 		return 0;
 	file = fopen("/proc/self/timens_offsets", "re");
 	if (!file)

@@ -53,7 +53,7 @@ static int find_main(char path[PATH_MAX])
 		errno = ENAMETOOLONG;
 		return 0;
 	}
-	strcpy(slash + 1, MAIN);
+	memcpy(slash + 1, MAIN, sizeof(MAIN));
 	return 1;
 }
 
@@ -71,7 +71,7 @@ static void find_python(const char *script, char python[PATH_MAX])
 		line[strcspn(line, "\n")] = '\0';
 		base = strrchr(line, '/') + 1;
 		if (!strncmp(base, "python", 6) && !strpbrk(line, " \t") && strlen(line + 2) < PATH_MAX)
-			strcpy(python, line + 2);
+			memcpy(python, line + 2, strlen(line + 2) + 1);
 	}
 	fclose(file);
 }
@@ -80,15 +80,16 @@ int main(int argc, char **argv)
 {
 	char script[PATH_MAX], python[PATH_MAX], start[64];
 	const char *no_bytecode = getenv("PYTHONDONTWRITEBYTECODE");
-	char **words = calloc((size_t)argc + 5, sizeof(*words));
+	char **words;
 	int count = 0;
 
-	if (!words)
-		return fail("out of memory");
 	if (!find_main(script))
 		return fail("its own folder");
 	snprintf(start, sizeof(start), "%llx,%d", ignored_signals(), getenv("LC_CTYPE") != NULL);
 	if (setenv("AA_FILEIO_START", start, 1))
+		return fail("out of memory");
+	words = calloc((size_t)argc + 5, sizeof(*words));
+	if (!words)
 		return fail("out of memory");
 	find_python(script, python);
 	if (python[0]) {
@@ -101,5 +102,7 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++)
 		words[count++] = argv[i];
 	execv(words[0], words);
-	return fail(words[0]);
+	fail(words[0]);
+	free(words);
+	return FAILED;
 }
