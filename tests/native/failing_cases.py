@@ -125,6 +125,32 @@ def fallback(backend: str | None) -> dict[str, Any]:
     return result
 
 
+def backend_fallback() -> dict[str, Any]:
+    """No probe gets its perf event, as by CAP_BPF and CAP_PERFMON alone and Debian's perf_event_paranoid=3."""
+    shim = Shim()
+    manager = KprobeManager(os.getpid(), ops=["rmdir"])
+    with shim.failing("perf_event_open", 1, 0, errno.EACCES):
+        try:
+            manager.attach()
+        except PermissionDenied as error:
+            manager.close()
+            return {"error": str(error)}
+    first = manager.poll(0.2)
+    for _ in range(5):
+        _missing()
+    result = {
+        "backend": manager.backend,
+        "passed_over": [each.backend for each in manager.passed_over],
+        "first": first,
+        "events": [event.path for event in _read(manager, 5)],
+        "complete": manager.stats.complete,
+    }
+    manager.detach()
+    result["end"] = manager.poll(1.0)
+    manager.close()
+    return result
+
+
 def sweep(what: str, number: int, backend: str | None, begin: int, stride: int, limit: int) -> dict[str, Any]:
     """
     The n-th call fails once, n = begin, begin + stride … up to the limit or to the last there is: over attach, read and

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from aa_fileio import KprobeManager
+from aa_fileio import KprobeManager, ProbeAttachError
 from tests.native.forked import forked
+from tests.native.ground import HERE
 from tests.native.tracing import read_to_end
 
 _PIDFD_OPEN = 434
@@ -103,3 +104,35 @@ def test_without_pidfd_open(backend: str, code: int) -> None:
         "thread": "ValueError",
         "zombie": "exited and is a zombie",
     }
+
+
+_FSOPEN = 430
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x20000, 16384, 1 << 18, 2
+
+
+def _without_tracefs(tell: Callable[[Any], None], backend: str) -> tuple[str, str]:
+    assert not _LIBC.unshare(_CLONE_NEWNS)
+    assert not _LIBC.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
+    for place in (b"/sys/kernel/debug/tracing", b"/sys/kernel/tracing", b"/sys/kernel/debug"):
+        _LIBC.umount2(place, _MNT_DETACH)
+    refuse(_FSOPEN, errno.EPERM)
+    manager = KprobeManager(os.getpid(), ops=["rmdir"], backend=backend)
+    try:
+        manager.attach()
+    except ProbeAttachError as error:
+        return type(error).__name__, str(error)
+    manager.close()
+    return "attached", ""
+
+
+@pytest.mark.guest_only
+def test_without_tracefs(backend: str) -> None:
+    """A container that has none, and may not mount one: the error names it and what mends it."""
+    name, words = forked(_without_tracefs, backend)
+    # From 7.0 on raw tracepoints can be preempted, and the probes go by perf events whose numbers tracefs has.
+    if backend == "kprobe" or (backend == "tracepoint" and "fentry" not in HERE.backends):
+        assert name == "PermissionDenied"
+        assert "tracefs is not at /sys/kernel/tracing" in words
+        assert "mount -t tracefs" in words
+    else:
+        assert name == "attached"

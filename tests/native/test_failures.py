@@ -37,6 +37,21 @@ def test_the_fallback_is_a_trace_like_any_other(backend: str, shim: Path) -> Non
     assert got["end"] is None
 
 
+@pytest.mark.guest_only
+def test_a_backend_that_is_refused_while_attaching_gives_way(shim: Path) -> None:
+    """The next one's trace is like any other; where there is none that needs no perf event, that is the error."""
+    got = run_failing(shim, "backend_fallback")
+    if "fentry" not in HERE.backends:
+        assert "perf event" in got["error"]
+        return
+    assert got["backend"] == "fentry"
+    assert got["passed_over"] == ["kprobe"]
+    assert got["first"] == []
+    assert got["events"] == ["/nonexistent"] * 5
+    assert got["complete"]
+    assert got["end"] is None
+
+
 def test_no_memory_for_an_event_is_memory_error(shim: Path, area: Path) -> None:
     """Neither the end nor a wait that never comes back: the event stays, and comes when there is memory."""
     path = area / "/".join(["d" * 200] * 6)
