@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ _ELSE = {"refused": "ValueError", "copies": "PicklingError"}
 def test_each_call_is_refused_memory_and_leaves_nothing() -> None:
     if not importlib.util.find_spec("_testcapi"):
         unable("this Python has no _testcapi")
+    if EVERYTHING:
+        signal.setitimer(signal.ITIMER_REAL, HANG_SECONDS * 30)
     numbers = (0, 1, 3000) if EVERYTHING else (0, 7, 300)
     done = subprocess.run(
         [sys.executable, "-m", "tests.native.no_memory_cases", *map(str, numbers)],
