@@ -22,6 +22,7 @@ from aa_fileio import BackendUnavailable, KprobeManager, PermissionDenied, Probe
 from tests.native import outside
 from tests.native.failing import BPF_LINK_CREATE, BPF_TRACE_RAW_TP, Shim
 
+_BY_RAW_LINK = ("aa_process_", "aa_ring_")
 # Until its tracer is gone.
 _REMOVES = """
 import os
@@ -82,27 +83,14 @@ def fallback(backend: str | None) -> dict[str, Any]:
     shim = Shim()
     manager = KprobeManager(os.getpid(), ops=["rmdir"], backend=backend)
     manager.attach()
-    links = [target.program for target in manager.targets if target.present]
-    plain = [index for index, program in enumerate(links) if "_ring_" in program]
+    # Links of this kind are made in the order of the targets.
+    links = [each.program for each in manager.targets if each.present and each.program.startswith(_BY_RAW_LINK)]
+    rings = [number for number, program in enumerate(links, 1) if "_ring_" in program]
     manager.detach()
-    if not plain:
+    if not rings:
         return {"rings": False}
-    # Links are made in the order of the targets; which of them go by this command is counted here.
-    shim.set("bpf", 1 << 30, command=BPF_LINK_CREATE, attach_type=BPF_TRACE_RAW_TP)
-    manager.attach()
-    total = shim.seen
-    manager.detach()
-    for number in range(1, total + 1):
-        with shim.failing("bpf", number, number=errno.EMFILE, command=BPF_LINK_CREATE, attach_type=BPF_TRACE_RAW_TP):
-            try:
-                manager.attach()
-            except NAMED:
-                continue
-        if manager.passed_over and shim.done:
-            break
-        manager.detach()
-    else:
-        return {"rings": True, "fell_back": False, "links": total}
+    with shim.failing("bpf", rings[0], number=errno.EMFILE, command=BPF_LINK_CREATE, attach_type=BPF_TRACE_RAW_TP):
+        manager.attach()
     first = manager.poll(0.2)
     for _ in range(5):
         _missing()
@@ -110,7 +98,7 @@ def fallback(backend: str | None) -> dict[str, Any]:
     stats = manager.stats
     result = {
         "rings": True,
-        "fell_back": True,
+        "fell_back": shim.done == 1,
         "first": first,
         "attached": manager.is_attached,
         "events": events,

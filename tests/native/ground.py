@@ -121,9 +121,7 @@ GUEST_TESTS = (
     "test_depth.py",
     "test_descriptors.py::test_theme[kprobe",
     "test_exec_opens.py::test_every_file_of_an_exec[kprobe",
-    "test_denied.py::test_without_tracefs",
-    "test_failures.py::test_the_fallback_is_a_trace_like_any_other",
-    "test_failures.py::test_a_backend_that_is_refused",
+    "test_failures.py::test_the_fallback_is_a_trace_like_any_other[tracepoint",
     "test_gone.py::test_after_a_kernel_thread",
     "test_gone.py::test_after_detach[kprobe",
     "test_gone.py::test_after_the_tracer_is_killed",
@@ -164,7 +162,6 @@ GUEST_TESTS = (
 GUEST_TESTS_BY_FENTRY = (
     "test_compat.py::test_a_32_bit_program[fentry-sysinfo",
     "test_exec_opens.py::test_asked_for_as_opens[fentry-open",
-    "test_failures.py::test_the_fallback_is_a_trace_like_any_other",
     "test_gone.py::test_after_the_tracer_is_killed[fentry-alone",
     "test_rows.py",
     "test_targets.py::test_every_program_is_attached",
