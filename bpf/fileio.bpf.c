@@ -537,8 +537,13 @@ AA_DEFINE_INSTEAD(checked_fentry_loop, security_file_permission, 2, aa_below_che
 
 /*
  * Calls that can put another file behind a descriptor, or move a current directory: which argument (from 1) says which
- * descriptor, by number in the 64-bit and in the 32-bit table (arch/x86/entry/syscalls/).
+ * descriptor, by number in the 64-bit and in the 32-bit table (arch/x86/entry/syscalls/). And of the 64-bit ones those
+ * that give a descriptor: what was not given can be closed while the open that gets it is under way.
  */
+#define AA_GIVES_A_COPY 10	/* fcntl, where it is F_DUPFD */
+#define AA_GIVES_TWO_BY_4 11	/* socketpair: two new descriptors, where its fourth argument points */
+#define AA_GIVES_TWO_BY_1 12	/* pipe */
+#define AA_GIVES 13		/* the result is a new descriptor */
 #define AA_CHANGES_ALL 14	/* close_range: any descriptor */
 #define AA_CHANGES_DIRECTORY 15 /* chdir, fchdir, chroot */
 #define AA_CHANGES(native, compat) ((native) | (compat) << 4)
@@ -550,6 +555,23 @@ const volatile __u8 aa_changes_by_number[AA_NUMBER_LIMIT] = {
 	[80] = AA_CHANGES(AA_CHANGES_DIRECTORY, 0),	    /* chdir */
 	[81] = AA_CHANGES(AA_CHANGES_DIRECTORY, 0),	    /* fchdir */
 	[161] = AA_CHANGES(AA_CHANGES_DIRECTORY, 0),	    /* chroot */
+	[22] = AA_CHANGES(AA_GIVES_TWO_BY_1, 0),	    /* pipe */
+	[293] = AA_CHANGES(AA_GIVES_TWO_BY_1, 0),	    /* pipe2 */
+	[53] = AA_CHANGES(AA_GIVES_TWO_BY_4, 0),	    /* socketpair */
+	[72] = AA_CHANGES(AA_GIVES_A_COPY, 0),		    /* fcntl */
+	[32] = AA_CHANGES(AA_GIVES, 0),			    /* dup */
+	[41] = AA_CHANGES(AA_GIVES, 0),			    /* socket */
+	[43] = AA_CHANGES(AA_GIVES, 0),			    /* accept */
+	[288] = AA_CHANGES(AA_GIVES, 0),		    /* accept4 */
+	[213] = AA_CHANGES(AA_GIVES, 0),		    /* epoll_create */
+	[291] = AA_CHANGES(AA_GIVES, 0),		    /* epoll_create1 */
+	[284] = AA_CHANGES(AA_GIVES, 0),		    /* eventfd */
+	[290] = AA_CHANGES(AA_GIVES, 0),		    /* eventfd2 */
+	[283] = AA_CHANGES(AA_GIVES, 0),		    /* timerfd_create */
+	[253] = AA_CHANGES(AA_GIVES, 0),		    /* inotify_init */
+	[294] = AA_CHANGES(AA_GIVES, 0),		    /* inotify_init1 */
+	[319] = AA_CHANGES(AA_GIVES, 0),		    /* memfd_create */
+	[434] = AA_CHANGES(AA_GIVES, 0),		    /* pidfd_open */
 	[6] = AA_CHANGES(0, 1),				    /* close */
 	[63] = AA_CHANGES(0, 2),			    /* dup2 */
 	[330] = AA_CHANGES(0, 2),			    /* dup3 */
@@ -566,7 +588,7 @@ static __always_inline bool aa_is_alone(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	return aa_read(task, files, count.counter) < 2 && aa_read(task, fs, users) < 2;
+	return aa_read(task, files, count.counter) < 2 && aa_read(task, fs, users) < 2 && !aa_has_ring(task);
 }
 
 /*
@@ -592,6 +614,87 @@ static __always_inline bool aa_is_of_no_interest(const struct aa_presence *prese
 	return !compat && interest & AA_INTEREST_IF_SHARED && (!is_entry || aa_is_alone());
 }
 
+/* A call that returns a new descriptor of a table that others share, whether somebody asked for it or not. */
+static __always_inline void aa_gift_begins(struct aa_call_state *state)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (!state || aa_read(task, files, count.counter) < 2)
+		return;
+	state->gives = 1;
+	aa_newcomer_begins(&state->newcomer, task);
+}
+
+static __always_inline void aa_gift_of(struct aa_call_state *state, struct files_struct *files, __s32 fd)
+{
+	__u64 begun;
+
+	if (fd >= 0 && aa_is_fresh(&state->newcomer, files, fd, &begun))
+		aa_note_given(files, fd, aa_key_of_descriptor(files, fd), begun);
+}
+
+/* At its return: what it got. Or what dup2 has put there. */
+AA_DEFINE_FIRST_STEP(aa_gift_ends, __s64 result, __u32 what, __u64 two_at)
+{
+	AA_FIRST_STEP_BEGINS
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct files_struct *files = aa_read(task, files);
+	__s32 two[2] = { result, -1 };
+
+	if (!state || result < 0)
+		return 0;
+	if (what == 2) {
+		aa_note_given(files, result, aa_key_of_descriptor(files, result), state->change.number);
+		return 0;
+	}
+	if (two_at && bpf_probe_read_user(two, sizeof(two), (void *)two_at))
+		return 0;
+	aa_gift_of(state, files, two[0]);
+	if (two_at)
+		aa_gift_of(state, files, two[1]);
+	return 0;
+}
+
+static __always_inline void aa_change_returns(struct aa_call_state *state, __u32 tid, struct pt_regs *regs,
+					      __s64 result)
+{
+	bool has_changed = state->change.is_under_way;
+	__u64 number = regs->orig_ax;
+	__u32 what;
+
+	if (!has_changed && !state->gives)
+		return;
+	aa_change_ends(&state->change, tid);
+	what = number < AA_NUMBER_LIMIT ? aa_changes_by_number[number & (AA_NUMBER_LIMIT - 1)] & 15 : 0;
+	if (state->gives || (has_changed && what == 2 && state->change.is_lone))
+		aa_first_step(aa_gift_ends, result, what,
+			      what == AA_GIVES_TWO_BY_1 ? regs->di :
+			      what == AA_GIVES_TWO_BY_4 ? regs->r10 :
+							  0);
+	state->gives = 0;
+}
+
+/* Which descriptor a change of that kind is of. */
+static __always_inline __s32 aa_changed_fd(struct pt_regs *regs, __u8 what, bool compat)
+{
+	if (what == 1)
+		return compat ? regs->bx : regs->di;
+	return what == 2 ? (compat ? regs->cx : regs->si) : AA_ALL_DESCRIPTORS;
+}
+
+/* Of plain numbers: the programs of an entry have no room for it. */
+__noinline int aa_step_change(__u32 tid, __u32 what, __u32 fd)
+{
+	struct aa_call_state *state = aa_state_of(tid);
+	struct aa_change *change = state ? &state->change : NULL;
+
+	if (what == AA_CHANGES_DIRECTORY)
+		aa_directory_changes(change, tid);
+	else
+		aa_descriptor_changes(change, tid, (__s32)fd);
+	return 0;
+}
+
 static __always_inline void aa_note_change(struct aa_call_state *state, __u32 tid, struct pt_regs *regs, __u64 number)
 {
 	__u8 what;
@@ -601,14 +704,10 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
 		return;
 	compat = aa_is_compat();
 	what = compat ? what >> 4 : what & 15;
-	if (what == AA_CHANGES_DIRECTORY)
-		aa_directory_changes(state, tid);
-	else if (what == AA_CHANGES_ALL)
-		aa_descriptor_changes(state, tid, AA_ALL_DESCRIPTORS);
-	else if (what == 1)
-		aa_descriptor_changes(state, tid, compat ? regs->bx : regs->di);
-	else if (what == 2)
-		aa_descriptor_changes(state, tid, compat ? regs->cx : regs->si);
+	if (what == AA_CHANGES_DIRECTORY || what == AA_CHANGES_ALL || what == 1 || what == 2)
+		aa_step_change(tid, what, aa_changed_fd(regs, what, compat));
+	else if (what && (what != AA_GIVES_A_COPY || (__u32)regs->si == F_DUPFD || (__u32)regs->si == F_DUPFD_CLOEXEC))
+		aa_gift_begins(state);
 }
 
 /* Of the calls that are taken of anybody; without the table, for this is asked of every call on the machine. */
@@ -662,7 +761,7 @@ static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 numbe
 			aa_call_begins(state, tid, row);
 	}
 	if (state)
-		aa_set_idle(tid, state->phase == AA_PHASE_IDLE && !state->changes_fd);
+		aa_set_idle(tid, state->phase == AA_PHASE_IDLE && !state->change.is_under_way && !state->gives);
 	return 0;
 }
 
@@ -694,9 +793,12 @@ static __always_inline int aa_tracepoint_return(struct pt_regs *regs, __s64 resu
 		aa_change_ends(NULL, tid);
 		return 0;
 	}
-	aa_change_ends(state, tid);
-	if (state)
+	if (state) {
+		aa_change_returns(state, tid, regs, result);
 		aa_set_idle(tid, true); /* by the end of this, whatever it is */
+	} else {
+		aa_change_ends(NULL, tid);
+	}
 	is_exec = state && state->phase == AA_PHASE_IN_CALL && state->operation == AA_OPERATION_EXEC;
 	compat = aa_is_compat();
 	row = compat ? aa_compat_row_of(regs->orig_ax, regs->bx) : aa_row_of(regs->orig_ax);

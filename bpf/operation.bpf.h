@@ -11,22 +11,19 @@
 
 #include "kernel.bpf.h"
 #include "aio_operations.h"
+#include "changes.bpf.h"
 #include "changes.h"
 #include "compat.bpf.h"
+#include "descriptors.bpf.h"
 #include "filter.bpf.h"
 #include "handover.bpf.h"
 #include "path.bpf.h"
+#include "ring_makers.bpf.h"
 #include "rule_files.bpf.h"
 #include "rules.bpf.h"
 #include "totals.bpf.h"
 
 #define AA_LONG_NAMES_MAX 128
-#define AA_OPEN_FDS_WORDS 4
-
-/* What a descriptor named, by address: only ever compared, never followed. */
-struct aa_identity {
-	__u64 file, dentry, mount, inode;
-};
 
 #define AA_NOT_FOUND_YET (~0U) /* the memory could not be read at the entry */
 
@@ -55,13 +52,14 @@ struct aa_call_state {
 	/* Of two sides each: what the descriptor names, or the place that the name starts from, at the entry … */
 	struct aa_identity object[2];
 	struct aa_identity used[2]; /* … and the file that the kernel worked on, where a probe below the call tells */
-	__u64 first_ticket, open_fds[AA_OPEN_FDS_WORDS]; /* see aa_note_open_fds() */
-	__u64 changes[2];   /* of the descriptor or the start, counted before the look at it */
-	__u64 peer_changes; /* of the socket that something may be handed over by: see aa_peer_note() */
+	struct aa_newcomer newcomer; /* of a call that returns a new descriptor */
+	struct aa_change change;     /* this call may put another file behind a descriptor */
+	__u64 changes[2];	     /* of the descriptor or the start, counted before the look at it */
+	__u64 peer_changes;	     /* of the socket that something may be handed over by: see aa_peer_note() */
 	__u64 count;
 	__s64 position;
 	__u64 flags, mode, resolve; /* of struct open_how */
-	__u8 changes_fd;	    /* this call may put another file behind a descriptor */
+	__u8 gives;		    /* it is none of ours, and returns a new descriptor: see aa_note_given() */
 	__u8 has_no_count;	    /* the parts could not be added up */
 	__u8 has_no_flags;	    /* struct open_how could not be read */
 	__u8 has_acted;		    /* something in aa_acted */
@@ -81,8 +79,7 @@ struct aa_call_state {
 	__u8 name_is_cut[2];
 	__s32 fd[2];
 	__u8 closed_flags; /* AA_PATH_DELETED, at the entry */
-	__u32 changed_slot;
-	__u32 given_in; /* the first message with descriptors, of those that are sent; or AA_NOT_FOUND_YET */
+	__u32 given_in;	   /* the first message with descriptors, of those that are sent; or AA_NOT_FOUND_YET */
 	/* Of io_submit(): see aio.bpf.h. */
 	__u64 aio_context, aio_array;
 	__u32 aio_number;
@@ -285,94 +282,6 @@ static __always_inline bool aa_is_row_asked(__u32 row)
 	if (!spec)
 		return false;
 	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
-}
-
-#define AA_FDTABLE_HEAD_BYTES 16
-
-static __always_inline struct file *aa_file_of(struct files_struct *files, __s32 fd)
-{
-	unsigned char head[AA_FDTABLE_HEAD_BYTES] __attribute__((aligned(8)));
-	struct files_struct *view = aa_view(files, files_struct);
-	struct fdtable *table = aa_of(view, fdt);
-	struct file **slots;
-	__u32 limit;
-
-	if (AA_IN_HEAD(struct fdtable, max_fds, AA_FDTABLE_HEAD_BYTES) &&
-	    AA_IN_HEAD(struct fdtable, fd, AA_FDTABLE_HEAD_BYTES)) {
-		bpf_probe_read_kernel(head, sizeof(head), table);
-		limit = AA_OF_HEAD(head, __u32, struct fdtable, max_fds);
-		slots = AA_OF_HEAD(head, struct file **, struct fdtable, fd);
-	} else {
-		limit = aa_of(table, max_fds);
-		slots = aa_of(table, fd);
-	}
-	if (fd < 0 || (__u32)fd >= limit)
-		return NULL;
-	return aa_read_pointer(slots + fd);
-}
-
-#define AA_FILE_HEAD_BYTES 128
-
-struct aa_open_file {
-	struct path path;
-	struct inode *inode;
-	__s64 position;
-	__u32 mode;
-};
-
-static __always_inline void aa_file_read(struct file *file, struct aa_open_file *ret_open)
-{
-	unsigned char head[AA_FILE_HEAD_BYTES] __attribute__((aligned(8)));
-
-	if (AA_IN_HEAD(struct file, f_path, AA_FILE_HEAD_BYTES) &&
-	    AA_IN_HEAD(struct file, f_inode, AA_FILE_HEAD_BYTES) &&
-	    AA_IN_HEAD(struct file, f_pos, AA_FILE_HEAD_BYTES) && AA_IN_HEAD(struct file, f_mode, AA_FILE_HEAD_BYTES)) {
-		bpf_probe_read_kernel(head, sizeof(head), file);
-		ret_open->path.dentry = AA_OF_HEAD(head, struct dentry *, struct file, f_path.dentry);
-		ret_open->path.mnt = AA_OF_HEAD(head, struct vfsmount *, struct file, f_path.mnt);
-		ret_open->inode = AA_OF_HEAD(head, struct inode *, struct file, f_inode);
-		ret_open->position = AA_OF_HEAD(head, __s64, struct file, f_pos);
-		ret_open->mode = AA_OF_HEAD(head, __u32, struct file, f_mode);
-	} else {
-		ret_open->path.dentry = aa_read(file, f_path.dentry);
-		ret_open->path.mnt = aa_read(file, f_path.mnt);
-		ret_open->inode = aa_read(file, f_inode);
-		ret_open->position = aa_read(file, f_pos);
-		ret_open->mode = aa_read(file, f_mode);
-	}
-}
-
-static __always_inline void aa_identify(struct file *file, struct aa_identity *ret_identity)
-{
-	struct aa_open_file open = {};
-
-	if (file)
-		aa_file_read(file, &open);
-	ret_identity->file = (__u64)(long)file;
-	ret_identity->dentry = (__u64)(long)open.path.dentry;
-	ret_identity->mount = (__u64)(long)open.path.mnt;
-	ret_identity->inode = (__u64)(long)open.inode;
-}
-
-static __always_inline bool aa_identity_equal(const struct aa_identity *a, const struct aa_identity *b)
-{
-	return a->file == b->file && a->dentry == b->dentry && a->mount == b->mount && a->inode == b->inode;
-}
-
-/* What a descriptor names, or for AT_FDCWD the current directory. */
-static __always_inline void aa_identify_start(struct task_struct *task, __s32 fd, struct aa_identity *ret_identity)
-{
-	struct dentry *dentry;
-
-	if (fd != AT_FDCWD) {
-		aa_identify(aa_file_of(aa_read(task, files), fd), ret_identity);
-		return;
-	}
-	dentry = aa_read(task, fs, pwd.dentry);
-	ret_identity->file = 0;
-	ret_identity->dentry = (__u64)(long)dentry;
-	ret_identity->mount = (__u64)(long)aa_read(task, fs, pwd.mnt);
-	ret_identity->inode = (__u64)(long)aa_read(dentry, d_inode);
 }
 
 static __always_inline __s32 aa_dirfd(__u8 argument, const __u64 *args)
@@ -660,319 +569,6 @@ static __always_inline bool aa_is_taken(const struct aa_presence *presence, __u6
 	return true;
 }
 
-/*
- * Descriptors and current directories that change during another thread's call (dup2, close and reuse, chdir).
- *
- * Where no probe below the call tells which file was used, a descriptor could be swapped and swapped back between our
- * look at the entry and the kernel's, and again before our look at the return: both looks agree and both are wrong. So
- * each change of a shared table or directory is counted in a slot, for the descriptor, the file taken out of a table,
- * or the directory's owner; a name is certain only if nothing was counted there since before the first look, and
- * nothing is under way. (Times would not do: clocks of two CPUs differ by more than such a change takes.) Slots are
- * shared by chance (65,536 of them): that flags too much, never too little.
- */
-#define AA_CHANGED_SLOTS 65536
-
-#define AA_TICKETS 4
-
-struct aa_changed {
-	__u64 count;   /* beginnings and ends of changes */
-	__u64 last_ns; /* of the last one */
-	__s64 under_way;
-	__u64 tickets[AA_TICKETS]; /* of the last ones: see aa_ticket_take() */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, AA_CHANGED_SLOTS);
-	__type(key, __u32);
-	__type(value, struct aa_changed);
-} aa_changed SEC(".maps");
-
-#define AA_ALL_DESCRIPTORS (-1)
-
-/* How many beginnings and ends of changes there have been: each takes the next number, and so they have an order. */
-__u64 aa_tickets = 0;
-
-static __always_inline void aa_ticket_take(struct aa_changed *changed, bool is_end)
-{
-#ifdef AA_DIRECT /* an atomic whose result is used: 5.12 */
-	__u64 ticket = __sync_fetch_and_add(&aa_tickets, 1) + 1, place = __sync_fetch_and_add(&changed->count, 1);
-
-	changed->tickets[place & (AA_TICKETS - 1)] = ticket << 1 | is_end;
-#else
-	__sync_fetch_and_add(&changed->count, 1);
-#endif
-}
-
-static __always_inline __u32 aa_slot_of(const void *object, __u32 detail)
-{
-	__u64 hash = ((__u64)(long)object >> 6) * 0x9e3779b97f4a7c15ULL + detail * 0x85ebca6bULL;
-
-	return (hash ^ hash >> 32) & (AA_CHANGED_SLOTS - 1);
-}
-
-static __always_inline __u32 aa_changed_slot(struct files_struct *files, __s32 fd)
-{
-	return aa_slot_of(files, fd);
-}
-
-/*
- * Tables of descriptors that a watched process has or had. Whoever is not watched may share one (CLONE_FILES), and its
- * changes count then; those of all others would only flag names by chance.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, AA_WATCH_MAX);
-	__type(key, __u64);
-	__type(value, __u8);
-} aa_tables SEC(".maps");
-
-static __always_inline void aa_table_add(struct task_struct *task)
-{
-	__u64 files = (__u64)(long)aa_read(task, files);
-	__u8 one = 1;
-
-	if (!bpf_map_lookup_elem(&aa_tables, &files))
-		bpf_map_update_elem(&aa_tables, &files, &one, BPF_ANY);
-}
-
-/* Somebody else than the current thread can see what it does to its table of descriptors. */
-static __always_inline bool aa_is_shared(struct files_struct *files, bool watched)
-{
-	__u64 key = (__u64)(long)files;
-
-	return aa_read(files, count.counter) > 1 && (watched || bpf_map_lookup_elem(&aa_tables, &key));
-}
-
-/* A moment's change, from a probe at the place where it happens. */
-static __always_inline void aa_changed_now(const void *object)
-{
-	__u32 slot = aa_slot_of(object, 0);
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (!changed)
-		return;
-	changed->last_ns = bpf_ktime_get_boot_ns();
-	__sync_fetch_and_add(&changed->count, 1);
-}
-
-/*
- * Threads that are not watched may share the table too (CLONE_FILES): for them, thread → slot. When it is full, the
- * times at entry and exit still tell one swapper's doings.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, __u32);
-} aa_foreign_changes SEC(".maps");
-__u32 aa_foreign_count = 0; /* of them; a thread sees its own */
-
-/* A change that a request makes, whose end is aa_change_settle(). */
-static __always_inline void aa_change_raise(__u32 slot)
-{
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (!changed)
-		return;
-	changed->last_ns = bpf_ktime_get_boot_ns();
-	aa_ticket_take(changed, false);
-	__sync_fetch_and_add(&changed->under_way, 1);
-}
-
-static __always_inline void aa_change_begins(struct aa_call_state *state, __u32 tid, __u32 slot)
-{
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (!changed)
-		return;
-	changed->last_ns = bpf_ktime_get_boot_ns();
-	aa_ticket_take(changed, false);
-	if (state) {
-		state->changed_slot = slot;
-		state->changes_fd = 1;
-	} else if (bpf_map_update_elem(&aa_foreign_changes, &tid, &slot, BPF_NOEXIST)) {
-		return;
-	} else {
-		__sync_fetch_and_add(&aa_foreign_count, 1);
-	}
-	__sync_fetch_and_add(&changed->under_way, 1);
-}
-
-/* A descriptor of a table that others share. */
-static __always_inline void aa_descriptor_changes(struct aa_call_state *state, __u32 tid, __s32 fd)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct files_struct *files = aa_read(task, files);
-
-	if (aa_is_shared(files, state))
-		aa_change_begins(state, tid, aa_changed_slot(files, fd));
-}
-
-/* The current directory or root of a thread that shares it. */
-static __always_inline void aa_directory_changes(struct aa_call_state *state, __u32 tid)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fs_struct *fs = aa_read(task, fs);
-
-	if (aa_read(fs, users) > 1)
-		aa_change_begins(state, tid, aa_slot_of(fs, 0));
-}
-
-static __always_inline void aa_change_settle(__u32 slot)
-{
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (!changed)
-		return;
-	changed->last_ns = bpf_ktime_get_boot_ns();
-	aa_ticket_take(changed, true);
-	__sync_fetch_and_add(&changed->under_way, -1);
-}
-
-static __always_inline void aa_change_ends(struct aa_call_state *state, __u32 tid)
-{
-	__u32 *slot;
-
-	if (state) {
-		if (state->changes_fd)
-			aa_change_settle(state->changed_slot);
-		state->changes_fd = 0;
-		return;
-	}
-	if (!*(volatile __u32 *)&aa_foreign_count)
-		return;
-	slot = bpf_map_lookup_elem(&aa_foreign_changes, &tid);
-	if (!slot)
-		return;
-	aa_change_settle(*slot);
-	bpf_map_delete_elem(&aa_foreign_changes, &tid);
-	__sync_fetch_and_add(&aa_foreign_count, -1);
-}
-
-/* Adds a slot's count to a number that no change leaves as it is; AA_UNSETTLED while one is under way. */
-#define AA_UNSETTLED (1ULL << 63)
-
-static __always_inline __u64 aa_changes_in(__u32 slot)
-{
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	if (!changed || changed->under_way > 0)
-		return AA_UNSETTLED;
-	return changed->count;
-}
-
-#define AA_SHARED (1ULL << 62)
-
-/* Of a descriptor, and of the file it names. */
-static __always_inline __u64 aa_changes_of_descriptor(struct files_struct *files, __s32 fd)
-{
-	__u64 one, all, file;
-	__u32 slot;
-
-	one = aa_changes_in(aa_changed_slot(files, fd));
-	all = aa_changes_in(aa_changed_slot(files, AA_ALL_DESCRIPTORS));
-	slot = aa_slot_of(aa_file_of(files, fd), 0);
-	file = aa_changes_in(slot);
-	/* Weights, so that what one of them grew is not taken for what another is behind: the file may be another. */
-	return ((one * 0x9e3779b97f4a7c15ULL + all * 0xc2b2ae3d27d4eb4fULL + file * 0x165667b19e3779f9ULL + slot) &
-		~AA_UNSETTLED) |
-	       AA_SHARED | ((one | all | file) & AA_UNSETTLED);
-}
-
-/* Of what a name starts from, that others may share. */
-static __always_inline __u64 aa_changes_if_shared(struct task_struct *task, __s32 fd)
-{
-	if (fd == AT_FDCWD)
-		return aa_changes_in(aa_slot_of(aa_read(task, fs), 0)) | AA_SHARED;
-	return aa_changes_of_descriptor(aa_read(task, files), fd);
-}
-
-/*
- * The same at a first look; 0: nobody else has it, and nobody can come to have it while this thread is inside its call.
- * (The other way round it may well end to be shared meanwhile: a second look asks whether the first one was 0.)
- */
-static __always_inline __u64 aa_changes_of_start(struct task_struct *task, __s32 fd)
-{
-	if (fd == AT_FDCWD ? aa_read(task, fs, users) < 2 : aa_read(task, files, count.counter) < 2)
-		return 0;
-	return aa_changes_if_shared(task, fd);
-}
-
-/* Nothing changed between two of these. */
-static __always_inline bool aa_is_settled(__u64 before, __u64 after)
-{
-	return !before || (before == after && !(after & AA_UNSETTLED));
-}
-
-/* The same with a look now, where one is needed: counts lie far apart. */
-static __always_inline bool aa_is_still_settled(__u64 before, struct task_struct *task, __s32 fd)
-{
-	return !before || aa_is_settled(before, aa_changes_if_shared(task, fd));
-}
-
-/* At the entry of a call that returns a new descriptor of a table that others share: which are taken now. */
-static __always_inline void aa_note_open_fds(struct aa_call_state *state, struct task_struct *task)
-{
-#ifdef AA_DIRECT
-	struct files_struct *files = aa_read(task, files);
-	struct fdtable *table = aa_read(files, fdt);
-	unsigned long *words = aa_read(table, open_fds);
-	__u32 limit = aa_read(table, max_fds), i;
-
-	state->first_ticket = *(volatile __u64 *)&aa_tickets + 1;
-	for (i = 0; i < AA_OPEN_FDS_WORDS; i++)
-		state->open_fds[i] = (i + 1) * 64 <= limit ? aa_load(__u64, &words[i]) : 0;
-#endif
-}
-
-/*
- * A descriptor that is known only at the return, of a table that others share: whether it can have got another file
- * since the kernel chose its number.
- *
- * A new descriptor often has the number of one that was closed a moment ago, and that close is counted in the same slot
- * as one that came after the kernel's choice. It is told apart if it is the only change since the entry, and the number
- * was taken then: somebody must have freed it.
- */
-static __always_inline bool aa_is_fresh(const struct aa_call_state *state, struct files_struct *files, __s32 fd)
-{
-	__u32 one_slot = aa_changed_slot(files, fd), all_slot = aa_changed_slot(files, AA_ALL_DESCRIPTORS);
-	struct aa_changed *one = bpf_map_lookup_elem(&aa_changed, &one_slot);
-	struct aa_changed *all = bpf_map_lookup_elem(&aa_changed, &all_slot);
-#ifdef AA_DIRECT
-	__u64 begun = 0, ended = 0, ticket;
-	__u32 number = 0, i;
-	__s64 under_way;
-
-	if (!one || !all || all->under_way > 0)
-		return false;
-	for (i = 0; i < AA_TICKETS; i++) {
-		if (all->tickets[i] >> 1 >= state->first_ticket)
-			return false;
-		ticket = one->tickets[i];
-		if (ticket >> 1 < state->first_ticket)
-			continue;
-		number++;
-		if (ticket & 1)
-			ended = ticket;
-		else
-			begun = ticket;
-	}
-	under_way = one->under_way;
-	if (!number && !under_way)
-		return true;
-	/* One change: begun before and ended or not; begun and not ended; or both, in this order. */
-	if (number > 2 || (number == 2 && !(begun && begun < ended)) || under_way != !ended)
-		return false;
-	return (__u32)fd < AA_OPEN_FDS_WORDS * 64 &&
-	       state->open_fds[fd >> 6 & (AA_OPEN_FDS_WORDS - 1)] >> (fd & 63) & 1;
-#else
-	/* The times must do. */
-	return one && all && one->under_way <= 0 && one->last_ns < state->entry_ns && all->under_way <= 0 &&
-	       all->last_ns < state->entry_ns;
-#endif
-}
-
 /* _IOW('X', number, struct space_resv) */
 static __always_inline bool aa_is_of_space(__u32 command)
 {
@@ -1108,16 +704,6 @@ static __always_inline void aa_count_parts(struct aa_call_state *state, __u64 pa
 		state->count = sum;
 }
 
-/* Counted at one descriptor, and at all: a change by another thread, or our own. */
-static __always_inline __u64 aa_closes_of(struct files_struct *files, __s32 fd)
-{
-	__u32 one = aa_changed_slot(files, fd), all = aa_changed_slot(files, AA_ALL_DESCRIPTORS);
-	struct aa_changed *changed_one = bpf_map_lookup_elem(&aa_changed, &one);
-	struct aa_changed *changed_all = bpf_map_lookup_elem(&aa_changed, &all);
-
-	return (changed_one ? changed_one->count : 0) + ((changed_all ? changed_all->count : 0) << 32);
-}
-
 #define AA_INODE_HEAD_BYTES 96
 
 struct aa_inode_facts {
@@ -1224,15 +810,6 @@ static __always_inline void aa_fill_object(struct aa_file_facts *object, struct 
 		object->is_known |= aa_rules_of_inode((__u64)(long)inode);
 }
 
-/* Changes of a current directory, our own among them. */
-static __always_inline __u64 aa_chdirs_of(struct fs_struct *fs)
-{
-	__u32 slot = aa_slot_of(fs, 0);
-	struct aa_changed *changed = bpf_map_lookup_elem(&aa_changed, &slot);
-
-	return changed ? changed->count : 0;
-}
-
 /* What the last close of a file leaves at the return is no more than its name: the rest is noted here. */
 static __always_inline void aa_begin_close(struct aa_call_state *state)
 {
@@ -1318,11 +895,9 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 	} else if (!state->by_fd[i]) {
 		return;
 	}
-	if (spec->closes)
-		state->changes[i] = aa_closes_of(aa_read(task, files), state->fd[i]);
-	else if (spec->sets_pwd)
+	if (spec->sets_pwd)
 		state->changes[i] = aa_chdirs_of(aa_read(task, fs));
-	else
+	else if (!spec->closes)
 		state->changes[i] = aa_changes_of_start(task, state->fd[i]);
 	if (spec->when == AA_WHEN_GIVES && !state->changes[i]) {
 		state->has_no_look = 1;
@@ -1346,7 +921,7 @@ static __always_inline void aa_begin_names(struct aa_call_state *state, __u32 ti
 	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
 	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
 	if ((spec->returns_fd || spec->when == AA_WHEN_RECEIVES) && aa_read(task, files, count.counter) > 1)
-		aa_note_open_fds(state, task);
+		aa_newcomer_begins(&state->newcomer, task);
 }
 
 static __always_inline void aa_begin_position(struct aa_call_state *state, struct task_struct *task,
@@ -1458,17 +1033,22 @@ static __always_inline void aa_begin_is_lost(void)
 
 /*
  * Whether a mapping that is shared lets its memory be written, now or after mprotect(), and reaches a file by that:
- * what is written there is no call. A memfd is memory, and what a device makes of it is its own affair.
+ * what is written there is no call. A memfd is memory, and what a device makes of it is its own affair. The memory of a
+ * ring whose requests a process that is not watched takes is announced, too.
  */
 __noinline int aa_is_memory_of_file(__u32 fd)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
 	struct mount *mount;
+	__u32 server;
 	__u16 type;
 
 	if (!file || !(aa_read(file, f_mode) & FMODE_WRITE))
 		return false;
+	server = aa_ring_server_of(file);
+	if (server)
+		return !aa_is_number_watched(server);
 	type = aa_read(file, f_inode, i_mode) & S_IFMT;
 	mount = aa_real_mount(aa_read(file, f_path.mnt));
 	return type == S_IFBLK || (type == S_IFREG && (long)aa_read(mount, mnt_ns) != MNT_NS_INTERNAL);
@@ -1804,8 +1384,8 @@ static __always_inline void aa_take_object(struct aa_scratch *scratch, __u32 i, 
 
 /*
  * A descriptor that is closed names nothing at the return: what it named at the entry counts, if a probe below the call
- * says the same or no other thread can have come between. The beginning of this very close is counted before the look
- * at the entry, its end before this one.
+ * says the same or no other thread can have come between: this very close began before the look at the entry, and ended
+ * before this one.
  */
 static __always_inline void aa_resolve_closed(struct aa_call_state *state, struct task_struct *task,
 					      const volatile struct aa_call_spec *spec, struct aa_scratch *scratch)
@@ -1823,8 +1403,7 @@ static __always_inline void aa_resolve_closed(struct aa_call_state *state, struc
 	if (!aa_identity_equal(closed, &state->object[0]) ||
 	    (__u64)(long)aa_read(dentry, d_parent) != state->closed_parent ||
 	    aa_read(dentry, d_name.hash_len) != state->closed_hash ||
-	    (!state->used[0].file && aa_read(files, count.counter) > 1 &&
-	     aa_closes_of(files, state->fd[0]) != state->changes[0] + 1)) {
+	    (!state->used[0].file && aa_read(files, count.counter) > 1 && !state->change.is_lone)) {
 		scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 		return;
 	}
@@ -1907,6 +1486,7 @@ static __always_inline void aa_resolve_opened(struct aa_call_state *state, struc
 	__s32 fd = scratch->opened;
 	__u8 source = AA_PATH_SOURCE_FILE;
 	struct aa_identity now;
+	__u64 begun;
 
 	aa_start_from(scratch, 0, task, fd, false);
 	aa_identify_start(task, fd, &now);
@@ -1915,9 +1495,11 @@ static __always_inline void aa_resolve_opened(struct aa_call_state *state, struc
 			scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 			return;
 		}
-	} else if (aa_read(files, count.counter) > 1 && !aa_is_fresh(state, files, fd)) {
-		/* Likely right, not certain. */
-		source = AA_PATH_SOURCE_RACED;
+	} else if (aa_read(files, count.counter) > 1) {
+		if (aa_is_fresh(&state->newcomer, files, fd, &begun))
+			aa_note_given(files, fd, aa_file_identity(now.file, now.dentry, now.mount), begun);
+		else
+			source = AA_PATH_SOURCE_RACED; /* Likely right, not certain. */
 	}
 	if (now.dentry)
 		aa_take_object(scratch, 0, &now, source);
@@ -2886,7 +2468,7 @@ static __always_inline void aa_abandon(__u32 tid)
 {
 	struct aa_call_state *state = aa_state_of(tid);
 
-	aa_change_ends(state, tid);
+	aa_change_ends(state ? &state->change : NULL, tid);
 	if (!state)
 		return;
 	/* What it waited for did not come. */

@@ -39,7 +39,16 @@ struct io_cmd_data {
 
 struct io_cqe {
 	__u64 user_data;
+	__s32 res;
 	int fd;
+};
+
+struct io_wq_work_node {
+	struct io_wq_work_node *next;
+};
+
+struct io_wq_work_list {
+	struct io_wq_work_node *first, *last;
 };
 
 struct io_uring_task {
@@ -51,10 +60,12 @@ struct io_submit_link {
 };
 
 struct io_submit_state {
+	struct io_wq_work_list compl_reqs; /* done, and not yet completed */
 	struct io_submit_link link;
 };
 
 struct io_ring_ctx {
+	unsigned int flags;
 	unsigned int compat : 1; /* until 7.0 or so; then a flag */
 	unsigned int int_flags;
 	struct io_submit_state submit_state;
@@ -68,6 +79,7 @@ struct io_kiocb {
 	struct io_cqe cqe;
 	struct io_ring_ctx *ctx;
 	struct io_uring_task *tctx;
+	struct io_wq_work_node comp_list;
 };
 
 struct io_kiocb___task {
@@ -234,6 +246,7 @@ struct aa_sqe {
 #define REQ_F_HARDLINK 8u
 #define REQ_F_FORCE_ASYNC 16u
 #define REQ_F_CQE_SKIP 64u
+#define IORING_SETUP_IOPOLL 1u
 #define O_LARGEFILE 0100000
 #define SPLICE_F_FD_IN_FIXED (1u << 31)
 
@@ -284,7 +297,8 @@ struct aa_request {
 	__u64 ring, user_data;
 	__u64 files, fs; /* the submitter's, by address: only ever compared */
 	__u64 started_ns;
-	__u64 first_ticket;
+	struct aa_newcomer newcomer;
+	struct aa_change change;      /* of what it closes */
 	struct aa_identity object[2]; /* what the descriptors named, or where the names start from */
 	__u64 changes[2];	      /* of them, counted before that look */
 	__u64 count, flags;
@@ -295,7 +309,6 @@ struct aa_request {
 	__u32 tgid, tid;
 	__u32 mode;
 	__u32 row;
-	__u32 changed_slot;
 	__s32 fd[2];   /* descriptors, or those that the names start from */
 	__s32 file_fd; /* of the request itself */
 	__u8 operation;
@@ -303,7 +316,8 @@ struct aa_request {
 	__u8 is_fixed;	    /* the file is in the ring's own table */
 	__u8 is_slot;	    /* what is opened or closed is there */
 	__u8 is_issued_now; /* by this very call, before anything else of this thread */
-	__u8 changes_fd;
+	__u8 is_unasked;    /* noted for what it does to the table of descriptors alone */
+	__u8 is_told;	    /* done and told; its completion will come */
 	__u8 closed_flags;
 	__u8 has_no_count;
 	__u8 has_no_flags;
@@ -808,14 +822,11 @@ static __always_inline void aa_ring_look(struct aa_request *request, struct task
 		return;
 	if (request->is_slot && spec->closes)
 		return;
-	if (spec->closes) {
-		request->changed_slot = aa_changed_slot(aa_read(task, files), request->fd[i]);
-		request->changes_fd = 1;
-		aa_change_raise(request->changed_slot);
-		request->changes[i] = aa_closes_of(aa_read(task, files), request->fd[i]);
-	} else {
+	if (spec->closes)
+		aa_change_start(&request->change, aa_changed_slot(aa_read(task, files), request->fd[i]),
+				aa_read(task, files), request->fd[i]);
+	else
 		request->changes[i] = aa_changes_if_shared(task, request->fd[i]);
-	}
 	aa_identify_start(task, request->fd[i], &request->object[i]);
 }
 
@@ -895,11 +906,14 @@ static __always_inline void aa_ring_resolve_closed(struct aa_request *request, s
 {
 	struct dentry *dentry = (void *)(long)request->object[0].dentry;
 
-	if (!dentry)
+	if (!dentry) {
+		/* It was given between the submission and this. */
+		if (scratch->result >= 0 && !scratch->is_early && !request->is_slot)
+			scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 		return;
+	}
 	if (!is_at_home || (__u64)(long)aa_read(dentry, d_parent) != request->closed_parent ||
-	    aa_read(dentry, d_name.hash_len) != request->closed_hash ||
-	    aa_closes_of(aa_read(task, files), request->fd[0]) != request->changes[0] + 1) {
+	    aa_read(dentry, d_name.hash_len) != request->closed_hash || !request->change.is_lone) {
 		scratch->source[0] = AA_PATH_SOURCE_FD_CHANGED;
 		return;
 	}
@@ -912,42 +926,27 @@ static __always_inline void aa_ring_resolve_closed(struct aa_request *request, s
 	scratch->kind[0] = request->closed.kind;
 }
 
-/* No change of that descriptor was counted since the submission. */
-static __always_inline bool aa_ring_is_fresh(const struct aa_request *request, struct files_struct *files, __s32 fd)
-{
-	__u32 one_slot = aa_changed_slot(files, fd), all_slot = aa_changed_slot(files, AA_ALL_DESCRIPTORS);
-	struct aa_changed *one = bpf_map_lookup_elem(&aa_changed, &one_slot);
-	struct aa_changed *all = bpf_map_lookup_elem(&aa_changed, &all_slot);
-#ifdef AA_DIRECT
-	__u32 i;
-#endif
-
-	if (!one || !all || one->under_way > 0 || all->under_way > 0)
-		return false;
-#ifdef AA_DIRECT
-	for (i = 0; i < AA_TICKETS; i++)
-		if (one->tickets[i] >> 1 >= request->first_ticket || all->tickets[i] >> 1 >= request->first_ticket)
-			return false;
-	return true;
-#else
-	return one->last_ns < request->submitted_ns && all->last_ns < request->submitted_ns;
-#endif
-}
-
+/*
+ * What is looked at by its number. Told as soon as it was done, in a table that nobody else has, it is still what it
+ * was then; told at its completion, other requests of the same call may have been done since.
+ */
 static __always_inline void aa_ring_resolve_opened(struct aa_request *request, struct task_struct *task,
 						   struct aa_scratch *scratch)
 {
 	struct files_struct *files = aa_read(task, files);
 	__s32 fd = (__s32)scratch->result;
 	struct aa_identity now;
+	__u64 begun = 0;
+	bool is_fresh;
 
 	aa_start_from(scratch, 0, task, fd, false);
 	aa_identify_start(task, fd, &now);
+	is_fresh = aa_is_fresh(&request->newcomer, files, fd, &begun) ||
+		   (request->is_told && aa_read(files, count.counter) < 2);
+	if (is_fresh)
+		aa_note_given(files, fd, aa_file_identity(now.file, now.dentry, now.mount), begun);
 	if (now.dentry)
-		aa_take_object(scratch, 0, &now,
-			       aa_read(files, count.counter) > 1 && !aa_ring_is_fresh(request, files, fd) ?
-				       AA_PATH_SOURCE_RACED :
-				       AA_PATH_SOURCE_FILE);
+		aa_take_object(scratch, 0, &now, is_fresh ? AA_PATH_SOURCE_FILE : AA_PATH_SOURCE_RACED);
 }
 
 static __always_inline bool aa_ring_has_opened(const struct aa_request *request,
@@ -1116,20 +1115,21 @@ __noinline int aa_ring_step_send(struct aa_request *request, struct aa_scratch *
 }
 
 /* Where the kernel took the file's own position, it is known only now: the result has been added to it. */
-AA_OWN_STACK int aa_ring_settle_position(struct aa_request *request, struct io_kiocb *req, struct file *file,
-					 __u32 shape, __s64 result)
+__noinline int aa_ring_step_position(struct aa_request *request, __u64 key, __u64 file, __s64 result)
 {
-	struct aa_open_file open = {};
+	const volatile struct aa_ring_row *row;
+	struct io_kiocb *req = (void *)key;
 	__s64 position;
+	__u32 mode;
 
-	if (request->position != -1)
+	if (!request || !(row = aa_ring_row_of(request->row)) || request->position != -1)
 		return 0;
 	request->position = AA_NO_OFFSET;
-	if ((shape != AA_RING_SHAPE_transfer && shape != AA_RING_SHAPE_parts) || !file || result < 0)
+	if ((row->shape != AA_RING_SHAPE_transfer && row->shape != AA_RING_SHAPE_parts) || !file || result < 0)
 		return 0;
-	aa_file_read(file, &open);
+	mode = aa_read((struct file *)file, f_mode);
 	position = aa_read((struct io_rw *)aa_ring_data(req), kiocb.ki_pos);
-	if ((open.mode & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK && position >= result)
+	if ((mode & (FMODE_LSEEK | FMODE_STREAM)) == FMODE_LSEEK && position >= result)
 		request->position = position - result;
 	return 0;
 }
@@ -1165,7 +1165,7 @@ static __always_inline bool aa_ring_changes_nothing(const struct aa_request *req
 }
 
 /* Tells an event of the request; `is_early`: it was submitted, and its result will not be known. */
-static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, __s64 result, bool is_early)
+__noinline int aa_ring_tell(struct aa_request *request, __u64 key, __s64 result, __u32 is_early)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct io_kiocb *req = (void *)key;
@@ -1174,23 +1174,22 @@ static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, 
 	struct file *file = NULL;
 	__u32 slot;
 
-	row = aa_ring_row_of(request->row);
-	if (!row)
-		return;
+	if (!request || !(row = aa_ring_row_of(request->row)))
+		return 0;
 	if (aa_ring_is_left_out(request, result, is_early)) {
 		aa_count(filtered, 1);
-		return;
+		return 0;
 	}
 	if (row->spec.fd && !row->spec.closes)
 		file = aa_read(req, file);
-	aa_ring_settle_position(request, req, file, row->shape, is_early ? -1 : result);
+	aa_ring_step_position(request, key, (__u64)(long)file, is_early ? -1 : result);
 	scratch = aa_scratch_claim(&slot);
 	if (!scratch) {
 		aa_count(state_full, 1);
-		return;
+		return 0;
 	}
 	aa_scratch_reset(scratch, result);
-	scratch->is_early = is_early;
+	scratch->is_early = is_early != 0;
 	aa_ring_step_objects(request, scratch, (__u64)(long)file);
 	if (request->operation == AA_OPERATION_BLIND_SPOT ?
 		    aa_ring_is_of_no_file(request, scratch, file) :
@@ -1210,14 +1209,13 @@ static __always_inline void aa_ring_tell(struct aa_request *request, __u64 key, 
 		aa_ring_step_send(request, scratch);
 	}
 	aa_scratch_release(scratch);
+	return 0;
 }
 
 /* What it does to the submitter's table is done, or will not be seen. */
 static __always_inline void aa_ring_settle_change(struct aa_request *request)
 {
-	if (request->changes_fd)
-		aa_change_settle(request->changed_slot);
-	request->changes_fd = 0;
+	aa_change_settle(&request->change);
 }
 
 static __always_inline void aa_ring_forget(struct aa_request *request, __u64 key)
@@ -1233,8 +1231,9 @@ static __always_inline void aa_ring_forget(struct aa_request *request, __u64 key
 		if (of && *of == key)
 			bpf_map_delete_elem(&aa_multishots, &completion);
 	}
+	if (!request->is_unasked && !request->is_told)
+		aa_count(in_flight, -1);
 	bpf_map_delete_elem(&aa_requests, &key);
-	aa_count(in_flight, -1);
 }
 
 /* --- the tracepoints --- */
@@ -1246,9 +1245,46 @@ static __always_inline bool aa_ring_is_issued_now(struct io_kiocb *req, __u32 fl
 	       !aa_read(req, ctx, submit_state.link.head) && aa_read(task, files, count.counter) < 2;
 }
 
-/* A request begins: prepared, or (`sqe`) refused before that, and then it will be completed with an error. */
-static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
+/*
+ * The kernel keeps back what a submitter's requests came to until it has done all that it can do at once, and completes
+ * them together. A descriptor that one got may have been closed by another one then, and its number have been given
+ * again. So what was done is told at the next sign of the same ring: between two submissions one request is done.
+ */
+static __always_inline void aa_ring_tell_done(struct io_ring_ctx *ctx)
 {
+	struct io_wq_work_node *last;
+	struct aa_request *request;
+	struct io_kiocb *req;
+	__u64 key;
+
+	if (!bpf_core_field_exists(ctx->submit_state.compl_reqs) ||
+	    !bpf_core_field_exists(((struct io_kiocb *)0)->comp_list))
+		return;
+	last = aa_read(ctx, submit_state.compl_reqs.last);
+	/* An empty list has a last one, too; and what is polled for is put in it by another way. */
+	if (!last || !aa_read(ctx, submit_state.compl_reqs.first) || aa_read(last, next) ||
+	    aa_read(ctx, flags) & IORING_SETUP_IOPOLL)
+		return;
+	req = (void *)last - bpf_core_field_offset(struct io_kiocb, comp_list);
+	key = (__u64)(long)req;
+	request = bpf_map_lookup_elem(&aa_requests, &key);
+	if (!request || request->is_told || request->row == AA_RING_READ_MULTISHOT_ROW)
+		return;
+	request->is_told = 1;
+	aa_ring_settle_change(request);
+	if (request->is_unasked)
+		return;
+	aa_ring_tell(request, key, aa_read(req, cqe.res), false);
+	aa_count(in_flight, -1);
+}
+
+/*
+ * A request begins: prepared; or (`is_refused`, a constant) refused before that, and then it will be completed with an
+ * error. Nothing is done between a refused one and the next sign of its ring.
+ */
+static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at, bool is_refused)
+{
+	bool is_unasked;
 	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct io_kiocb *req = (void *)key;
@@ -1260,8 +1296,14 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 
 	if (!aa_control.gate || !aa_is_watched(pid_tgid))
 		return 0;
+	if (!is_refused)
+		aa_ring_tell_done(aa_read(req, ctx));
 	row = aa_ring_row_of(aa_ring_row_by(aa_read(req, opcode)));
-	if (!row || !aa_ring_is_asked(&row->spec))
+	if (!row)
+		return 0;
+	/* What it closes concerns the names of others, whoever asked for what. */
+	is_unasked = !aa_ring_is_asked(&row->spec);
+	if (is_unasked && (sqe_at || !row->spec.closes))
 		return 0;
 	if (sqe_at)
 		bpf_probe_read_kernel(&sqe, sizeof(sqe), (void *)sqe_at);
@@ -1271,22 +1313,26 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 		return 0;
 	if (before) {
 		/* Its completion was not seen: with no room in the ring it is not told from 6.2 on. */
-		aa_count(no_exit, 1);
+		if (!before->is_unasked && !before->is_told)
+			aa_count(no_exit, 1);
 		aa_ring_forget(before, key);
 	}
 	operation = aa_ring_operation(row, req, sqe_at ? &sqe : NULL);
-	if (operation == AA_NO_OPERATION)
+	if (operation == AA_NO_OPERATION && !is_unasked)
 		return 0;
-	aa_count(performed, 1);
+	if (!is_unasked)
+		aa_count(performed, 1);
 	if (bpf_map_update_elem(&aa_requests, &key, &aa_new_request, BPF_ANY) ||
 	    !(request = bpf_map_lookup_elem(&aa_requests, &key))) {
 		aa_count(state_full, 1);
 		return 0;
 	}
-	aa_count(in_flight, 1);
+	request->is_unasked = is_unasked;
+	if (!is_unasked)
+		aa_count(in_flight, 1);
 	flags = aa_read(req, flags);
 	request->submitted_ns = bpf_ktime_get_boot_ns();
-	request->first_ticket = *(volatile __u64 *)&aa_tickets + 1;
+	aa_newcomer_begins(&request->newcomer, task);
 	request->ring = (__u64)(long)aa_read(req, ctx);
 	bpf_map_update_elem(&aa_rings_used, &request->ring, &request->row, BPF_ANY);
 	request->user_data = aa_read(req, cqe.user_data);
@@ -1321,19 +1367,21 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at)
 		    bpf_map_update_elem(&aa_multishots, &completion, &several, BPF_EXIST))
 			aa_count(blind_spots, 1);
 	}
-	if (sqe_at || !(flags & REQ_F_CQE_SKIP))
+	if (is_refused || !(flags & REQ_F_CQE_SKIP))
 		return 0;
 	/* If it succeeds nothing more will be heard of it. */
 	aa_ring_settle_change(request);
-	aa_ring_tell(request, key, 0, true);
-	bpf_map_update_elem(&aa_silent_requests, &key, request, BPF_ANY);
+	if (!is_unasked) {
+		aa_ring_tell(request, key, 0, true);
+		bpf_map_update_elem(&aa_silent_requests, &key, request, BPF_ANY);
+	}
 	aa_ring_forget(request, key);
 	return 0;
 }
 
 static __always_inline int aa_ring_submitted(__u64 key)
 {
-	return aa_ring_begin(key, 0);
+	return aa_ring_begin(key, 0, false);
 }
 
 /* A completion whose submission was not seen. */
@@ -1374,6 +1422,7 @@ static __always_inline int aa_ring_completed(__u64 ring, __u64 key, __u64 user_d
 		aa_ring_tell(request, key, result, false);
 		return 0;
 	}
+	aa_ring_tell_done((void *)ring);
 	request = bpf_map_lookup_elem(&aa_requests, &key);
 	if (!request) {
 		silent = bpf_map_lookup_elem(&aa_silent_requests, &key);
@@ -1392,7 +1441,8 @@ static __always_inline int aa_ring_completed(__u64 ring, __u64 key, __u64 user_d
 		aa_count(in_flight, 1);
 	}
 	aa_ring_settle_change(request);
-	aa_ring_tell(request, key, result, false);
+	if (!request->is_unasked && !request->is_told)
+		aa_ring_tell(request, key, result, false);
 	aa_ring_forget(request, key);
 	return 0;
 }
@@ -1437,14 +1487,16 @@ int aa_ring_complete_first(__u64 *ctx) /* ring, request, user data, result, …:
 
 /*
  * A completion that finds no room in the program's own ring. Since 6.2 it is not shown as one, and this does not tell
- * of which request it is: what was done is known and that it was done is not. It can come when the process ends, and is
- * not watched any more (on 7.2 its workers' completions are put into the ring then): so by the ring.
+ * of which request it is: what was done is known and, unless it was done at once, that it was done is not. It can come
+ * when the process ends, and is not watched any more (on 7.2 its workers' completions are put into the ring then): so
+ * by the ring.
  */
 SEC("aa_tp_btf/io_uring_cqe_overflow")
 int aa_ring_overflow(__u64 *ctx) /* ring, user data, result, … */
 {
 	__u64 ring = aa_argument_of(ctx, 0);
 
+	aa_ring_tell_done((void *)ring);
 	if (aa_control.gate && bpf_map_lookup_elem(&aa_rings_used, &ring))
 		aa_count(blind_spots, 1);
 	return 0;
@@ -1468,7 +1520,7 @@ int aa_event_ring_complete(__u64 *ctx) /* common fields, ring, request, user dat
 #define AA_DEFINE_RING_REFUSED(name)                                                                                   \
 	SEC("aa_tp_btf/io_uring_req_failed") int name(__u64 *ctx) /* entry, request, error */                          \
 	{                                                                                                              \
-		return aa_ring_begin(aa_argument_of(ctx, 1), aa_argument_of(ctx, 0));                                  \
+		return aa_ring_begin(aa_argument_of(ctx, 1), aa_argument_of(ctx, 0), true);                            \
 	}
 AA_DEFINE_RING_REFUSED(aa_ring_refused)
 AA_DEFINE_RING_REFUSED(aa_ring_refused_1)

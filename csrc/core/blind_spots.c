@@ -64,7 +64,43 @@ static uint64_t aa_hidden(struct aa_signs *signs, uint32_t tgid, int code)
 	return aa_is_gone(code) ? 0 : aa_found(signs, AA_SIGN_HIDDEN, tgid);
 }
 
-static uint64_t aa_descriptors_of(uint32_t tgid, bool sees_rings, struct aa_signs *signs)
+static int aa_number_in(const char *path, const char *label)
+{
+	size_t bytes = strlen(label), room = 0;
+	FILE *file = fopen(path, "re");
+	char *line = NULL;
+	int number = 0;
+
+	if (!file)
+		return 0;
+	while (getline(&line, &room, file) > 0)
+		if (!strncmp(line, label, bytes))
+			number = atoi(line + bytes);
+	free(line);
+	fclose(file);
+	return number;
+}
+
+/* A ring whose requests are taken by a thread of a process that is none of these (IORING_SETUP_SQPOLL). */
+static bool aa_is_served_by_others(uint32_t tgid, const char *fd, const uint32_t *tgids, size_t count)
+{
+	char path[64];
+	int thread, server;
+
+	snprintf(path, sizeof(path), "/proc/%u/fdinfo/%.20s", tgid, fd);
+	thread = aa_number_in(path, "SqThread:");
+	if (thread <= 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/status", thread);
+	server = aa_number_in(path, "Tgid:");
+	for (size_t i = 0; i < count; i++)
+		if (tgids[i] == (uint32_t)server)
+			return false;
+	return true;
+}
+
+static uint64_t aa_descriptors_of(uint32_t tgid, const uint32_t *tgids, size_t count, bool sees_rings,
+				  struct aa_signs *signs)
 {
 	char path[32], name[sizeof(AA_FAULTS_NAME)];
 	const struct dirent *entry;
@@ -83,7 +119,8 @@ static uint64_t aa_descriptors_of(uint32_t tgid, bool sees_rings, struct aa_sign
 			found += aa_hidden(signs, tgid, errno);
 		else if (aa_is_name(name, bytes, AA_FAULTS_NAME))
 			found += aa_found(signs, AA_SIGN_FAULTS, tgid);
-		else if (!sees_rings && aa_is_name(name, bytes, AA_RING_NAME))
+		else if (aa_is_name(name, bytes, AA_RING_NAME) &&
+			 (!sees_rings || aa_is_served_by_others(tgid, entry->d_name, tgids, count)))
 			found += aa_found(signs, AA_SIGN_RING, tgid);
 	}
 	if (errno)
@@ -256,10 +293,11 @@ const char *const aa_manager_sockets[] = {
 	NULL,
 };
 
-static uint64_t aa_blind_spots_of(uint32_t tgid, dev_t memory, bool is_held, bool sees_rings, bool follows_compat,
-				  struct aa_signs *signs)
+static uint64_t aa_blind_spots_of(const uint32_t *tgids, size_t count, size_t which, dev_t memory, bool is_held,
+				  bool sees_rings, bool follows_compat, struct aa_signs *signs)
 {
-	uint64_t found = aa_descriptors_of(tgid, sees_rings, signs);
+	uint32_t tgid = tgids[which];
+	uint64_t found = aa_descriptors_of(tgid, tgids, count, sees_rings, signs);
 
 	if (!is_held)
 		found += aa_memory_of_files(tgid, memory, signs) +
@@ -276,6 +314,7 @@ uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, uint32_t held
 	if (aa_proc_look() != AA_PROC_OURS)
 		return count;
 	for (size_t i = 0; i < count; i++)
-		found += aa_blind_spots_of(tgids[i], memory, tgids[i] == held, sees_rings, follows_compat, signs);
+		found +=
+			aa_blind_spots_of(tgids, count, i, memory, tgids[i] == held, sees_rings, follows_compat, signs);
 	return found;
 }
