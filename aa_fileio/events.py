@@ -75,7 +75,7 @@ class PathSource(enum.StrEnum):
     FD_AT_RETURN = "fd_at_return"
     """What the descriptor named when the call returned; the entry was not looked at."""
     RACED = "raced"
-    """The name was changed while it was read."""
+    """The name, or what it was taken from, was changed meanwhile: it may be another one. So are flags from memory."""
     FD_CHANGED = "fd_changed"
     """The descriptor named another file at the return than at the entry; ``path`` is None."""
 
@@ -133,6 +133,8 @@ BLIND_SPOTS: Mapping[str, str] = MappingProxyType(
         "sendmsg": "a descriptor was given away: what is done with it by others is not seen",
         "sendmmsg": "a descriptor was given away: what is done with it by others is not seen",
         "pidfd_getfd": "a file that somebody else has opened was taken over",
+        "seccomp": "somebody answers this program's calls, and may put other files behind its descriptors",
+        "ioctl": "page faults are held by the program, or a descriptor was given to another one: `flags` is which",
         "userfaultfd": "page faults are held by the program: what a call reads from its memory may change meanwhile",
     }
 )

@@ -450,6 +450,8 @@ AA_DEFINE_FIRST_STEP(aa_aio_end_ends, __s64 result)
 /* At the entry of any call, whose arguments are in the state. */
 #define aa_call_begins(state, tid, row)                                                                                \
 	do {                                                                                                           \
+		if (AA_IS_PREPARED(row))                                                                               \
+			aa_first_step(aa_prepare, row);                                                                \
 		if (aa_config.aio == AA_AIO_SEEN && (row) == AA_CALL_io_submit)                                        \
 			aa_first_step(aa_aio_begin, row);                                                              \
 		else                                                                                                   \

@@ -152,6 +152,7 @@ enum aa_compat_shape {
 	X(345, sendmmsg, compat_sys_sendmmsg, SAME) \
 	X(348, process_vm_writev, sys_process_vm_writev, SAME) \
 	X(353, renameat2, sys_renameat2, SAME) \
+	X(354, seccomp, sys_seccomp, SAME) \
 	X(356, memfd_create, sys_memfd_create, SAME) \
 	X(358, execveat, compat_sys_execveat, SAME) \
 	X(361, bind, sys_bind, SAME) \

@@ -235,9 +235,10 @@ AA_CALLS(AA_X)
 static __always_inline bool aa_compat_enters(struct pt_regs *user, struct aa_call_state **ret_state)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 row = aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx));
 
-	if (!aa_is_watched_with(aa_presence_of((__u32)pid_tgid), pid_tgid, ret_state) || !aa_control.gate ||
-	    !aa_is_row_asked(aa_compat_row_of(aa_read(user, orig_ax), aa_read(user, bx))))
+	if (!aa_is_taken(aa_presence_of((__u32)pid_tgid), pid_tgid, row, user, ret_state) || !aa_control.gate ||
+	    !aa_is_row_asked(row))
 		return false;
 	if (!*ret_state)
 		*ret_state = aa_state_make((__u32)pid_tgid);
@@ -710,6 +711,9 @@ static __always_inline void aa_note_change(struct aa_call_state *state, __u32 ti
 		aa_gift_begins(state);
 }
 
+#define AA_COMPAT_PTRACE 26 /* in the 32-bit table; pidfd_getfd() has one number in both */
+#define AA_COMPAT_PROCESS_VM_WRITEV 348
+
 /* Of the calls that are taken of anybody; without the table, for this is asked of every call on the machine. */
 static __always_inline __u32 aa_stranger_row_of(__u64 number)
 {
@@ -717,15 +721,19 @@ static __always_inline __u32 aa_stranger_row_of(__u64 number)
 	static const __u16 numbers[] = { AA_CALLS(AA_X) };
 #undef AA_X
 
-	/* Below all three, as most calls are: one comparison. */
+	/* Below all three, as most calls are: two comparisons. */
 	if (number < numbers[AA_CALL_ptrace] && number < numbers[AA_CALL_process_vm_writev] &&
-	    number < numbers[AA_CALL_pidfd_getfd])
+	    number < numbers[AA_CALL_pidfd_getfd] && number != AA_COMPAT_PTRACE)
 		return AA_CALL_COUNT;
-	if (number == numbers[AA_CALL_ptrace])
-		return AA_CALL_ptrace;
 	if (number == numbers[AA_CALL_pidfd_getfd])
 		return AA_CALL_pidfd_getfd;
-	return number == numbers[AA_CALL_process_vm_writev] ? AA_CALL_process_vm_writev : AA_CALL_COUNT;
+	if (number == numbers[AA_CALL_ptrace] || number == numbers[AA_CALL_process_vm_writev])
+		return aa_is_compat()			 ? AA_CALL_COUNT :
+		       number == numbers[AA_CALL_ptrace] ? AA_CALL_ptrace :
+							   AA_CALL_process_vm_writev;
+	if ((number != AA_COMPAT_PTRACE && number != AA_COMPAT_PROCESS_VM_WRITEV) || !aa_is_compat())
+		return AA_CALL_COUNT;
+	return number == AA_COMPAT_PTRACE ? AA_CALL_ptrace : AA_CALL_process_vm_writev;
 }
 
 static __always_inline int aa_tracepoint_enter(struct pt_regs *regs, __u64 number)
@@ -872,9 +880,12 @@ int aa_event_sys_exit(__u64 *ctx) /* common fields, number, result */
  */
 static __always_inline void aa_fork_task(struct task_struct *parent, struct task_struct *child)
 {
-	/* Before whoever shares the table can run. */
-	if (aa_is_watched((__u64)aa_read(parent, tgid) << 32 | aa_read(parent, pid)))
+	/* Before whoever shares the table can run. The parent's own must not be the oldest there, however many it
+	 * makes. */
+	if (aa_is_watched((__u64)aa_read(parent, tgid) << 32 | aa_read(parent, pid))) {
+		aa_table_add(parent);
 		aa_table_add(child);
+	}
 	aa_filter_fork(parent, child);
 }
 
@@ -913,33 +924,46 @@ AA_DEFINE_PROCESS_EXIT(aa_process_exit_1)
 AA_DEFINE_PROCESS_EXIT(aa_process_exit_2)
 AA_DEFINE_PROCESS_EXIT(aa_process_exit_3)
 
-static __always_inline bool aa_is_dev_fd(const char *name)
+/* Of "/dev/fd/N", which the kernel puts before what execveat() was passed with a descriptor. */
+static __always_inline __u32 aa_dev_fd_bytes(__u32 fd)
 {
-	static const char prefix[] = "/dev/fd/";
-	bool is = true;
-	int i;
+	__u32 bytes = sizeof("/dev/fd/"), limit = 10; /* N has one digit at least */
 
-	for (i = 0; i < 8; i++)
-		is = is && name[i] == prefix[i];
-	return is;
+	for (; bytes < sizeof("/dev/fd/") + 9 && fd >= limit; bytes++)
+		limit *= 10;
+	return bytes;
 }
 
 /*
- * A name that could not be read at the entry, such as a constant that the child of a fork has not touched, is gone with
- * the old memory at the return. The kernel's copy is the name as passed, but for one that starts from a descriptor.
+ * The kernel's copy of the name, and the file that it executes: what stands in the caller's memory may be another name
+ * by now, and is gone at the return. Of a script the file here is its interpreter, which is not what was asked for.
  */
 static __always_inline void aa_name_of_exec(struct aa_call_state *state, struct linux_binprm *program)
 {
+	const char *name = aa_read(program, filename);
+	__u32 prefix = 0;
+	char next = 0;
 	long bytes;
 
-	if (state->name_bytes[0] >= 0 || state->by_fd[0])
-		return;
-	bytes = bpf_probe_read_kernel_str(state->name[0], AA_NAME_BYTES, aa_read(program, filename));
-	if (bytes <= 0 || (state->fd[0] != AT_FDCWD && aa_is_dev_fd(state->name[0])))
+	if (aa_read(program, interp) == name)
+		aa_identify(aa_read(program, file), &state->used[0]);
+	if (bpf_core_field_exists(program->fdpath) && aa_read(program, fdpath)) {
+		prefix = aa_dev_fd_bytes(state->fd[0]);
+		bpf_probe_read_kernel(&next, 1, name + prefix);
+		state->by_fd[0] = !next;
+		state->name_bytes[0] = 0;
+		if (!next)
+			return;
+		prefix++;
+	}
+	bytes = bpf_probe_read_kernel_str(state->name[0], AA_NAME_BYTES, name + prefix);
+	if (bytes <= 0)
 		return;
 	state->name_bytes[0] = bytes - 1;
-	state->name_is_long[0] = 0;
-	state->name_is_cut[0] = bytes == AA_NAME_BYTES;
+	state->name_is_long[0] = bytes == AA_NAME_BYTES;
+	state->name_from[0] = aa_read(program, exec) + prefix;
+	state->name_is_late[0] = 0;
+	state->name_is_kernels = 1;
 }
 
 /* Where its calls cannot be seen, a 32-bit program is announced as it begins: once, whatever spare program comes after.
@@ -980,13 +1004,6 @@ static __always_inline int aa_exec_task(struct task_struct *task, __u32 old_tid,
 	__builtin_memset(state->files, 0, sizeof(state->files));
 	aa_state_drop(tid); /* the first thread's, if its exit left it */
 	aa_state_add(tid, state);
-	if (state->name_is_long[0] || state->name_is_long[1]) {
-		struct aa_long_names *names = bpf_map_lookup_elem(&aa_long_names, &old_tid);
-
-		if (names)
-			bpf_map_update_elem(&aa_long_names, &tid, names, BPF_ANY);
-		bpf_map_delete_elem(&aa_long_names, &old_tid);
-	}
 	if (state->has_acted) {
 		struct aa_acted *acted = bpf_map_lookup_elem(&aa_acted, &old_tid);
 
@@ -1017,6 +1034,32 @@ int aa_watch_me(void *ctx)
 	return 0;
 }
 
+#define AA_FILTERS_LOOKED_AT 16
+
+/*
+ * Somebody answers calls of the thread (seccomp's user notification), and may put files behind its descriptors: told of
+ * a thread that has other filters than its process's first one, and of that. Of too many filters it is taken for
+ * granted.
+ */
+static __always_inline bool aa_has_listener(struct task_struct *task)
+{
+	struct task_struct *leader = aa_read(task, group_leader);
+	struct seccomp_filter *filter;
+	__u32 i;
+
+	if (!bpf_core_field_exists(task->seccomp.filter))
+		return false;
+	filter = aa_read(task, seccomp.filter);
+	if (leader != task && filter == aa_read(leader, seccomp.filter))
+		return false;
+	for (i = 0; i < AA_FILTERS_LOOKED_AT && filter; i++) {
+		if (aa_read(filter, notif))
+			return true;
+		filter = aa_read(filter, prev);
+	}
+	return filter != NULL;
+}
+
 /* Read by the core to seed the tree: every task that the reader's pid namespace shows. */
 SEC("aa_iter/task")
 int aa_list_tasks(struct bpf_iter__task *ctx)
@@ -1040,6 +1083,7 @@ int aa_list_tasks(struct bpf_iter__task *ctx)
 	entry.tid = aa_read(task, pid);
 	entry.parent_tgid = aa_read(task, real_parent, tgid);
 	entry.is_live = aa_read(task, signal, live.counter) > 0;
+	entry.has_listener = aa_has_listener(task);
 	thread = aa_read(task, thread_pid);
 	process = aa_read(task, signal, pids[AA_PIDTYPE_TGID]);
 	if (!thread || !process)

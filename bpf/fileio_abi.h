@@ -551,8 +551,9 @@ struct aa_task {
 	__u32 tgid, tid, parent_tgid;
 	__u32 reader_tgid, reader_tid; /* 0: not visible to the reader */
 	__u32 reader_level;
-	__u32 is_live; /* its process has threads that have not exited: not a zombie */
+	__u32 is_live;	    /* its process has threads that have not exited: not a zombie */
+	__u32 has_listener; /* somebody answers calls of it: seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER) */
 };
-AA_ASSERT_SIZE(struct aa_task, 28);
+AA_ASSERT_SIZE(struct aa_task, 32);
 
 #endif

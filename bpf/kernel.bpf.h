@@ -176,7 +176,8 @@ struct unix_address {
 };
 
 struct unix_sock {
-	struct unix_address *addr;
+	struct unix_address *addr; /* the kernel's copy of what it was bound to */
+	struct path path;	   /* and the file that it made for that */
 	struct sock *peer;
 };
 
@@ -228,6 +229,7 @@ struct kioctx_table {
 
 struct mm_struct {
 	struct kioctx_table *ioctx_table;
+	atomic_t mm_users; /* threads, and whoever holds it for a moment */
 };
 
 struct kernfs_node {
@@ -240,6 +242,16 @@ struct cgroup {
 
 struct css_set {
 	struct cgroup *dfl_cgrp;
+};
+
+/* kernel/seccomp.c */
+struct seccomp_filter {
+	struct seccomp_filter *prev;
+	void *notif; /* somebody listens, and answers calls */
+};
+
+struct seccomp {
+	struct seccomp_filter *filter;
 };
 
 struct io_uring_task;
@@ -261,11 +273,15 @@ struct task_struct {
 	struct files_struct *files;
 	struct io_uring_task *io_uring; /* of a thread that has used a ring */
 	struct mm_struct *mm;
+	struct seccomp seccomp;
 };
 
 struct linux_binprm {
 	struct file *file;
 	const char *filename; /* the kernel's copy of the name as passed */
+	const char *interp;   /* the same, unless it is a script */
+	const char *fdpath;   /* of execveat() by a descriptor: the same, and no name that was passed */
+	unsigned long exec;   /* where the new program has `filename` */
 };
 
 struct kprobe {
@@ -368,7 +384,10 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define S_IFCHR 0020000
 #define S_IFIFO 0010000
 
+#define O_ACCMODE 3
 #define O_CREAT 0100
+#define O_DIRECTORY 0200000
+#define O_PATH 010000000
 #define O_TMPFILE_BIT 020000000 /* __O_TMPFILE */
 #define AT_FDCWD -100
 #define EBADF 9
@@ -392,6 +411,10 @@ static __always_inline void *aa_read_pointer(const void *address)
 #define FIDEDUPERANGE 0xc0189436
 #define PTRACE_ATTACH 16 /* include/uapi/linux/ptrace.h */
 #define PTRACE_SEIZE 0x4206
+#define USERFAULTFD_IOC_NEW 0xaa00 /* include/uapi/linux/userfaultfd.h */
+#define SECCOMP_IOCTL_NOTIF_ADDFD 0x40182103
+#define SECCOMP_SET_MODE_FILTER 1 /* include/uapi/linux/seccomp.h */
+#define SECCOMP_FILTER_FLAG_NEW_LISTENER 8
 #define F_DUPFD 0
 #define MAY_WRITE 2 /* include/linux/fs.h */
 #define F_DUPFD_CLOEXEC 1030

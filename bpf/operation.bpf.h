@@ -17,15 +17,19 @@
 #include "descriptors.bpf.h"
 #include "filter.bpf.h"
 #include "handover.bpf.h"
+#include "long_name.bpf.h"
 #include "path.bpf.h"
 #include "ring_makers.bpf.h"
 #include "rule_files.bpf.h"
 #include "rules.bpf.h"
 #include "totals.bpf.h"
 
-#define AA_LONG_NAMES_MAX 128
-
 #define AA_NOT_FOUND_YET (~0U) /* the memory could not be read at the entry */
+
+/* Where the control data of a message is, and how it begins. */
+struct aa_control_data {
+	__u64 at, bytes, head[2];
+};
 
 enum aa_phase {
 	AA_PHASE_IDLE,
@@ -73,13 +77,21 @@ struct aa_call_state {
 	__u8 is_late;	      /* that is known at the return only, and until then the call is not counted */
 	__u8 compat;	      /* enum aa_compat_shape; set before aa_begin() */
 	__u8 is_compat_announced;
-	__u8 by_fd[2];	      /* the descriptor's object itself, not a name */
-	__u8 by_null[2];      /* because the name was NULL */
-	__u8 name_is_long[2]; /* the name is in aa_long_names */
-	__u8 name_is_cut[2];
+	__u8 by_fd[2];		/* the descriptor's object itself, not a name */
+	__u8 by_null[2];	/* because the name was NULL */
+	__u8 name_is_long[2];	/* longer than `name`: see long_name.bpf.h */
+	__u8 name_is_late[2];	/* it could not be read at the entry */
+	__u8 name_is_kernels;	/* the first is the kernel's own copy */
+	__u8 has_shared_memory; /* at the entry: see aa_memory_is_shared() */
+	__u8 is_unsure;		/* something that the event tells may not be what the kernel took: see confirm.bpf.h */
+	__u8 was_meant;		/* by the look at the entry, of a call that the return decides on: see decide.bpf.h */
 	__s32 fd[2];
 	__u8 closed_flags; /* AA_PATH_DELETED, at the entry */
 	__u32 given_in;	   /* the first message with descriptors, of those that are sent; or AA_NOT_FOUND_YET */
+	__u64 name_from[2], name_hash[2]; /* where the name as passed is; of a long one */
+	__u64 socket_changes;		  /* of a call on a socket or a pidfd, as `changes`: see aa_prepare() */
+	__s64 given;			  /* what the message gives away, by the look at the entry */
+	struct aa_control_data control;	  /* of the message, at the entry */
 	/* Of io_submit(): see aio.bpf.h. */
 	__u64 aio_context, aio_array;
 	__u32 aio_number;
@@ -107,10 +119,6 @@ _Static_assert(__builtin_offsetof(struct aa_call_state, call) == AA_STATE_CALL_A
 		       AA_PHASE_IN_CALL == AA_STATE_IN_CALL,
 	       "the core reads them there");
 
-struct aa_long_names {
-	char name[2][AA_PATH_BYTES];
-};
-
 /*
  * A thread's state is at the seat that its number ends in, and is found without a search. Whoever finds that taken, by
  * a thread whose number ends alike, takes another one, and aa_elsewhere says which. The loader sets how many seats
@@ -137,14 +145,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } aa_elsewhere SEC(".maps");
-
-/* Names of more than 254 bytes: seldom, so a few places serve all; without one the name is read at the return. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, AA_LONG_NAMES_MAX);
-	__type(key, __u32);
-	__type(value, struct aa_long_names);
-} aa_long_names SEC(".maps");
 
 /*
  * The directory and the entry in it that the kernel acted on, told by probes on the security functions below the calls:
@@ -177,7 +177,6 @@ struct {
 } aa_ring SEC(".maps");
 
 static const struct aa_call_state aa_new_state = {};
-static const struct aa_long_names aa_new_long_names = {};
 static const struct aa_acted aa_new_acted = {};
 
 /* The table. Read at a number not known before the call, so it stays in .rodata. */
@@ -281,7 +280,7 @@ static __always_inline bool aa_is_row_asked(__u32 row)
 	spec = aa_spec_of(row);
 	if (!spec)
 		return false;
-	return aa_is_asked(spec->operation) || (spec->if_flag && aa_is_asked(spec->then_operation));
+	return aa_is_asked(spec->operation) || spec->announces || (spec->if_flag && aa_is_asked(spec->then_operation));
 }
 
 static __always_inline __s32 aa_dirfd(__u8 argument, const __u64 *args)
@@ -289,38 +288,22 @@ static __always_inline __s32 aa_dirfd(__u8 argument, const __u64 *args)
 	return argument ? (__s32)args[(argument - 1) & 7] : AT_FDCWD;
 }
 
-/* A name from the caller's memory into the thread's state, or into a long place when it does not fit. */
-static __always_inline void aa_read_name(struct aa_call_state *state, __u32 tid, __u32 i, const void *user)
+/* A name from the caller's memory into the thread's state; of a long one its beginning, and what it is known again by.
+ */
+static __always_inline void aa_read_name(struct aa_call_state *state, __u32 i, const void *user, bool is_entry)
 {
-	struct aa_long_names *names;
-	char beyond = 0;
 	long bytes;
 
-	state->name_is_long[i] = 0;
-	state->name_is_cut[i] = 0;
+	state->name_from[i] = (__u64)(long)user;
 	bytes = bpf_probe_read_user_str(state->name[i], AA_NAME_BYTES, user);
 	/* An empty string is 1 byte, its NUL; before 6.4 or so it is 0 (strncpy_from_user_nofault()). */
 	state->name_bytes[i] = bytes < 0 ? -1 : bytes ? bytes - 1 : 0;
-	if (bytes < AA_NAME_BYTES)
+	state->name_is_long[i] = bytes >= AA_NAME_BYTES;
+	if (!state->name_is_long[i])
 		return;
-	names = bpf_map_lookup_elem(&aa_long_names, &tid);
-	if (!names) {
-		bpf_map_update_elem(&aa_long_names, &tid, &aa_new_long_names, BPF_NOEXIST);
-		names = bpf_map_lookup_elem(&aa_long_names, &tid);
-	}
-	if (!names) {
-		state->name_is_cut[i] = 1;
-		return;
-	}
-	bytes = bpf_probe_read_user_str(names->name[i], AA_PATH_BYTES, user);
-	if (bytes <= 0) {
-		state->name_bytes[i] = -1;
-		return;
-	}
-	state->name_is_long[i] = 1;
-	state->name_bytes[i] = bytes - 1;
-	if (bytes == AA_PATH_BYTES && (bpf_probe_read_user(&beyond, 1, user + AA_PATH_BYTES - 1) || beyond))
-		state->name_is_cut[i] = 1;
+	/* At the return there is nothing to compare with, and no stack for it. */
+	state->name_hash[i] = is_entry ? aa_hash_long_name(state->name_from[i]) : 0;
+	state->name_is_late[i] = !state->name_hash[i];
 }
 
 /*
@@ -530,6 +513,15 @@ static __always_inline bool aa_pidfd_is_watched(__s32 fd)
 	return aa_is_number_watched(aa_read(task, tgid));
 }
 
+/* Has the changes of somebody else's table counted from now on; false: nobody shares it. */
+static __always_inline bool aa_watches_table(struct task_struct *task)
+{
+	if (aa_read(task, files, count.counter) < 2)
+		return false;
+	aa_table_add(task);
+	return true;
+}
+
 /* A call by which one process may reach into another. */
 static __always_inline bool aa_reaches(__u32 row)
 {
@@ -543,6 +535,8 @@ static __always_inline bool aa_reaches(__u32 row)
 static __always_inline bool aa_is_taken(const struct aa_presence *presence, __u64 pid_tgid, __u32 row,
 					struct pt_regs *user, struct aa_call_state **ret_state)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
+	bool is_meant = true;
 	__u64 first, second;
 
 	if (aa_is_watched_with(presence, pid_tgid, ret_state))
@@ -551,21 +545,25 @@ static __always_inline bool aa_is_taken(const struct aa_presence *presence, __u6
 		return false;
 	if ((__u32)pid_tgid == aa_control.excluded_tid)
 		return false;
-	first = aa_read(user, di);
+	first = aa_is_compat() ? aa_read(user, bx) : aa_read(user, di);
 	if (row == AA_CALL_pidfd_getfd) {
-		/* Of these three the one that has its number in both tables of calls. */
-		if (!aa_pidfd_is_watched(aa_is_compat() ? aa_read(user, bx) : first))
+		is_meant = aa_pidfd_is_watched(first);
+		/* Its own threads may exchange the descriptor: then the return decides, by what was counted meanwhile.
+		 */
+		if (!is_meant && !aa_watches_table(task))
 			return false;
 	} else if (row == AA_CALL_ptrace) {
-		second = aa_read(user, si);
+		second = aa_is_compat() ? aa_read(user, cx) : aa_read(user, si);
 		if ((first != PTRACE_ATTACH && first != PTRACE_SEIZE) || !aa_names_watched(second))
 			return false;
 	} else if (!aa_names_watched(first)) {
 		return false;
 	}
 	*ret_state = aa_state_make((__u32)pid_tgid);
-	if (*ret_state)
+	if (*ret_state) {
 		(*ret_state)->is_stranger = 1;
+		(*ret_state)->was_meant = is_meant;
+	}
 	return true;
 }
 
@@ -580,50 +578,6 @@ static __always_inline bool aa_is_of_space(__u32 command)
 static __always_inline bool aa_is_of_blocks(__u32 command)
 {
 	return command == FICLONE || command == FICLONERANGE || command == FIDEDUPERANGE || aa_is_of_space(command);
-}
-
-/*
- * Calls that do many things: is this one of the row's kind? *ret_undecided: what tells it could not be read yet; asked
- * again at the return.
- */
-static __always_inline bool aa_is_meant(const volatile struct aa_call_spec *spec, const __u64 *args,
-					bool *ret_undecided)
-{
-	__u32 command = args[1];
-	struct {
-		__u16 family;
-		char first;
-	} address = {};
-
-	switch (spec->when) {
-	case AA_WHEN_REMOVE:
-		return args[2] == MADV_REMOVE;
-	case AA_WHEN_UNIX_PATH:
-	case AA_WHEN_HANDS_OVER:
-		if ((__u32)args[2] <= sizeof(address.family))
-			return false;
-		if (bpf_probe_read_user(&address, 3, (void *)args[1])) {
-			*ret_undecided = true;
-			return false;
-		}
-		return address.family == AF_UNIX && address.first;
-	case AA_WHEN_BLOCKS:
-		return aa_is_of_blocks(command);
-	case AA_WHEN_OF_FILE:
-		return !(args[3] & MAP_ANONYMOUS);
-	case AA_WHEN_DUPLICATES:
-		return command == F_DUPFD || command == F_DUPFD_CLOEXEC;
-	case AA_WHEN_SEIZES:
-		return args[0] == PTRACE_ATTACH || args[0] == PTRACE_SEIZE;
-	case AA_WHEN_RINGS_HIDE:
-		return !aa_config.has_ring_requests;
-	case AA_WHEN_MARKS:
-		return !(command & FAN_MARK_FLUSH);
-	case AA_WHEN_AIO_HIDES:
-		return aa_config.aio == AA_AIO_HIDDEN;
-	default:
-		return true;
-	}
 }
 
 static __always_inline __u64 aa_argument(__u8 which, const __u64 *args)
@@ -848,8 +802,8 @@ static __always_inline bool aa_is_empty_meant(const volatile struct aa_call_spec
 	}
 }
 
-static __always_inline void aa_read_argument(struct aa_call_state *state, __u32 tid,
-					     const volatile struct aa_call_spec *spec, __u32 i, __u8 path)
+static __always_inline void aa_read_argument(struct aa_call_state *state, const volatile struct aa_call_spec *spec,
+					     __u32 i, __u8 path, bool is_entry)
 {
 	const void *user = (void *)aa_argument(path, state->args);
 	__s32 most = (__s32)state->args[2] - 2;
@@ -859,7 +813,7 @@ static __always_inline void aa_read_argument(struct aa_call_state *state, __u32 
 	/* struct sockaddr_un: the family, then the name, which need not end in NUL */
 	if (is_address)
 		user += 2;
-	aa_read_name(state, tid, i, user);
+	aa_read_name(state, i, user, is_entry);
 	if (is_address && state->name_bytes[i] > most)
 		state->name_bytes[i] = most;
 }
@@ -875,7 +829,7 @@ static __always_inline void aa_begin_descriptor(struct aa_call_state *state, str
 }
 
 /* One of the two sides: a descriptor, or a name and where it starts from. */
-static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+static __always_inline void aa_begin_side(struct aa_call_state *state, struct task_struct *task,
 					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path, __u8 dirfd)
 {
 	const void *user;
@@ -888,7 +842,7 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 			state->by_fd[i] = 1;
 			state->by_null[i] = 1;
 		} else {
-			aa_read_argument(state, tid, spec, i, path);
+			aa_read_argument(state, spec, i, path, true);
 			if (state->name_bytes[i] == 0 && aa_is_empty_meant(spec, state, i))
 				state->by_fd[i] = 1;
 		}
@@ -908,18 +862,28 @@ static __always_inline void aa_begin_side(struct aa_call_state *state, __u32 tid
 		aa_begin_close(state);
 }
 
+/*
+ * Others can write into the caller's memory while it is in a call: its threads, or the parent of a vfork(). Asked at
+ * the entry: whoever has done so may have exited before the return.
+ */
+static __always_inline bool aa_memory_is_shared(struct task_struct *task)
+{
+	return aa_read(task, mm, mm_users.counter) > 1;
+}
+
 /* What a call is about that is not plain. */
-static __always_inline void aa_begin_names(struct aa_call_state *state, __u32 tid, struct task_struct *task,
+static __always_inline void aa_begin_names(struct aa_call_state *state, struct task_struct *task,
 					   const volatile struct aa_call_spec *spec)
 {
+	state->has_shared_memory = aa_memory_is_shared(task);
 	if (spec->fd2)
 		state->fd[1] = (__s32)aa_argument(spec->fd2, state->args);
 	if (spec->when == AA_WHEN_BLOCKS && state->operation == spec->operation)
 		aa_clone_descriptors(state);
 	else if (spec->when == AA_WHEN_BLOCKS)
 		state->by_fd[1] = 0;
-	aa_begin_side(state, tid, task, spec, 0, spec->path, spec->dirfd);
-	aa_begin_side(state, tid, task, spec, 1, spec->path2, spec->dirfd2);
+	aa_begin_side(state, task, spec, 0, spec->path, spec->dirfd);
+	aa_begin_side(state, task, spec, 1, spec->path2, spec->dirfd2);
 	if ((spec->returns_fd || spec->when == AA_WHEN_RECEIVES) && aa_read(task, files, count.counter) > 1)
 		aa_newcomer_begins(&state->newcomer, task);
 }
@@ -966,18 +930,6 @@ static __always_inline void aa_begin_position(struct aa_call_state *state, struc
 		state->position = open.position;
 }
 
-static __always_inline void aa_read_how(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
-{
-	struct {
-		__u64 flags, mode, resolve;
-	} how = {};
-
-	state->has_no_flags = bpf_probe_read_user(&how, sizeof(how), (void *)aa_argument(spec->how, state->args)) != 0;
-	state->flags = how.flags;
-	state->mode = how.mode;
-	state->resolve = how.resolve;
-}
-
 /* What a function does not use the compiler would not pass to it, and the verifier asks for every argument. */
 #define aa_use(argument) asm volatile("" : : "r"(argument))
 
@@ -1004,6 +956,8 @@ static __always_inline void aa_read_how(struct aa_call_state *state, const volat
 	struct aa_scratch *scratch = aa_scratch_at(slot);
 #define aa_step(name, ...) name(slot, tid __VA_ARGS__)
 #endif
+
+#include "confirm.bpf.h"
 
 /* What is counted of the call that a thread is in: one, or the requests that it submits. */
 static __always_inline __s64 aa_under_way(const struct aa_call_state *state)
@@ -1054,112 +1008,7 @@ __noinline int aa_is_memory_of_file(__u32 fd)
 	return type == S_IFBLK || (type == S_IFREG && (long)aa_read(mount, mnt_ns) != MNT_NS_INTERNAL);
 }
 
-/*
- * Descriptors in the control data of a message, which is in user memory: what the kernel has put there, or is given. In
- * the first message of several that has any, and its number above the descriptor.
- */
-#define AA_NO_DESCRIPTOR (-1)
-#define AA_UNREAD (-2)
-#define AA_CONTROL_PARTS 8
-
-/* The first one of a message (struct user_msghdr, struct compat_msghdr). */
-__noinline int aa_descriptor_in(__u64 message, __u32 is_compat)
-{
-	__u32 word = is_compat ? sizeof(__u32) : sizeof(__u64), head = word + 8, fd, i;
-	__u64 control = 0, left = 0, length;
-	__s64 rest;
-	struct {
-		__u32 level, type;
-	} of;
-
-	/* msg_name, msg_namelen, msg_iov, msg_iovlen, msg_control, msg_controllen */
-	if (bpf_probe_read_user(&left, word, (void *)message + 5 * word))
-		return AA_UNREAD;
-	/* The kernel refuses what is longer. */
-	if (left < head + sizeof(fd) || left > INT_MAX)
-		return AA_NO_DESCRIPTOR;
-	if (bpf_probe_read_user(&control, word, (void *)message + 4 * word))
-		return AA_UNREAD;
-	/* Times, credentials, a pidfd and a security label come before (scm_recv()). */
-	for (i = 0; i < AA_CONTROL_PARTS; i++) {
-		length = 0;
-		if (left < head + sizeof(fd))
-			return AA_NO_DESCRIPTOR;
-		if (bpf_probe_read_user(&length, word, (void *)control) ||
-		    bpf_probe_read_user(&of, sizeof(of), (void *)control + word))
-			return AA_UNREAD;
-		if (of.level == SOL_SOCKET && of.type == SCM_RIGHTS && length >= head + sizeof(fd))
-			return bpf_probe_read_user(&fd, sizeof(fd), (void *)control + head) ? AA_UNREAD : (int)fd;
-		if (length < head || length > INT_MAX)
-			return AA_NO_DESCRIPTOR;
-		length = (length + word - 1) & ~(__u64)(word - 1);
-		/*
-		 * Two numbers of which the verifier knows bits and bounds are not compared with one another: where both
-		 * cannot be, 6.18 reports "REG INVARIANTS VIOLATION" in the kernel's log.
-		 */
-		rest = (__s64)(left - length);
-		asm volatile("" : "+r"(rest));
-		if (rest < 0)
-			return AA_NO_DESCRIPTOR;
-		control += length;
-		left = rest;
-	}
-	return AA_NO_DESCRIPTOR;
-}
-
-__noinline __s64 aa_descriptor_in_round(__u64 messages, __u32 number, __u32 is_compat)
-{
-	__u32 i;
-	int fd;
-
-	for (i = 0; i < AA_PARTS_ROUND; i++) {
-		if (i >= number)
-			break;
-		fd = aa_descriptor_in(messages + i * (is_compat ? 32 : 64), is_compat);
-		if (fd >= 0)
-			return (__s64)i << 32 | fd;
-		if (fd == AA_UNREAD)
-			return AA_UNREAD;
-	}
-	return AA_NO_DESCRIPTOR;
-}
-
-/* The same of an array of messages (struct mmsghdr). */
-__noinline __s64 aa_descriptor_in_any(__u64 messages, __u32 number, __u32 is_compat)
-{
-	__s64 found;
-	__u32 i;
-
-	for (i = 0; i < AA_PARTS_MAX / AA_PARTS_ROUND; i++) {
-		if (i * AA_PARTS_ROUND >= number)
-			break;
-		found = aa_descriptor_in_round(messages + i * AA_PARTS_ROUND * (is_compat ? 32 : 64),
-					       number - i * AA_PARTS_ROUND, is_compat);
-		if (found >= 0)
-			return found + ((__s64)i * AA_PARTS_ROUND << 32);
-		if (found == AA_UNREAD)
-			return AA_UNREAD;
-	}
-	return AA_NO_DESCRIPTOR;
-}
-
-/* Of a call's one message, or of so many. */
-static __always_inline __s64 aa_descriptor_of(const volatile struct aa_call_spec *spec,
-					      const struct aa_call_state *state, __u32 number)
-{
-	return spec->count ? aa_descriptor_in_any(state->args[1], number, state->compat) :
-			     aa_descriptor_in(state->args[1], state->compat);
-}
-
-/* At the entry of a call that may give a descriptor away; false: it does not. */
-static __always_inline bool aa_begin_given(struct aa_call_state *state, const volatile struct aa_call_spec *spec)
-{
-	__s64 given = aa_descriptor_of(spec, state, state->args[2]);
-
-	state->given_in = given >= 0 ? given >> 32 : AA_NOT_FOUND_YET;
-	state->fd[0] = given >= 0 ? (__s32)given : -1;
-	return given != AA_NO_DESCRIPTOR;
-}
+#include "decide.bpf.h"
 
 /* At the entry of a call that may hand something over by this socket: how often its descriptor has been changed. */
 AA_DEFINE_FIRST_STEP(aa_peer_note, __u32 fd)
@@ -1200,10 +1049,7 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 		is_meant = true;
 	} else {
 		operation = aa_operation_of(spec, args);
-		if (spec->when == AA_WHEN_OF_FILE && operation != spec->operation && !aa_is_memory_of_file(args[4]))
-			operation = spec->operation;
-		is_meant = spec->when == AA_WHEN_GIVES ? aa_begin_given(state, spec) :
-							 aa_is_meant(spec, args, &is_undecided);
+		is_meant = aa_is_meant(state, spec, task, &operation, &is_undecided);
 	}
 	/* Whoever watches its own process reads our eventfd there: that would feed itself. */
 	if (!aa_is_asked(operation) || (!is_meant && !is_undecided) ||
@@ -1228,9 +1074,15 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	state->has_acted = 0;
 	state->has_no_look = 0;
 	state->is_undecided = is_undecided;
+	state->is_unsure = 0;
 	state->is_plain = spec->is_plain;
 	state->name_bytes[0] = -1;
 	state->name_bytes[1] = -1;
+	state->name_is_long[0] = 0;
+	state->name_is_long[1] = 0;
+	state->name_is_late[0] = 0;
+	state->name_is_late[1] = 0;
+	state->name_is_kernels = 0;
 	state->by_null[0] = 0;
 	state->by_null[1] = 0;
 	state->by_fd[0] = (spec->fd && !spec->path) || spec->when == AA_WHEN_GIVES;
@@ -1240,7 +1092,7 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 	if (spec->is_plain)
 		aa_begin_descriptor(state, task);
 	else
-		aa_begin_names(state, tid, task, spec);
+		aa_begin_names(state, task, spec);
 	aa_begin_position(state, task, spec);
 	state->count = spec->count ? aa_argument(spec->count, args) : 0;
 	if (spec->iovec)
@@ -1455,6 +1307,10 @@ static __always_inline void aa_resolve_descriptor(struct aa_call_state *state, s
 		aa_resolve_closed(state, task, spec, scratch);
 		return;
 	}
+	if (state->operation == AA_OPERATION_EXEC && state->used[i].file && scratch->result >= 0) {
+		aa_take_object(scratch, i, &state->used[i], AA_PATH_SOURCE_FILE);
+		return;
+	}
 	aa_start_from(scratch, i, task, state->fd[i], state->changes[i] != 0);
 	aa_identify_start(task, state->fd[i], &now);
 	aa_look_after_exec(state, i, &now);
@@ -1539,6 +1395,22 @@ static __always_inline bool aa_resolve_acted(const struct aa_acted_side *acted, 
 	return true;
 }
 
+/* What the kernel kept of a name after it: the file of a program, and the one that a bound socket made. */
+static __always_inline bool aa_resolve_used(struct aa_call_state *state, struct task_struct *task,
+					    const volatile struct aa_call_spec *spec, __u32 i,
+					    struct aa_scratch *scratch)
+{
+	bool is_bound = spec->when == AA_WHEN_UNIX_PATH;
+
+	if (i || scratch->result < 0 || !state->used[0].file || (!is_bound && state->operation != AA_OPERATION_EXEC))
+		return false;
+	/* The socket holds the file that it made. */
+	if (is_bound)
+		aa_start_from(scratch, 0, task, (__s32)state->args[0], state->socket_changes != 0);
+	aa_take_object(scratch, 0, &state->used[0], AA_PATH_SOURCE_DENTRY);
+	return true;
+}
+
 /* After a chdir that failed. By a tracepoint its own beginning and end are counted, by a probe below it nothing is. */
 static __always_inline bool aa_pwd_stayed(const struct aa_call_state *state, struct task_struct *task)
 {
@@ -1548,12 +1420,13 @@ static __always_inline bool aa_pwd_stayed(const struct aa_call_state *state, str
 }
 
 /* A name that was not resident at the entry: the kernel has touched it since. Only now does an empty one show. */
-static __always_inline void aa_read_again(struct aa_call_state *state, __u32 tid,
-					  const volatile struct aa_call_spec *spec, __u32 i, __u8 path)
+static __always_inline void aa_read_again(struct aa_call_state *state, const volatile struct aa_call_spec *spec,
+					  __u32 i, __u8 path)
 {
 	if (!path || state->by_fd[i] || state->name_bytes[i] >= 0)
 		return;
-	aa_read_argument(state, tid, spec, i, path);
+	aa_read_argument(state, spec, i, path, false);
+	state->name_is_late[i] = 1;
 	if (state->name_bytes[i] == 0 && aa_is_empty_meant(spec, state, i))
 		state->by_fd[i] = 1;
 }
@@ -1583,7 +1456,8 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 			scratch->flags[i] |= AA_PATH_UNREADABLE;
 		return;
 	}
-	if (acted && aa_resolve_acted(&acted->side[i & 1], i, scratch)) {
+	if ((acted && aa_resolve_acted(&acted->side[i & 1], i, scratch)) ||
+	    aa_resolve_used(state, task, spec, i, scratch)) {
 		if (state->name_bytes[i] < 0)
 			scratch->flags[i] |= AA_PATH_UNREADABLE;
 		return;
@@ -1592,8 +1466,6 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 		scratch->flags[i] |= AA_PATH_UNREADABLE;
 		return;
 	}
-	if (state->name_is_cut[i])
-		scratch->flags[i] |= AA_PATH_TRUNCATED;
 	if (state->name_bytes[i] == 0)
 		return;
 	first = state->name[i][0]; /* a long name's beginning is here too */
@@ -1612,7 +1484,9 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 		return;
 	if (now.dentry != state->object[i].dentry || now.mount != state->object[i].mount ||
 	    !(spec->sets_pwd ? aa_pwd_stayed(state, task) : aa_is_settled(state->changes[i], scratch->changes[i]))) {
-		scratch->source[i] = AA_PATH_SOURCE_RACED;
+		/* An absolute name below a root that nobody knows is no path. */
+		scratch->source[i] =
+			scratch->walk[i] == AA_WALK_OWN_ROOT ? AA_PATH_SOURCE_FD_CHANGED : AA_PATH_SOURCE_RACED;
 		return;
 	}
 	scratch->source[i] = AA_PATH_SOURCE_DIR_AND_NAME;
@@ -2033,11 +1907,6 @@ static __always_inline bool aa_call_changes_nothing(const struct aa_call_state *
 /* What a call has left in other maps, for the next call of its thread to find empty. */
 static __always_inline void aa_end(struct aa_call_state *state, __u32 tid)
 {
-	if (state->name_is_long[0] || state->name_is_long[1]) {
-		state->name_is_long[0] = 0;
-		state->name_is_long[1] = 0;
-		bpf_map_delete_elem(&aa_long_names, &tid);
-	}
 	if (state->has_acted) {
 		state->has_acted = 0;
 		bpf_map_delete_elem(&aa_acted, &tid);
@@ -2218,25 +2087,7 @@ __noinline int aa_is_managers(__u32 tid, __u32 fd)
 	return state && file && aa_leads_to_manager(file, (void *)state->name[1]);
 }
 
-/* At the return of a call of which nothing before tells whether it is one of its row's. */
-AA_DEFINE_FIRST_STEP(aa_is_meant_at_last, __s64 result)
-{
-	AA_FIRST_STEP_BEGINS
-	const volatile struct aa_call_spec *spec;
-	__s64 found;
-
-	if (!state || result < 0 || !(spec = aa_spec_of(state->call)))
-		return false;
-	if (spec->when == AA_WHEN_HANDS_OVER)
-		return aa_is_managers(tid, aa_argument(spec->fd, state->args)) &&
-		       !aa_first_step(aa_peer_is_watched, state->args[0]);
-	/* Of several messages not all need have been sent. */
-	if (spec->when == AA_WHEN_GIVES && state->given_in != AA_NOT_FOUND_YET)
-		return (!spec->count || result > state->given_in) && !aa_first_step(aa_peer_is_watched, state->args[0]);
-	found = aa_descriptor_of(spec, state, result);
-	state->fd[0] = (__s32)found;
-	return found >= 0 && !aa_first_step(aa_peer_is_watched, state->args[0]);
-}
+#include "decided.bpf.h"
 
 static __always_inline bool aa_has_opened(const volatile struct aa_call_spec *spec, const struct aa_scratch *scratch)
 {
@@ -2258,7 +2109,7 @@ AA_DEFINE_STEP(aa_step_object, , __u32 i)
 	if (!state || !scratch || !(spec = aa_spec_told(state->call)))
 		return 0;
 	aa_mask(i, 1);
-	aa_read_again(state, tid, spec, i, i ? spec->path2 : spec->path);
+	aa_read_again(state, spec, i, i ? spec->path2 : spec->path);
 	if (!i && aa_has_opened(spec, scratch))
 		aa_resolve_opened(state, task, scratch);
 	else if (!i && state->by_null[0] && scratch->result == -EFAULT)
@@ -2276,7 +2127,6 @@ AA_DEFINE_STEP(aa_step_name, , __u32 i)
 	AA_STEP_BEGINS
 	struct task_struct *task = (void *)bpf_get_current_task();
 	const volatile struct aa_call_spec *spec;
-	struct aa_long_names *names = NULL;
 	struct aa_acted *acted = NULL;
 
 	if (!state || !scratch || !(spec = aa_spec_told(state->call)))
@@ -2289,12 +2139,8 @@ AA_DEFINE_STEP(aa_step_name, , __u32 i)
 				!i && (aa_has_opened(spec, scratch) || aa_has_set_pwd(spec, scratch)), scratch);
 	if (!i && aa_has_set_pwd(spec, scratch))
 		aa_resolve_pwd(state, task, scratch);
-	if (state->name_is_long[i]) {
-		names = bpf_map_lookup_elem(&aa_long_names, &tid);
-		aa_fill_raw(scratch, i, state->name_bytes[i], names ? names->name[i] : NULL, true);
-	} else {
+	if (!state->name_is_long[i])
 		aa_fill_raw(scratch, i, state->name_bytes[i], state->name[i], false);
-	}
 	return 0;
 }
 
@@ -2400,15 +2246,11 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 			aa_end(state, tid);
 			return;
 		}
-	} else if (state->is_undecided) {
-		bool ignored;
-
-		if (!aa_is_meant(spec, state->args, &ignored)) {
-			/* It is none of ours, and was counted only for safety. */
-			aa_count(performed, -1);
-			aa_count_ended(state);
-			return;
-		}
+	} else if (state->is_undecided && !aa_first_step(aa_is_meant_after, result)) {
+		/* It is none of ours, and was counted only for safety. */
+		aa_count(performed, -1);
+		aa_end(state, tid);
+		return;
 	}
 	/* What was not done is no blind spot; it may be another operation that was asked for. */
 	if (result < 0 && spec->then_operation == AA_OPERATION_BLIND_SPOT &&
@@ -2426,8 +2268,10 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		return;
 	}
 	/* Not resident at the entry; the kernel has touched them since. */
-	if (state->has_no_flags)
-		aa_read_how(state, spec);
+	if (spec->how)
+		aa_first_step(aa_confirm_how, result);
+	if (spec->when == AA_WHEN_BLOCKS && (__u32)state->args[1] != FICLONE && state->operation == spec->operation)
+		aa_first_step(aa_confirm_clone, 0);
 	if (state->has_no_count)
 		aa_count_parts(state, aa_argument(spec->iovec, state->args), aa_argument(spec->count, state->args));
 	scratch = aa_scratch_claim(&slot);
@@ -2451,8 +2295,15 @@ static __always_inline void aa_finish(struct aa_call_state *state, __u32 tid, __
 		aa_count(filtered, 1);
 	} else {
 		aa_step(aa_step_name, , 0);
-		if (spec->path2)
+		if (aa_is_to_confirm(state, scratch, 0))
+			aa_step(aa_step_confirm, , 0);
+		if (spec->path2) {
 			aa_step(aa_step_name, , 1);
+			if (aa_is_to_confirm(state, scratch, 1))
+				aa_step(aa_step_confirm, , 1);
+		}
+		if (spec->how && state->is_unsure && scratch->source[0] == AA_PATH_SOURCE_FILE)
+			scratch->source[0] = AA_PATH_SOURCE_RACED;
 		if (scratch->place[0].dentry)
 			aa_render(slot, 0, loops);
 		if (scratch->place[1].dentry)
@@ -2474,8 +2325,6 @@ static __always_inline void aa_abandon(__u32 tid)
 	/* What it waited for did not come. */
 	if (state->phase == AA_PHASE_IN_CALL && !state->is_late)
 		aa_settle_missed(state);
-	if (state->name_is_long[0] || state->name_is_long[1])
-		bpf_map_delete_elem(&aa_long_names, &tid);
 	if (state->has_acted)
 		bpf_map_delete_elem(&aa_acted, &tid);
 	if (state->was_thread_told)

@@ -27,6 +27,7 @@
  *     .closes     the descriptor is closed: 1, and those behind it: 2
  *     .sets_pwd   what the name led to is the current directory afterwards
  *     .when       taken only when the arguments say so: enum aa_when
+ *     .announces  some of its arguments make it a BLIND_SPOT, whatever is asked for: see aa_is_meant()
  */
 #ifndef AA_SYSCALLS_H
 #define AA_SYSCALLS_H
@@ -57,6 +58,8 @@ enum aa_when {
 	AA_WHEN_GIVES,	    /* sendmsg(), sendmmsg() of a message with descriptors: the first of them is told */
 	AA_WHEN_AIO_HIDES,  /* io_submit() where its requests are not seen */
 	AA_WHEN_MARKS,	    /* fanotify_mark() without FAN_MARK_FLUSH, which looks at no name */
+	AA_WHEN_TAKES,	    /* of a watched process, where who takes it is not watched */
+	AA_WHEN_LISTENS,    /* SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_NEW_LISTENER */
 };
 
 enum aa_empty {
@@ -151,7 +154,7 @@ enum aa_empty {
 	AA_CALL(aa_sys_vmsplice, vmsplice, vmsplice, 278, COPY, 0, \
 		.fd = 1, .iovec = 2, .count = 3, .flags = 4, .moves = 1) \
 	AA_CALL(aa_sys_ioctl, ioctl, ioctl, 16, COPY, 0, .fd = 1, .fd2 = 3, .flags = 2, .when = AA_WHEN_BLOCKS, \
-		.if_flag = AA_IOCTL_OF_SPACE, .then_operation = AA_OPERATION_ALLOCATE) \
+		.if_flag = AA_IOCTL_OF_SPACE, .then_operation = AA_OPERATION_ALLOCATE, .announces = 1) \
 	/* memory */ \
 	AA_CALL(aa_sys_mmap, mmap, mmap, 9, MAP, 0, \
 		.count = 2, .mode = 3, .flags = 4, .fd = 5, .offset = 6, .when = AA_WHEN_OF_FILE, \
@@ -231,7 +234,8 @@ enum aa_empty {
 	AA_CALL(aa_sys_recvmmsg, recvmmsg, recvmmsg, 299, BLIND_SPOT, 0, .count = 3, .flags = 4, .when = AA_WHEN_RECEIVES) \
 	AA_CALL(aa_sys_sendmsg, sendmsg, sendmsg, 46, BLIND_SPOT, 0, .flags = 3, .when = AA_WHEN_GIVES) \
 	AA_CALL(aa_sys_sendmmsg, sendmmsg, sendmmsg, 307, BLIND_SPOT, 0, .count = 3, .flags = 4, .when = AA_WHEN_GIVES) \
-	AA_CALL(aa_sys_pidfd_getfd, pidfd_getfd, pidfd_getfd, 438, BLIND_SPOT, 0, .flags = 3, .returns_fd = 1)
+	AA_CALL(aa_sys_seccomp, seccomp, seccomp, 317, BLIND_SPOT, 0, .flags = 2, .returns_fd = 1, .when = AA_WHEN_LISTENS) \
+	AA_CALL(aa_sys_pidfd_getfd, pidfd_getfd, pidfd_getfd, 438, BLIND_SPOT, 0, .flags = 3, .returns_fd = 1, .when = AA_WHEN_TAKES)
 /* clang-format on */
 
 struct aa_call_spec {
@@ -241,7 +245,7 @@ struct aa_call_spec {
 	__u8 returns_fd, moves, then_operation;
 	__u8 empty, null, when, closes, sets_pwd;
 	__u8 is_plain; /* AA_IS_PLAIN() of it, in the kernel side's table: the core fills it in */
-	__u8 reserved;
+	__u8 announces;
 	__u32 if_flag, implied;
 };
 
@@ -250,8 +254,10 @@ struct aa_call_spec {
 	((spec)->fd && !(spec)->path && !(spec)->path2 && !(spec)->fd2 && !(spec)->closes && !(spec)->returns_fd &&    \
 	 !(spec)->mode && !(spec)->sets_pwd && !(spec)->implied && !(spec)->when && !(spec)->how && !(spec)->if_flag)
 
-/* The return of such a call finds all that its entry could, if nobody has changed the descriptor meanwhile. */
-#define AA_IS_BY_DESCRIPTOR(spec) ((spec)->fd && !(spec)->path && !(spec)->closes)
+/* The return of such a call finds all that its entry could, if nobody has changed the descriptor meanwhile. Whether a
+ * mapping is announced must not hang on that. */
+#define AA_IS_BY_DESCRIPTOR(spec)                                                                                      \
+	((spec)->fd && !(spec)->path && !(spec)->closes && (spec)->then_operation != AA_OPERATION_BLIND_SPOT)
 
 enum aa_call {
 #define AA_X(program, call, ...) AA_CALL_##call,

@@ -36,6 +36,7 @@ FILE = "file"
 DENTRY = "dentry"
 PASSED = "dir_and_name, as_passed"
 NONE = "none"
+KEPT = ("bind", "execve", "execveat")  # the kernel keeps what they acted on
 # Afterwards the process has another root, and these names mean something else; or no security function is told.
 NOT_TOLD = ("pivot_root", "chroot", "open_tree", "open_tree_attr", "mount_setattr", "fspick")
 
@@ -194,6 +195,8 @@ def argument_words(row: Row) -> str:
     text = ", ".join(f"{number} {word}" for number, word in found)
     if "then_operation" in row.arguments:
         text += f"; with {row.arguments['if_flag'].removeprefix('AA_')} it is {_operation(row)}"
+    if "announces" in row.arguments:
+        text += "; with USERFAULTFD_IOC_NEW or SECCOMP_IOCTL_NOTIF_ADDFD it is blind_spot"
     if row.condition:
         text += f"; only {row.condition}"
     return text
@@ -213,7 +216,7 @@ def names_told(row: Row, *, below: Iterable[str] = ()) -> str:
         return DENTRY
     if "path" not in row.arguments:
         return FILE if "fd" in row.arguments else NONE
-    told = DENTRY if row.operation in below and row.name not in NOT_TOLD else PASSED
+    told = DENTRY if (row.operation in below and row.name not in NOT_TOLD) or row.name in KEPT else PASSED
     if "path2" in row.arguments:  # of two names the less certain source is told
         return told
     by_descriptor = [word for word in ("empty", "null") if word in row.arguments]
@@ -277,7 +280,8 @@ Arguments count from 1. The columns *by …* tell the `path_source` of a call th
   returns (by kprobe and fentry from Linux 5.17 on), and that is said: `fd_at_return`.
 - `dentry`: the kernel's own name of the directory and the entry that it acted on, told by a probe on a function below
   the call, most often one of its security hooks (CONFIG_SECURITY_PATH; without it as by tracepoint); of chdir, the
-  kernel's own name of the new current directory.
+  kernel's own name of the new current directory; of bind, of the file that the socket made; of an exec, of the program
+  (of a script by tracepoint the name as passed).
 - `dir_and_name`: the kernel's name of the directory, and the name as passed: of a relative name.
 - `as_passed`: an absolute name as passed; symbolic links in it were not followed.
 - `none`: no name.
@@ -365,7 +369,8 @@ def _operation_table(table: Table) -> str:
         calls += [
             f"`{row.name}`"
             for row in table.rows
-            if "then_operation" in row.arguments and _operation(row) == operation.name
+            if ("then_operation" in row.arguments and _operation(row) == operation.name)
+            or ("announces" in row.arguments and operation.name == "blind_spot")
         ]
         lines.append(f"| {operation.name} | {groups} | {', '.join(calls)} |")
     return "\n".join(lines) + "\n"

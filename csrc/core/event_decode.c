@@ -182,8 +182,10 @@ static bool aa_append_name(struct aa_writer *writer, const struct aa_wire_name *
 	if (aa_is_placeless(name, file))
 		return aa_append_object(writer, name, file);
 	if (name->facts.has_walk == AA_WALK_NONE)
-		/* Without the directory of a relative name (it changed meanwhile) no path. */
-		return name->facts.source != AA_PATH_SOURCE_AS_PASSED ||
+		/* Without the directory of a relative name (it changed meanwhile) no path. An absolute one may be
+		 * raced. */
+		return (name->facts.source != AA_PATH_SOURCE_AS_PASSED &&
+			(!name->facts.raw_bytes || name->raw[0] != '/')) ||
 		       aa_append(writer, name->raw, name->facts.raw_bytes);
 	/* As getcwd(2) says it: no rule and no reader takes it for a place below the root. */
 	if (name->facts.flags & AA_PATH_UNREACHABLE && !aa_append(writer, "(unreachable)", 13))
@@ -346,7 +348,8 @@ static void aa_take_call(const struct aa_event *wire, const struct aa_more *more
 	}
 	if (!(wire->blocks & AA_MARK_NO_RESULT))
 		ret_event->present |= AA_FIELD_RESULT;
-	has_fd = spec->fd || spec->when == AA_WHEN_RECEIVES || spec->when == AA_WHEN_GIVES;
+	/* Of a message that may have had a descriptor nobody knows which it was. */
+	has_fd = spec->fd || ((spec->when == AA_WHEN_RECEIVES || spec->when == AA_WHEN_GIVES) && wire->fd >= 0);
 	if (!(wire->blocks & (AA_MARK_NO_FD | (has_fd ? 0 : AA_MARK_NO_RESULT))) &&
 	    (has_fd || (spec->returns_fd && wire->result >= 0))) {
 		ret_event->present |= AA_FIELD_FD;

@@ -281,6 +281,7 @@ static struct aa_error *aa_blind_spots_find(const struct aa_tasks *tasks, const 
 					    struct aa_signs *signs, uint64_t *ret_count)
 {
 	struct aa_process_set seen = { 0 };
+	uint64_t listeners = 0;
 	bool has_memory = true;
 	struct aa_error *error;
 	uint64_t connections;
@@ -288,12 +289,16 @@ static struct aa_error *aa_blind_spots_find(const struct aa_tasks *tasks, const 
 	for (size_t i = 0; has_memory && i < tasks->count; i++) {
 		const struct aa_task *task = &tasks->items[i];
 
-		if (task->tid == task->tgid && task->reader_tgid &&
-		    (family->count ? aa_process_set_has(family, task->tgid) : task->tgid != own))
+		if (!task->has_listener && (task->tid != task->tgid || !task->reader_tgid))
+			continue;
+		if (family->count ? !aa_process_set_has(family, task->tgid) : task->tgid == own)
+			continue;
+		listeners += task->has_listener;
+		if (task->tid == task->tgid && task->reader_tgid)
 			has_memory = aa_process_set_add(&seen, task->reader_tgid);
 	}
-	*ret_count = aa_blind_spots_count(seen.items, seen.count, held, aa_probes_see_rings(probes),
-					  aa_probes_follow_compat(probes), signs);
+	*ret_count = listeners + aa_blind_spots_count(seen.items, seen.count, held, aa_probes_see_rings(probes),
+						      aa_probes_follow_compat(probes), signs);
 	aa_process_set_clear(&seen);
 	if (!has_memory)
 		return aa_error_create(AA_ERROR_MEMORY, ENOMEM, "out of memory");

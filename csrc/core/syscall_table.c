@@ -141,7 +141,8 @@ bool aa_call_is_asked(unsigned row, uint64_t operations)
 
 	if (spec->when == AA_WHEN_AIO_HIDES)
 		return aa_aio_does(operations);
-	return (operations >> spec->operation & 1) || (spec->if_flag && operations >> spec->then_operation & 1);
+	return spec->announces || (operations >> spec->operation & 1) ||
+	       (spec->if_flag && operations >> spec->then_operation & 1);
 }
 
 unsigned aa_call_interest(unsigned number, uint64_t operations)

@@ -39,8 +39,8 @@ class Evasion:
 
 _BY_OTHERS = "all of it, unless the server is watched, too"
 _UNFOLLOWED = "by fentry on kernels before 5.17 or so it is silent"
-_AS_PASSED = "by tracepoint another file is named, `as_passed`: what stood there when the call returned"
-_PASSED = "by tracepoint the name that was passed, `as_passed`, and no `inode`: it leads elsewhere afterwards"
+_AS_PASSED = "by tracepoint another file is named, `raced`: what stood there when the call returned"
+_PASSED = "by tracepoint the name that was passed, `raced`, and no `inode`: it leads elsewhere afterwards"
 
 EVASIONS = (
     # Names that lead elsewhere.
@@ -160,6 +160,7 @@ EVASIONS = (
         "seccomp_notify",
         "another process opens it, by seccomp's notification and `ADDFD`",
         "read",
+        before=1,
         denied=1,
         remark="the open is counted as `denied`",
     ),

@@ -135,6 +135,7 @@ _ARGUMENTS: dict[str, dict[str, int]] = {
     "process_vm_writev": {"flags": 5},
     "ptrace": {"flags": 0},
     "userfaultfd": {"flags": 0},
+    "seccomp": {"flags": 1},
     "connect": {"fd": 0},
     "recvmsg": {"flags": 2},
     "recvmmsg": {"count": 2, "flags": 3},
@@ -178,7 +179,7 @@ _OPERATIONS = {
         "list": "getdents getdents64",
         "blind_spot": (
             "io_uring_setup io_submit process_vm_writev ptrace userfaultfd connect recvmsg recvmmsg sendmsg sendmmsg "
-            "pidfd_getfd"
+            "seccomp pidfd_getfd"
         ),
     }.items()
     for call in calls.split()
@@ -193,7 +194,7 @@ def calls_of(operations: Collection[str]) -> frozenset[str]:
 
 # Of these the result is a new descriptor, and of those a number of bytes.
 _RETURNS_FD = {"openat", "open", "creat", "openat2", "open_by_handle_at", "memfd_create"}
-_RETURNS_FD |= {"io_uring_setup", "userfaultfd", "pidfd_getfd"}
+_RETURNS_FD |= {"io_uring_setup", "userfaultfd", "seccomp", "pidfd_getfd"}
 _MOVES = {
     *("read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2"),
     *("copy_file_range", "sendfile", "splice", "tee", "vmsplice", "readlink", "readlinkat", "getdents", "getdents64"),
@@ -213,6 +214,8 @@ _ACTED = {
     *("utime", "utimes", "futimesat", "utimensat", "execve", "execveat", "mount", "umount2", "move_mount"),
     *("setxattr", "lsetxattr", "setxattrat", "removexattr", "lremovexattr", "removexattrat"),
 }
+# The kernel keeps what these acted on until they return, so that every backend can have it.
+_KEPT = {"bind", "execve", "execveat"}
 # The function that is told, where it is not security_path_<operation>.
 _TOLD_BY = {
     "utime": "vfs_utimes",
@@ -487,7 +490,8 @@ def expected_fields(step: Step, seen: Seen | OpenedByExec) -> dict[str, Any]:
     kind, path, new_path, source, flags = seen.kind, seen.path, seen.new_path, seen.source, seen.path_flags
     by_name = source in ("as_passed", "dir_and_name")
     told = CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and _tells(operation)
-    if told and (CHOSEN["backend"], operation) not in HERE.untold and not seen.error and by_name:
+    told = told and (CHOSEN["backend"], operation) not in HERE.untold
+    if (told or step.name in _KEPT) and not seen.error and by_name:
         # Where it was, whatever way the caller's name took to it; what it was, too.
         source = "dentry"
         if seen.entry is not None:

@@ -1842,6 +1842,20 @@ def speaks(it: Lines) -> None:
     it.call("connect", internet, it.script.buffer(address), len(address), sees=UNSEEN)
 
 
+def opens_a_listener(it: Lines) -> None:
+    """A filter (struct sock_fprog) that allows everything, and somebody who could listen to it."""
+    code = it.script.buffer(struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000))
+    program = it.script.buffer(16)
+    word = 4 if it.script.by_compat else 8
+    it.steps.poke(program, 1, 2)
+    it.steps.poke(program + word, code, word)
+    it.call("seccomp", 1, 0, program, sees=UNSEEN)
+    status: list[Step] = []
+    sees = lambda _: file("anon_inode:seccomp notify", kind="anon", of=status[0])  # noqa: E731
+    opened = it.call("seccomp", 1, 8, program, sees=sees)
+    status.append(it.call("fstat", opened, it.script.buffer(144), sees=sees))
+
+
 @row_list
 def blind_spots(it: Lines) -> None:
     """Told when they succeed; what fails has done nothing."""
@@ -1861,6 +1875,7 @@ def blind_spots(it: Lines) -> None:
     it.call("io_uring_setup", 4, NOWHERE, sees=other(errno.EFAULT))
     opens("userfaultfd", "userfaultfd", os.O_CLOEXEC)
     it.call("userfaultfd", BAD_FLAG, sees=Filtered(errno.EINVAL))
+    opens_a_listener(it)
 
     given(it)
     received(it)

@@ -27,8 +27,8 @@ from tests.native.expected import (
     file,
 )
 from tests.native.ground import HANG_SECONDS, HERE
-from tests.native.row_lists import NO_FD
-from tests.native.script import AT_FDCWD, Script, Step, Steps
+from tests.native.row_lists import NO_FD, Lines, a_pair, message
+from tests.native.script import AT_FDCWD, Address, Script, Step, Steps
 from tests.native.tracing import check_trace, trace
 
 # No request of a ring can do it, so that rings are not followed but announced, as all of them are where the kernel does
@@ -254,17 +254,30 @@ def test_what_watched_processes_have_before_the_trace(
 def test_others_that_reach_in(backend: str, area: Path, is_watched: bool) -> None:
     """Who is not watched seizes a watched process, writes into its memory or takes a descriptor of it: each is told,
     and nothing else of it."""
-    script, stranger = Script(traced=()), Script(traced=("ptrace", "process_vm_writev", "pidfd_getfd", "chmod"))
+    _others_reach_in(backend, area, is_watched, by_compat=False)
+
+
+@pytest.mark.follows_compat
+@pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "not-watched"])
+def test_others_that_reach_in_by_32_bit_calls(backend: str, area: Path, is_watched: bool) -> None:
+    """The same by the other table of calls, where two of the three have other numbers."""
+    _others_reach_in(backend, area, is_watched, by_compat=True)
+
+
+def _others_reach_in(backend: str, area: Path, is_watched: bool, *, by_compat: bool) -> None:
+    traced = ("ptrace", "process_vm_writev", "pidfd_getfd", "chmod")
+    script, stranger = Script(traced=()), Script(traced=traced, by_compat=by_compat)
+    word, form = (4, "=II") if by_compat else (8, "=QQ")
     script.main.hold()
     plain = area / "plain"
     plain.write_bytes(b"")
     with script.start(area) as running, bystander(area) as unwatched:
         target = running.pid if is_watched else unwatched
         maps = Path(f"/proc/{target}/maps").read_text().splitlines()
-        at = int(next(line for line in maps if " rw-p " in line).split("-")[0], 16)
-        here, there = stranger.buffer(16), stranger.buffer(struct.pack("=QQ", at, 0))
+        at = int(next(line for line in maps if " rw-p " in line).split("-")[0], 16) & (0xFFFFFFFF if by_compat else -1)
+        here, there = stranger.buffer(16), stranger.buffer(struct.pack(form, at, 0))
         main = stranger.main
-        main.poke(here, stranger.buffer(8))
+        main.poke(here, stranger.buffer(8), word)
         main.hold()
         told = Seen("none") if is_watched else UNSEEN
         failed = Filtered if is_watched else Unseen
@@ -299,3 +312,86 @@ def bystander(area: Path) -> Iterator[int]:
             yield process.pid
         finally:
             process.kill()
+
+
+def _allows_all(script: Script) -> Address:
+    """A filter (struct sock_fprog) that somebody may listen to, though it asks nothing."""
+    code = script.buffer(struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000))
+    program = script.buffer(16)
+    script.main.poke(program, 1, 2)
+    script.main.poke(program + 8, code)
+    return program
+
+
+def test_who_answers_calls(backend: str, area: Path) -> None:
+    """Who listens to a filter of seccomp's can put other files behind descriptors (SECCOMP_IOCTL_NOTIF_ADDFD)."""
+    script = Script(traced=("seccomp",))
+    main = script.main
+    program = _allows_all(script)
+    main.hold()
+    main.call("seccomp", 1, 0, program, sees=UNSEEN)  # SECCOMP_SET_MODE_FILTER, without a listener
+    status: list[Step] = []
+    listener = main.call("seccomp", 1, 8, program, sees=lambda _: file(_LISTENER, kind="anon", of=status[0]))
+    status.append(main.call("fstat", listener, script.buffer(144)))
+    main.call("seccomp", 1, 8, NO_FD, sees=Filtered(errno.EFAULT))
+    check_trace(script, area, backend, ops=NO_RING)
+
+
+_LISTENER = "anon_inode:seccomp notify"
+
+
+@pytest.mark.parametrize("where", ["root", "child"])
+@pytest.mark.parametrize("follow", [True, False], ids=["follow", "one"])
+def test_who_answers_calls_from_before_the_trace(backend: str, area: Path, where: str, follow: bool) -> None:
+    """Once for each process that has such a filter; one whose listener has gone counts no more."""
+    script = Script(traced=())
+    main = script.main
+    program = _allows_all(script)
+    if where == "child":
+        child = script.list()
+        main.fork(child)
+        steps = child
+    else:
+        steps = main
+    steps.call("seccomp", 1, 8, program)
+    steps.hold()
+    if where == "child":
+        main.hold()
+    with script.start(area) as running:
+        with KprobeManager(running.pid, backend=backend, ops=NO_RING, follow=follow) as manager:
+            running.go()
+            assert manager.poll(HANG_SECONDS) is None
+            running.finish()
+        stats = manager.stats
+    expected = 1 if where == "root" or follow else 0
+    assert (stats.blind_spots, stats.lost) == (expected, 0)
+    assert stats.complete == (stats.exact and not expected)
+
+
+def test_a_descriptor_behind_many_parts(backend: str, area: Path) -> None:
+    """Of control data only the first parts are looked at: what may have a descriptor behind them is announced."""
+    script = Script(traced=("sendmsg",))
+    it = Lines(script, script.main, area)
+    script.main.hold()
+    ours, _ = a_pair(it)
+    for parts, sees in ((7, UNSEEN), (8, UNSEEN), (9, Seen("none")), (20, Seen("none"))):
+        control = script.buffer(b"".join(struct.pack("=QII", 16, 200, 0) for _ in range(parts)) + bytes(8))
+        post = message(it, 0)
+        script.main.poke(post.head + 32, control)
+        script.main.poke(post.head + 40, parts * 16 + 8)
+        script.main.call("sendmsg", ours, post.head, 0, sees=sees)
+    check_trace(script, area, backend, ops=NO_RING)
+
+
+def test_userfaultfd_of_a_device(backend: str, area: Path) -> None:
+    """By ioctl(USERFAULTFD_IOC_NEW), from Linux 6.1 on: announced as userfaultfd(2) is; what fails has done nothing."""
+    has_device = os.path.exists("/dev/userfaultfd")
+    script = Script(traced=("ioctl",))
+    main = script.main
+    main.hold()
+    fd = main.call("openat", AT_FDCWD, b"/dev/userfaultfd", os.O_RDWR, 0)
+    sees = file("/dev/userfaultfd", kind="device", op="blind_spot")
+    main.call("ioctl", fd, 0xAA00, os.O_CLOEXEC, sees=sees if has_device else Filtered(errno.EBADF))
+    main.call("ioctl", fd, 0xAA00, 0x10, sees=Filtered(errno.EINVAL if has_device else errno.EBADF))
+    main.call("ioctl", fd, 0x5401, script.buffer(64), sees=Unseen(errno.EINVAL if has_device else errno.EBADF))
+    check_trace(script, area, backend, ops=NO_RING)
