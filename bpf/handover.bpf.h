@@ -19,10 +19,12 @@
 #define SOCK_STREAM 1
 #define SOCK_SEQPACKET 5
 
-/* Sockets, and addresses that are listened at, which a process that is not watched had when the trace began. */
+/*
+ * Sockets, and addresses that are listened at, which an untraced process had when the trace began. Preallocated: 5.10
+ * prints a warning for a tracing program that uses another kind of hash.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, AA_OUTSIDE_MAX);
 	__type(key, __u64);
 	__type(value, __u8);
