@@ -34,6 +34,8 @@ static int aa_words_find(struct dl_phdr_info *object, size_t bytes, void *contex
 {
 	uintptr_t start = 0, end = 0, page = 4096;
 
+	(void)bytes;
+	(void)context;
 	if (!aa_object_has(object, (uintptr_t)bpf_object__open_skeleton))
 		return 0;
 	if (aa_object_has(object, (uintptr_t)aa_libbpf_note))
@@ -54,6 +56,7 @@ static int aa_words_find(struct dl_phdr_info *object, size_t bytes, void *contex
 			start = (until + page - 1) & ~(page - 1);
 	}
 	if (start < end) {
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) an address of the program header */
 		aa_words = (uint32_t *)((start + 3) & ~(uintptr_t)3);
 		aa_word_count = (end - (uintptr_t)aa_words) / sizeof(*aa_words);
 	}

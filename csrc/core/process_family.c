@@ -54,7 +54,11 @@ void aa_process_set_clear(struct aa_process_set *set)
 {
 	free(set->items);
 	free(set->slots);
-	*set = (struct aa_process_set){ 0 };
+	set->items = NULL;
+	set->slots = NULL;
+	set->mask = 0;
+	set->count = 0;
+	set->room = 0;
 }
 
 struct aa_kinship {

@@ -71,7 +71,11 @@ static char *aa_follow_dangling(const char *head, const char *tail)
 	return followed;
 }
 
-/* The longest beginning of `text`, of at most `length` bytes, that is there, without symbolic links; and the rest. */
+/*
+ * The longest beginning of `text`, of at most `length` bytes, that is there, without symbolic links; and the rest. It
+ * calls itself for a link that leads nowhere, `links` times at most.
+ */
+/* NOLINTNEXTLINE(misc-no-recursion) */
 static char *aa_resolve(const char *text, size_t length, unsigned links)
 {
 	char *head = strndup(text, length), *real = NULL, *whole = NULL;

@@ -294,6 +294,7 @@ struct aa_error *aa_signal_witness_create(struct aa_signal_witness **ret_witness
 	return unavailable();
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter) as signal_witness.h declares it */
 struct aa_error *aa_signal_witness_counts(struct aa_signal_witness *witness, uint32_t ret_counts[AA_SIGNALS])
 {
 	(void)witness;

@@ -175,7 +175,7 @@ static void test_two_threads(void)
 	aa_event_queue_destroy(queue);
 }
 
-void *__real_realloc(void *memory, size_t bytes);
+void *__real_realloc(void *memory, size_t bytes); /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 void *__wrap_realloc(void *memory, size_t bytes); /* NOLINT(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 static bool has_no_memory;

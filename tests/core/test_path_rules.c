@@ -98,7 +98,7 @@ static enum aa_rule_decision decide(const struct aa_path_rules *rules, const cha
 	event->path_flags = flags;
 	event->result = result;
 	event->path_length = (uint16_t)strlen(path);
-	strcpy(event->strings, path);
+	memcpy(event->strings, path, (size_t)event->path_length + 1);
 	decision = aa_path_rules_decide(rules, event);
 	free(event);
 	return decision;
