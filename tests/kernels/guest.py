@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     test = actions.add_parser("test", help="run tests/native in guests")
     test.add_argument("--suites", default=",".join(SUITES), help="separated by commas; or names of other kernels")
     test.add_argument("--jobs", type=int, default=2, metavar="N", help="guests side by side")
-    test.add_argument("--timeout", type=float, default=1200.0, metavar="SECONDS", help="of each guest")
+    test.add_argument("--timeout", type=float, default=2400.0, metavar="SECONDS", help="of each guest")
     test.add_argument("--results", type=Path, default=_PROJECT / "build" / "kernels", metavar="DIR")
     test.add_argument("--icount", action="store_true")
     test.add_argument("pytest", nargs="*", metavar="-- ARGUMENTS", help="for pytest; default: tests/native")
