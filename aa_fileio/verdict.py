@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aa_fileio.events import BLIND_SPOTS
 
@@ -85,16 +84,15 @@ class Reason(NamedTuple):
     """The system call, or the operation of io_uring."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a trace is worth. True if it is complete."""
 
     form: VerdictForm
     reasons: tuple[Reason, ...] = ()
 
-    COMPLETE: ClassVar = VerdictForm.COMPLETE
-    COMPLETE_BUT: ClassVar = VerdictForm.COMPLETE_BUT
-    INCOMPLETE: ClassVar = VerdictForm.INCOMPLETE
+    COMPLETE = VerdictForm.COMPLETE
+    COMPLETE_BUT = VerdictForm.COMPLETE_BUT
+    INCOMPLETE = VerdictForm.INCOMPLETE
 
     def __bool__(self) -> bool:
         return self.form is VerdictForm.COMPLETE

@@ -132,7 +132,7 @@ struct proc_ns_operations {
 };
 
 struct ns_common {
-	const struct proc_ns_operations *ops;
+	struct proc_ns_operations *ops; /* not const: clang 22 makes a variable of the member's type */
 	unsigned int inum;
 };
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -126,7 +125,7 @@ def unseen_words(stats: Stats, *, also_inexact: bool = False) -> list[str]:
     """What may be missing beside what was lost: what was done in ways that are not traced, or is under way."""
     left_out = LOSS_CAUSES if also_inexact else (*LOSS_CAUSES, "inexact")
     found = stats.verdict
-    return replace(found, reasons=tuple(each for each in found.reasons if each.cause not in left_out)).words()
+    return found._replace(reasons=tuple(each for each in found.reasons if each.cause not in left_out)).words()
 
 
 def verdict_object(found: Verdict, text: str) -> dict[str, Any]:

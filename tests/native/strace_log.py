@@ -145,6 +145,7 @@ recvmmsg(-)
 sendmsg(-)
 sendmmsg(-)
 pidfd_getfd(-) = fd
+seccomp(-) = fd
 """
 
 
@@ -160,11 +161,12 @@ def _pages() -> Iterator[tuple[str, dict[str, int]]]:
 FORMS = dict(_pages())
 BLIND_SPOTS = frozenset(
     {"io_uring_setup", "io_submit", "process_vm_writev", "ptrace", "userfaultfd"}
-    | {"connect", "recvmsg", "recvmmsg", "sendmsg", "sendmmsg", "pidfd_getfd"}
+    | {"connect", "recvmsg", "recvmmsg", "sendmsg", "sendmmsg", "pidfd_getfd", "seccomp"}
 )
 
 AT_FDCWD = -100
 PTRACE_ATTACH, PTRACE_SEIZE = 16, 0x4206
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
 AT_EMPTY_PATH = 0x1000
 FAN_MARK_FLUSH = 0x80
 AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW = 0x100, 0x400
@@ -341,6 +343,8 @@ def _is_meant(call: str, parts: list[str]) -> bool:
         return "cmsg_type=0x1}" in parts[1] or "cmsg_type=0x1," in parts[1]  # SCM_RIGHTS
     if call == "fanotify_mark":
         return not _number(parts[1]) & FAN_MARK_FLUSH
+    if call == "seccomp":
+        return bool(_number(parts[1]) & SECCOMP_FILTER_FLAG_NEW_LISTENER)
     if call == "ptrace":
         return _number(parts[0]) in (PTRACE_ATTACH, PTRACE_SEIZE)
     return True

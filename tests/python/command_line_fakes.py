@@ -3,17 +3,27 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from aa_fileio import FileEvent, RuleNote, Stats, Totals
 
+
+def _ignored_signals() -> frozenset[int]:
+    """By the kernel's word, but for the two that Python ignores itself; under nohup there are some."""
+    bits = int(re.search(r"^SigIgn:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 16)  # type: ignore[index]
+    return frozenset(range(1, 65)) & {n + 1 for n in range(64) if bits >> n & 1} - {signal.SIGPIPE, signal.SIGXFSZ}
+
+
 #: How a command begins, in whatever way it is traced: with what the shell gave.
 AS_GIVEN: dict[str, Any] = {
     "close_fds": False,
-    "ignored_signals": frozenset(),
+    "ignored_signals": _ignored_signals(),
     "keep_capabilities": False,
     "like_exec": True,
 }
