@@ -291,6 +291,7 @@ class Seen:
     op: str | None = None  # where it is not the call's own
     fd: Stored | None = None  # where neither the call's arguments nor its result say it
     opens: tuple[Path, ...] = ()  # of an exec: the files that the kernel itself opens for it, in order
+    is_script: bool = False  # of an exec: the program that the kernel keeps is an interpreter
 
 
 @dataclass(frozen=True)
@@ -491,7 +492,7 @@ def expected_fields(step: Step, seen: Seen | OpenedByExec) -> dict[str, Any]:
     by_name = source in ("as_passed", "dir_and_name")
     told = CHOSEN["backend"] in _HAS_BELOW and step.name in _ACTED and _tells(operation)
     told = told and (CHOSEN["backend"], operation) not in HERE.untold
-    if (told or step.name in _KEPT) and not seen.error and by_name:
+    if (told or (step.name in _KEPT and not seen.is_script)) and not seen.error and by_name:
         # Where it was, whatever way the caller's name took to it; what it was, too.
         source = "dentry"
         if seen.entry is not None:

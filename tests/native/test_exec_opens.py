@@ -63,7 +63,8 @@ class _Lists:
         child = self.script.list()
         self.script.main.fork(child)
         # What it names is the file that was asked for, not an interpreter.
-        seen = as_passed(program, opens=tuple(opens), comm=program.name)
+        is_script = program.read_bytes().startswith(b"#!")
+        seen = as_passed(program, opens=tuple(opens), comm=program.name, is_script=is_script)
         name = child.script.buffer(os.fsencode(program) + b"\0")
         child.leave("execve", name, _array(child), 0, sees=seen)
         self.script.main.wait_children()
