@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -29,14 +30,19 @@ static bool aa_proc_is_alive(int stat)
 	return state && state[1] == ' ' && state[2] != 'Z' && state[2] != 'X';
 }
 
+/* A lack of descriptors does not say that a process has gone. */
 bool aa_process_is_alive(int process)
 {
 	struct pollfd wait = { .fd = process, .events = POLLIN };
-	int stat = openat(process, "stat", O_RDONLY | O_CLOEXEC);
+	struct stat status;
+	int stat;
 
+	if (fstat(process, &status) || !S_ISDIR(status.st_mode))
+		return poll(&wait, 1, 0) == 0;
+	stat = openat(process, "stat", O_RDONLY | O_CLOEXEC);
 	if (stat >= 0)
 		return aa_proc_is_alive(stat);
-	return errno == ENOTDIR && poll(&wait, 1, 0) == 0;
+	return errno == EMFILE || errno == ENFILE || errno == ENOMEM;
 }
 
 /* pidfd_open(2), or where that is refused, as by an older container's list of calls, the process's folder in /proc. */

@@ -21,13 +21,17 @@ _BUILT = Path(__file__).resolve().parents[2] / "build" / "floor"
 
 # What may not be exceeded: times the floor's cost of a call of the watched process, and instructions of a call of
 # another one, and of one of the watched process that nobody asked for. A tenth above what Debian's 6.12 gave.
+# An untraced process's call costs 380 and 384 by tracepoint (375 before, bound 380) and 2,267 by kprobe.multi (2,244,
+# bound 2,250) since 32-bit calls that reach into a watched process are looked at, seccomp() and ioctl() are announced,
+# and a table that others share is told from an own one. A selected read costs 2.94 floors (2.65 before; the bound of
+# 3.1 holds).
 BOUNDS: dict[str, tuple[float, int, int]] = {
-    "tracepoint": (3.1, 380, 345),
+    "tracepoint": (3.1, 395, 345),
     "tracepoint-no-latency": (6.35, 405, 345),
-    "tracepoint-totals-alone": (3.0, 380, 345),
+    "tracepoint-totals-alone": (3.0, 395, 345),
     "kprobe": (2.95, 1970, 30),
     "kprobe-no-latency": (4.25, 1630, 30),
-    "kprobe-multi": (2.95, 2250, 30),
+    "kprobe-multi": (2.95, 2300, 30),
     "fentry": (4.0, 1025, 30),
     "fentry-no-latency": (6.9, 835, 30),
 }

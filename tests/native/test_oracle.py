@@ -107,6 +107,14 @@ def _path(file: File | None, how: str) -> object:
     return posixpath.join(os.path.realpath(parent), name)
 
 
+def _is_script(call: Call) -> bool:
+    path = _path(call.opened or call.file, "leads")
+    if not isinstance(path, str) or not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(2) == b"#!"
+
+
 def _how_named(call: Call, backend: str) -> tuple[str, str]:
     """What the paths of the first and the second name must be."""
     if call.result is None or call.result < 0:
@@ -115,6 +123,11 @@ def _how_named(call: Call, backend: str) -> tuple[str, str]:
         return "leads", "passed"
     if (backend, _OPERATION[call.name]) in HERE.untold:
         return "passed", "passed"
+    # These the kernel keeps, so every backend has them; of a script it keeps the interpreter.
+    if call.name in ("execve", "execveat") and not _is_script(call):
+        return "leads", "passed"
+    if call.name == "bind":
+        return "entry", "passed"
     if backend in _BELOW and call.name in _ON_ENTRIES:
         return "leads" if call.follows else "entry", "entry"
     if backend in _BELOW and call.name in _ON_FILES:
