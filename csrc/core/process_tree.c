@@ -352,6 +352,7 @@ static uint64_t aa_calls_under_way(const struct aa_tasks *tasks, const struct aa
 				   const volatile struct aa_control *control, const struct aa_probes *probes,
 				   uint64_t operations)
 {
+	uint32_t own = (uint32_t)syscall(SYS_gettid);
 	uint64_t found = 0;
 
 	if (aa_proc_look() != AA_PROC_OURS)
@@ -359,7 +360,8 @@ static uint64_t aa_calls_under_way(const struct aa_tasks *tasks, const struct aa
 	for (size_t i = 0; i < tasks->count; i++) {
 		const struct aa_task *task = &tasks->items[i];
 
-		if (!task->reader_tid || task->tid == control->excluded_tid ||
+		/* The thread that looks is in a read(2) of its own. */
+		if (!task->reader_tid || task->tid == control->excluded_tid || task->reader_tid == own ||
 		    (family->count ? !aa_process_set_has(family, task->tgid) : task->tgid == control->own_tgid))
 			continue;
 		found += aa_is_call_asked(aa_call_of_thread(task->reader_tid), operations,
