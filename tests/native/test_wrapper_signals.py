@@ -178,7 +178,8 @@ def stopped(process: subprocess.Popen[bytes]) -> Callable[[], bool]:
 @pytest.mark.parametrize("how", ["kill -STOP $$", "kill -TSTP $$", "kill -TTIN $$"])
 def test_we_stop_with_the_command_and_go_on_with_it(area: Path, how: str) -> None:
     words = [AA_FILEIO, "run", "-o", area / "trace", "--", "sh", "-c", f"{how}; echo x >after; exit 3"]
-    process = subprocess.Popen(words, cwd=area)
+    # A group of its own in this session: where that is orphaned, as under setsid(1), the kernel stops nobody in ours.
+    process = subprocess.Popen(words, cwd=area, process_group=0)
     wait_for(stopped(process), "us to stop")
     assert not (area / "after").exists()
     process.send_signal(signal.SIGCONT)  # to us alone
