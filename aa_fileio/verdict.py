@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from aa_fileio.events import BLIND_SPOTS
 
@@ -84,15 +84,19 @@ class Reason(NamedTuple):
     """The system call, or the operation of io_uring."""
 
 
-class Verdict(NamedTuple):
-    """What a trace is worth. True if it is complete."""
-
+class _Verdict(NamedTuple):
     form: VerdictForm
     reasons: tuple[Reason, ...] = ()
 
-    COMPLETE = VerdictForm.COMPLETE
-    COMPLETE_BUT = VerdictForm.COMPLETE_BUT
-    INCOMPLETE = VerdictForm.INCOMPLETE
+
+class Verdict(_Verdict):
+    """What a trace is worth. True if it is complete."""
+
+    __slots__ = ()
+
+    COMPLETE: ClassVar = VerdictForm.COMPLETE
+    COMPLETE_BUT: ClassVar = VerdictForm.COMPLETE_BUT
+    INCOMPLETE: ClassVar = VerdictForm.INCOMPLETE
 
     def __bool__(self) -> bool:
         return self.form is VerdictForm.COMPLETE
