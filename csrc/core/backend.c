@@ -6,7 +6,6 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <signal.h>
@@ -30,6 +29,7 @@
 #include "path_rules.h"
 #include "rule_files.h"
 #include "probe_object.h"
+#include "refusal.h"
 #include "kernel_functions.h"
 #include "kept_probes.h"
 #include "kernel_ring.h"
@@ -192,20 +192,6 @@ static bool aa_is_passing(int errno_value)
 static bool aa_is_refusal(int errno_value)
 {
 	return errno_value == EPERM || errno_value == EACCES;
-}
-
-/* A kernel that has no such programs refuses root, too, in the same words. */
-static bool aa_is_privileged(void)
-{
-	const uint64_t trace = 1ull << CAP_BPF | 1ull << CAP_PERFMON;
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
-	uint64_t has;
-
-	if (syscall(SYS_capget, &header, data))
-		return true;
-	has = data[0].effective | (uint64_t)data[1].effective << 32;
-	return has & 1ull << CAP_SYS_ADMIN || (has & trace) == trace;
 }
 
 static struct aa_error *aa_probe_error(int errno_value, const struct aa_log *log, const char *program,
@@ -707,7 +693,7 @@ static struct aa_error *aa_fentry_ask(const struct aa_kernel_types *types)
 
 	if (!code)
 		return NULL;
-	if (aa_is_passing(code) || (aa_is_refusal(code) && !aa_is_privileged()))
+	if (aa_is_passing(code) || (aa_is_refusal(code) && !aa_has_capabilities()))
 		return aa_probe_error(code, NULL, NULL, NULL, "a fentry program was refused");
 	aa_fentry_refusal = code;
 	return aa_error_with_remedy(aa_error_create(AA_ERROR_UNAVAILABLE, code,

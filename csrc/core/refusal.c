@@ -16,9 +16,9 @@ static long aa_bpf(int command, union bpf_attr *attr, size_t bytes)
 	return syscall(SYS_bpf, command, attr, bytes);
 }
 
-static bool aa_has_capabilities(void)
+bool aa_has_capabilities(void)
 {
-	const uint64_t trace = 1ull << 38 /* CAP_PERFMON */ | 1ull << 39 /* CAP_BPF */;
+	const uint64_t trace = 1ull << CAP_BPF | 1ull << CAP_PERFMON;
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
 	uint64_t has;
