@@ -59,7 +59,6 @@ struct aa_call_state {
 	struct aa_newcomer newcomer; /* of a call that returns a new descriptor */
 	struct aa_change change;     /* this call may put another file behind a descriptor */
 	__u64 changes[2];	     /* of the descriptor or the start, counted before the look at it */
-	__u64 peer_changes;	     /* of the socket that something may be handed over by: see aa_peer_note() */
 	__u64 count;
 	__s64 position;
 	__u64 flags, mode, resolve; /* of struct open_how */
@@ -1010,24 +1009,14 @@ __noinline int aa_is_memory_of_file(__u32 fd)
 
 #include "decide.bpf.h"
 
-/* At the entry of a call that may hand something over by this socket: how often its descriptor has been changed. */
-AA_DEFINE_FIRST_STEP(aa_peer_note, __u32 fd)
-{
-	AA_FIRST_STEP_BEGINS
-
-	if (state)
-		state->peer_changes = aa_changes_of_start((void *)bpf_get_current_task(), (__s32)fd);
-	return 0;
-}
-
-/* At its return: whether who was handed something, or has handed it over, is watched, too; false: it is not known. */
+/* At the return of a call that hands something over: the process at the other end is watched, too; false: not known. */
 AA_DEFINE_FIRST_STEP(aa_peer_is_watched, __u32 fd)
 {
 	AA_FIRST_STEP_BEGINS
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct file *file = aa_file_of(aa_read(task, files), (__s32)fd);
 
-	return state && aa_other_end_is_watched(file) && aa_is_still_settled(state->peer_changes, task, (__s32)fd);
+	return state && aa_other_end_is_watched(file) && aa_is_still_settled(state->socket_changes, task, (__s32)fd);
 }
 
 /* At the entry of a call of a watched thread, whose arguments are in its state. */
@@ -1062,8 +1051,6 @@ AA_DEFINE_FIRST_STEP(aa_begin, __u32 call)
 					     spec->when == AA_WHEN_GIVES);
 	if (!state->is_late)
 		aa_count_begun(state);
-	else
-		aa_first_step(aa_peer_note, args[0]);
 	state->call = call;
 	state->operation = operation;
 	state->used[0].file = 0;
