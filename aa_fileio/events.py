@@ -133,7 +133,7 @@ BLIND_SPOTS: Mapping[str, str] = MappingProxyType(
         "sendmsg": "a descriptor was given away: what is done with it by others is not seen",
         "sendmmsg": "a descriptor was given away: what is done with it by others is not seen",
         "pidfd_getfd": "a file that somebody else has opened was taken over",
-        "seccomp": "somebody answers this program's calls, and may put other files behind its descriptors",
+        "seccomp": "another process answers this program's calls, and may put other files behind its descriptors",
         "ioctl": "page faults are held by the program, or a descriptor was given to another one: `flags` is which",
         "userfaultfd": "page faults are held by the program: what a call reads from its memory may change meanwhile",
     }

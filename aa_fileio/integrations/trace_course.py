@@ -43,7 +43,7 @@ class Trace:
         self._last_seen_ns: dict[int, int] = {}
 
     def follow(self) -> None:
-        """Until the stream ends, or there is nobody left to tell."""
+        """Until the stream ends, or the reader of the output has gone."""
         from aa_fileio.integrations.trace_writer import OutputClosed, OutputFailed
 
         duration = getattr(self._options, "duration", None)
@@ -69,14 +69,14 @@ class Trace:
 
     def end(self, number: int) -> None:
         """Called for a signal. The first detaches, and the stream runs dry by itself: the verdict comes. A later one
-        ends at once where the verdict cannot come, because nobody reads our output or the kernel does not let go."""
+        ends at once where the verdict cannot come, because the output is blocked or the kernel does not let go."""
         if self._end_once():
             return
         waited = time.monotonic() - (self._ended_at or 0.0)
         if waited < ONE_WISH_SECONDS:
             return
         if self._writer.waits_for() > STUCK_SECONDS or waited > PATIENCE_SECONDS:
-            say("the trace ends without its verdict: nobody takes what is written", wait=False)
+            say("the trace ends without its verdict: its output is blocked", wait=False)
             os._exit(128 + number)  # takes every descriptor along, and with them the probes
 
     def _end_once(self) -> bool:
