@@ -17,7 +17,8 @@ from aa_fileio import FileEvent, RuleNote, Stats, Totals
 def _ignored_signals() -> frozenset[int]:
     """By the kernel's word, but for the two that Python ignores itself; under nohup there are some."""
     bits = int(re.search(r"^SigIgn:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 16)  # type: ignore[index]
-    return frozenset(range(1, 65)) & {n + 1 for n in range(64) if bits >> n & 1} - {signal.SIGPIPE, signal.SIGXFSZ}
+    given = {number for number in signal.valid_signals() if bits >> (number - 1) & 1}  # the C library keeps two
+    return frozenset(given - {signal.SIGPIPE, signal.SIGXFSZ})
 
 
 #: How a command begins, in whatever way it is traced: with what the shell gave.
