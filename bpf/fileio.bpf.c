@@ -683,11 +683,19 @@ static __always_inline __s32 aa_changed_fd(struct pt_regs *regs, __u8 what, bool
 	return what == 2 ? (compat ? regs->cx : regs->si) : AA_ALL_DESCRIPTORS;
 }
 
+/* Clang 16 adds to the pointer before it compares it with NULL, which the verifier refuses. */
+static __always_inline struct aa_change *aa_change_of(struct aa_call_state *state)
+{
+	if (!state)
+		return NULL;
+	asm volatile("" : "+r"(state));
+	return &state->change;
+}
+
 /* Of plain numbers: the programs of an entry have no room for it. */
 __noinline int aa_step_change(__u32 tid, __u32 what, __u32 fd)
 {
-	struct aa_call_state *state = aa_state_of(tid);
-	struct aa_change *change = state ? &state->change : NULL;
+	struct aa_change *change = aa_change_of(aa_state_of(tid));
 
 	if (what == AA_CHANGES_DIRECTORY)
 		aa_directory_changes(change, tid);

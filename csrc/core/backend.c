@@ -1796,9 +1796,10 @@ bool aa_probes_follow_compat(const struct aa_probes *probes)
 	return !probes->compat_unseen;
 }
 
-bool aa_probes_see_returns(const struct aa_probes *probes)
+bool aa_probes_return_suffices(const struct aa_probes *probes, size_t row)
 {
-	return probes->kind == AA_BACKEND_TRACEPOINT;
+	return probes->kind == AA_BACKEND_TRACEPOINT &&
+	       (aa_call_specs[row].operation == AA_OPERATION_BLIND_SPOT || !aa_call_needs_entry(probes, row));
 }
 
 bool aa_probes_see_rings(const struct aa_probes *probes)

@@ -67,8 +67,8 @@ void aa_probes_unwatch_thread(struct aa_probes *probes);
 void aa_probes_check(struct aa_probes *probes, struct aa_health *health);
 /* 32-bit calls of watched processes are traced; otherwise a 32-bit program is counted when it begins. */
 bool aa_probes_follow_compat(const struct aa_probes *probes);
-/* The return of a call is seen that was under way before the probes were there. */
-bool aa_probes_see_returns(const struct aa_probes *probes);
+/* A call of this row (enum aa_call) that began before the trace is reported, or counted, by its return alone. */
+bool aa_probes_return_suffices(const struct aa_probes *probes, size_t row);
 /* Requests of io_uring are followed, whenever their ring was made. */
 bool aa_probes_see_rings(const struct aa_probes *probes);
 int aa_probes_ring(const struct aa_probes *probes);

@@ -330,8 +330,8 @@ static long aa_call_of_thread(uint32_t tid)
 	return bytes > 0 && sscanf(text, "%ld ", &number) == 1 ? number : -1;
 }
 
-/* Whether a call of that number was asked for. Of what waits to be handed something the return tells, if it is seen. */
-static bool aa_is_call_asked(long number, uint64_t operations, bool sees_returns)
+/* Whether the trace selects the call of that number, and its return alone does not report it. */
+static bool aa_is_call_missed(long number, const struct aa_probes *probes, uint64_t operations)
 {
 	const struct aa_call_info *call;
 
@@ -339,8 +339,7 @@ static bool aa_is_call_asked(long number, uint64_t operations, bool sees_returns
 		return false;
 	for (size_t i = 0; (call = aa_call_info(i)); i++)
 		if (call->number == number)
-			return operations >> call->operation & 1 &&
-			       !(sees_returns && call->operation == AA_OPERATION_BLIND_SPOT);
+			return operations >> call->operation & 1 && !aa_probes_return_suffices(probes, i);
 	return false;
 }
 
@@ -364,8 +363,7 @@ static uint64_t aa_calls_under_way(const struct aa_tasks *tasks, const struct aa
 		if (!task->reader_tid || task->tid == control->excluded_tid || task->reader_tid == own ||
 		    (family->count ? !aa_process_set_has(family, task->tgid) : task->tgid == control->own_tgid))
 			continue;
-		found += aa_is_call_asked(aa_call_of_thread(task->reader_tid), operations,
-					  aa_probes_see_returns(probes));
+		found += aa_is_call_missed(aa_call_of_thread(task->reader_tid), probes, operations);
 	}
 	return found;
 }

@@ -129,9 +129,10 @@ def test_the_same_process_again(backend: str, area: Path, options: dict[str, Any
     if totals:
         assert sum(row.calls for row in totals) == len(events)
         assert {row.path for row in totals} == {str(first), str(second)}
-    # The fifo is of no kind that is asked for: main's write, and the read that was under way where its return is seen.
-    returns = int(backend == "tracepoint")
-    filtered, before_it = (1 + returns, 0) if options.get("latency") is False else (1, returns)
+    # The fifo is of no selected kind: main's write is filtered. The read that was under way at the attach is filtered
+    # too where its return suffices; else it is a call from before the trace.
+    suffices = backend == "tracepoint" and options.get("latency") is False
+    filtered, before_it = 1 + suffices, 1 - suffices
     check_ledger(
         manager.stats,
         backend,
