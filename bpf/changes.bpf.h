@@ -7,7 +7,9 @@
  * each change of a shared table or directory is counted in a slot, for the descriptor, the file taken out of a table,
  * or the directory's owner; a name is certain only if no change began there since before the first look, and none is
  * under way that may still take effect. (Times would not do: clocks of two CPUs differ by more than such a change
- * takes.) Slots are shared by chance (65,536 of them): that flags too much, never too little.
+ * takes.) Slots are shared by chance (65,536 of them): that flags too much, never too little. Descriptors are never
+ * beside files and directories: a descriptor that many threads open and close would flag all that is done with a file
+ * whose slot it happens to share.
  *
  * A close takes effect before it returns: by then its number may long be another thread's. What is known of it:
  *
@@ -30,7 +32,7 @@
 #define AA_ALL_DESCRIPTORS (-1)
 
 struct aa_changed {
-	__u64 begun; /* changes that have begun; of a directory's, the ends too */
+	__u64 begun; /* changes that have begun */
 	__s64 under_way;
 	__u64 lone;	 /* the number, by `begun`, of the last lone change … */
 	__u64 lone_of;	 /* … of which descriptor: aa_lone_tag() … */
@@ -54,6 +56,24 @@ struct {
 static __always_inline struct aa_changed *aa_changed_of(__u32 slot)
 {
 	return bpf_map_lookup_elem(&aa_changed, &slot);
+}
+
+/* The same of files that are taken out of a table, and of directories' owners. */
+struct aa_touched {
+	__u64 begun; /* changes that have begun, and of a directory's the ends too */
+	__s64 under_way;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, AA_CHANGED_SLOTS);
+	__type(key, __u32);
+	__type(value, struct aa_touched);
+} aa_touched SEC(".maps");
+
+static __always_inline struct aa_touched *aa_touched_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&aa_touched, &slot);
 }
 
 /* A change that a call or a request makes, from its beginning to its end. */
@@ -197,11 +217,10 @@ static __always_inline bool aa_is_shared(struct files_struct *files, bool watche
 /* A moment's change, from a probe at the place where it happens. */
 static __always_inline void aa_changed_now(const void *object)
 {
-	__u32 slot = aa_slot_of(object);
-	struct aa_changed *changed = aa_changed_of(slot);
+	struct aa_touched *touched = aa_touched_of(aa_slot_of(object));
 
-	if (changed)
-		__sync_fetch_and_add(&changed->begun, 1);
+	if (touched)
+		__sync_fetch_and_add(&touched->begun, 1);
 }
 
 /*
@@ -301,23 +320,43 @@ static __always_inline bool aa_change_claim(struct aa_change *change, struct aa_
 	return true;
 }
 
+/* The same of a directory's change, whose slot is one of aa_touched. */
+static __always_inline void aa_directory_change_start(struct aa_change *change, __u32 slot)
+{
+	struct aa_touched *touched = aa_touched_of(slot);
+
+	change->is_under_way = touched != NULL;
+	change->is_of_directory = 1;
+	change->is_lone = change->is_proven = 0;
+	change->slot = slot;
+	if (!touched)
+		return;
+	__sync_fetch_and_add(&touched->under_way, 1);
+	__sync_fetch_and_add(&touched->begun, 1);
+}
+
 /* The beginning of a change, before it can take effect. `files`: NULL of a directory. */
 static __always_inline void aa_change_start(struct aa_change *change, __u32 slot, struct files_struct *files, __s32 fd)
 {
-	struct aa_changed *changed = aa_changed_of(slot), *all;
+	struct aa_changed *changed, *all;
 	__u64 key = 0, ticket;
 
+	if (!files) {
+		aa_directory_change_start(change, slot);
+		return;
+	}
+	changed = aa_changed_of(slot);
 	change->is_under_way = 0;
 	if (!changed)
 		return;
 	change->slot = slot;
 	change->is_under_way = 1;
-	change->is_of_directory = !files;
+	change->is_of_directory = 0;
 	change->is_lone = 0;
 	change->is_proven = 0;
 	__sync_fetch_and_add(&changed->under_way, 1);
 	__sync_fetch_and_add(&changed->begun, 1);
-	if (files && fd != AA_ALL_DESCRIPTORS) {
+	if (fd != AA_ALL_DESCRIPTORS) {
 		change->all_slot = aa_changed_slot(files, AA_ALL_DESCRIPTORS);
 		all = aa_changed_of(change->all_slot);
 		change->is_lone = all && aa_change_claim(change, changed, all, files, fd, &key);
@@ -344,6 +383,16 @@ static __always_inline bool aa_change_stayed_lone(const struct aa_change *change
 	return lone > change->number || (lone == change->number && aa_volatile(changed->begun) == lone);
 }
 
+static __always_inline void aa_directory_change_settle(const struct aa_change *change)
+{
+	struct aa_touched *touched = aa_touched_of(change->slot);
+
+	if (!touched)
+		return;
+	__sync_fetch_and_add(&touched->begun, 1);
+	__sync_fetch_and_add(&touched->under_way, -1);
+}
+
 /* Its end: it took effect, or failed. */
 static __always_inline void aa_change_settle(struct aa_change *change)
 {
@@ -352,13 +401,15 @@ static __always_inline void aa_change_settle(struct aa_change *change)
 	if (!change->is_under_way)
 		return;
 	change->is_under_way = 0;
+	if (change->is_of_directory) {
+		aa_directory_change_settle(change);
+		return;
+	}
 	changed = aa_changed_of(change->slot);
 	if (!changed)
 		return;
 	change->is_lone = change->is_lone && aa_change_stayed_lone(change, changed);
 	aa_ticket_take(changed, true, change->is_proven && change->is_lone);
-	if (change->is_of_directory)
-		__sync_fetch_and_add(&changed->begun, 1);
 	__sync_fetch_and_add(&changed->under_way, -1);
 }
 
@@ -423,15 +474,27 @@ static __always_inline void aa_change_ends(struct aa_change *change, __u32 tid)
 /* A slot's count, which no change leaves as it is; AA_UNSETTLED while one is under way that may still take effect. */
 #define AA_UNSETTLED (1ULL << 63)
 
-static __always_inline __u64 aa_changes_in(__u32 slot)
+static __always_inline __u64 aa_changes_of_all(struct files_struct *files)
 {
-	struct aa_changed *changed = aa_changed_of(slot);
+	struct aa_changed *changed = aa_changed_of(aa_changed_slot(files, AA_ALL_DESCRIPTORS));
 	__u64 begun;
 
 	if (!changed)
 		return AA_UNSETTLED;
 	begun = aa_volatile(changed->begun);
 	return aa_volatile(changed->under_way) > 0 ? AA_UNSETTLED : begun;
+}
+
+/* Of a file, or of a directory's owner. */
+static __always_inline __u64 aa_changes_of_object(__u32 slot)
+{
+	struct aa_touched *touched = aa_touched_of(slot);
+	__u64 begun;
+
+	if (!touched)
+		return AA_UNSETTLED;
+	begun = aa_volatile(touched->begun);
+	return aa_volatile(touched->under_way) > 0 ? AA_UNSETTLED : begun;
 }
 
 static __always_inline __u64 aa_changes_at(struct files_struct *files, __s32 fd)
@@ -455,9 +518,9 @@ static __always_inline __u64 aa_changes_of_descriptor(struct files_struct *files
 	__u32 slot;
 
 	one = aa_changes_at(files, fd);
-	all = aa_changes_in(aa_changed_slot(files, AA_ALL_DESCRIPTORS));
+	all = aa_changes_of_all(files);
 	slot = aa_slot_of(aa_file_of(files, fd));
-	file = aa_changes_in(slot);
+	file = aa_changes_of_object(slot);
 	/* Weights, so that what one of them grew is not taken for what another is behind: the file may be another. */
 	return ((one * 0x9e3779b97f4a7c15ULL + all * 0xc2b2ae3d27d4eb4fULL + file * 0x165667b19e3779f9ULL + slot) &
 		~AA_UNSETTLED) |
@@ -468,7 +531,7 @@ static __always_inline __u64 aa_changes_of_descriptor(struct files_struct *files
 static __always_inline __u64 aa_changes_if_shared(struct task_struct *task, __s32 fd)
 {
 	if (fd == AT_FDCWD)
-		return aa_changes_in(aa_slot_of(aa_read(task, fs))) | AA_SHARED;
+		return aa_changes_of_object(aa_slot_of(aa_read(task, fs))) | AA_SHARED;
 	return aa_changes_of_descriptor(aa_read(task, files), fd);
 }
 
@@ -498,10 +561,9 @@ static __always_inline bool aa_is_still_settled(__u64 before, struct task_struct
 /* Changes of a current directory, our own among them. */
 static __always_inline __u64 aa_chdirs_of(struct fs_struct *fs)
 {
-	__u32 slot = aa_slot_of(fs);
-	struct aa_changed *changed = aa_changed_of(slot);
+	struct aa_touched *touched = aa_touched_of(aa_slot_of(fs));
 
-	return changed ? changed->begun : 0;
+	return touched ? touched->begun : 0;
 }
 
 /* At the beginning of what returns a new descriptor of a table that others share: which are taken now. */

@@ -167,6 +167,7 @@ fi
 
 echo "setup: installing$missing"
 update
+add_wanted # once more: the new lists may offer what the old ones did not
 # Not quiet enough for a green build, and all of it wanted when it fails.
 log=$(mktemp)
 # shellcheck disable=SC2086 # a list of words

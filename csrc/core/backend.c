@@ -34,6 +34,7 @@
 #include "kept_probes.h"
 #include "kernel_ring.h"
 #include "kernel_types.h"
+#include "libbpf_log.h"
 #include "libbpf_memory.h"
 #include "health.h"
 #include "kprobe_line.h"
@@ -47,51 +48,6 @@
 #define AA_FEW_PROBES 8
 #define AA_HELPERS 15
 #define AA_GONE_MS 120000 /* a hundred trampolines take 15 s to go in an emulated guest */
-
-/* libbpf's words during one call. Its print hook is the process's own, so the text goes to the calling thread's log. */
-struct aa_log {
-	char text[8192];
-	size_t used;
-};
-static _Thread_local struct aa_log *aa_current_log;
-
-static int aa_log_print(enum libbpf_print_level level, const char *format, va_list arguments)
-{
-	struct aa_log *log = aa_current_log;
-	const size_t room = sizeof(log->text) - 1;
-	char *words = NULL;
-	int length;
-	size_t bytes, kept;
-
-	if (!log || level == LIBBPF_DEBUG)
-		return 0;
-	length = vasprintf(&words, format, arguments);
-	if (length < 0)
-		return 0;
-	/* The end is what matters: a verifier's complaint comes after all that it looked at. */
-	bytes = (size_t)length < room ? (size_t)length : room;
-	kept = log->used < room - bytes ? log->used : room - bytes;
-	memmove(log->text, log->text + log->used - kept, kept);
-	memcpy(log->text + kept, words + length - bytes, bytes);
-	log->used = kept + bytes;
-	log->text[log->used] = '\0';
-	free(words);
-	return 0;
-}
-
-static libbpf_print_fn_t aa_log_begin(struct aa_log *log)
-{
-	log->used = 0;
-	log->text[0] = '\0';
-	aa_current_log = log;
-	return libbpf_set_print(aa_log_print);
-}
-
-static void aa_log_end(libbpf_print_fn_t previous)
-{
-	libbpf_set_print(previous);
-	aa_current_log = NULL;
-}
 
 /* How a program hangs on its function. */
 enum aa_way {
@@ -947,7 +903,6 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 				      bool *ret_has_refused_rings)
 {
 	struct aa_probes *probes = calloc(1, sizeof(*probes));
-	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
 	struct aa_log log;
 	struct stat status;
@@ -989,7 +944,7 @@ static struct aa_error *aa_probes_try(const char *backend, const struct aa_probe
 	}
 	aa_libbpf_note();
 	aa_libbpf_ask_again();
-	previous = aa_log_begin(&log);
+	aa_log_begin(&log);
 	aa_ring_begin(&ring, options->ring_bytes);
 	/* 5.17; a trial load decides, not a version. */
 	probes->loops = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE, BPF_FUNC_loop, NULL) == 1;
@@ -1094,7 +1049,7 @@ out:
 	aa_ring_end(&ring, NULL);
 	if (small_types >= 0)
 		close(small_types);
-	aa_log_end(previous);
+	aa_log_end(&log);
 	if (error) {
 		aa_probes_destroy(probes);
 		return error;
@@ -1364,7 +1319,6 @@ static bool aa_is_tried(const struct aa_probes *probes, size_t i)
 
 struct aa_error *aa_probes_attach(struct aa_probes *probes)
 {
-	libbpf_print_fn_t previous;
 	struct aa_error *error = NULL;
 	const char *names[AA_LINES_MAX];
 	unsigned count = 0;
@@ -1381,7 +1335,7 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 		if (error)
 			return error;
 	}
-	previous = aa_log_begin(&log);
+	aa_log_begin(&log);
 	if ((probes->kind == AA_BACKEND_TRACEPOINT || probes->rings.submit) && aa_tracepoints_are_preemptible())
 		error = (probes->tracefs = aa_tracefs_open()) < 0 ? aa_tracefs_error(errno) : NULL;
 	for (size_t i = 0; i < probes->count && !error; i++)
@@ -1397,7 +1351,7 @@ struct aa_error *aa_probes_attach(struct aa_probes *probes)
 			    (probes->probes[i].way == AA_WAY_MULTI || probes->probes[i].way == AA_WAY_MULTI_RETURN))
 				aa_multi_targets_read(probes, i);
 	}
-	aa_log_end(previous);
+	aa_log_end(&log);
 	if (error)
 		aa_probes_detach(probes, true);
 	return error;
@@ -1845,19 +1799,18 @@ pid_t aa_probes_reaper(const struct aa_probes *probes)
 /* What the program writes when it is shown everything that there is of its kind. */
 static struct aa_error *aa_list(struct bpf_program *program, const char *of, const char *action, int *ret_fd)
 {
-	libbpf_print_fn_t previous;
 	struct bpf_link *link;
 	struct aa_log log;
 	int code;
 
-	previous = aa_log_begin(&log);
+	aa_log_begin(&log);
 	link = bpf_program__attach_iter(program, NULL);
 	code = errno;
 	*ret_fd = link ? bpf_iter_create(bpf_link__fd(link)) : -1;
 	if (link && *ret_fd < 0)
 		code = errno;
 	bpf_link__destroy(link);
-	aa_log_end(previous);
+	aa_log_end(&log);
 	return *ret_fd < 0 ? aa_probe_error(code, &log, bpf_program__name(program), of, action) : NULL;
 }
 

@@ -4,22 +4,18 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.one_row import NEW_ROWS, ROOT, NewRow, build, copy_with_rows, run
+from tests.one_row import NEW_ROWS, ROOT, NewRow, built_copy, run
 
 _ROWS = pytest.mark.parametrize("row", NEW_ROWS, ids=[row.name for row in NEW_ROWS])
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.path.realpath(tmp_path_factory.mktemp("one-row")))
-    copy_with_rows(folder)
-    build(folder)
-    return folder
+def tree() -> Path:
+    return built_copy()
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from tests.native.ground import (  # noqa: E402
     GUEST,
     GUEST_TESTS,
     GUEST_TESTS_BY_FENTRY,
+    GUEST_TESTS_OF,
     HANG_SECONDS,
     HERE,
     ICOUNT,
@@ -74,7 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if GUEST and not ICOUNT and EVERYTHING != "1":
         for item in items:
             name = f"{Path(item.path).name}::{item.name}"
-            chosen = GUEST_TESTS_BY_FENTRY if "[fentry" in name else GUEST_TESTS
+            chosen = GUEST_TESTS_BY_FENTRY if "[fentry" in name else GUEST_TESTS + GUEST_TESTS_OF.get(HERE.name, ())
             if item not in dropped and name.startswith(chosen) == (EVERYTHING == "rest"):
                 dropped.append(item)
     if dropped:

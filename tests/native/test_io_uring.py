@@ -1264,7 +1264,11 @@ def test_reads_that_go_on(backend: str, area: Path, program: Path) -> None:
 
 @pytest.mark.rings_only(READ)
 def test_completions_without_room(backend: str, area: Path, program: Path) -> None:
-    """A ring of 8 places for 12 completions: what was done four times is not shown, and the trace does not pretend."""
+    """A ring of 8 places for 12 completions: what was done four times is not shown, and the trace does not pretend.
+
+    What the submitter did at once is seen without a completion: all four. Of what workers did (on 7.2) at most the last
+    is seen, when the process ends; the stream may have ended by then.
+    """
     path = area / "file"
     path.write_bytes(b"0123456789")
     descriptor = os.open(path, os.O_RDONLY)
@@ -1285,9 +1289,10 @@ def test_completions_without_room(backend: str, area: Path, program: Path) -> No
     os.close(descriptor)
     stats = manager.stats
     assert [step.result for step in plan.steps if step.kind == 4] == [4, 4, 4]
-    assert len(events) in (8, 12)
+    seen = len(events) + stats.queued
+    assert seen in (8, 9, 12)
     assert {(event.path, event.bytes) for event in events} == {(str(path), 4)}
-    assert stats.performed == 12 == stats.delivered + stats.in_flight + stats.lost
+    assert (stats.performed, stats.in_flight, stats.lost) == (12, 12 - seen, 0)
     assert (stats.blind_spots, stats.complete) == (4, False)
 
 
