@@ -73,15 +73,15 @@ _SOAK_SECONDS = 3600.0  # in `make soak` a sweep takes longer than any other tes
 @pytest.mark.parametrize(
     ("what", "number", "begin", "stride", "limit"),
     [
-        ("bpf", errno.EMFILE, 1, 9, 100),
-        ("bpf", errno.ENOMEM, 2, 21, 220),
+        ("bpf", errno.EMFILE, 1, 13, 100),
+        ("bpf", errno.ENOMEM, 2, 41, 220),
         ("bpf", errno.EPERM, 3, 40, 200),
         ("perf_event_open", errno.EMFILE, 1, 3, 12),
         ("mmap", errno.ENOMEM, 1, 1, 40),
         ("epoll", errno.EMFILE, 1, 4, 40),
         ("eventfd", errno.EMFILE, 1, 1, 10),
         ("thread", errno.EAGAIN, 1, 5, 60),
-        ("memory", errno.ENOMEM, 1, 101, 4000),
+        ("memory", errno.ENOMEM, 1, 197, 4000),
     ],
 )
 def test_a_failure_leaves_nothing(

@@ -22,7 +22,7 @@ import pytest
 from aa_fileio import BackendUnavailable, KprobeManager, PermissionDenied, ProbeAttachError
 from tests.native import outside
 from tests.native.forked import Forked, forked
-from tests.native.ground import FIRST_OPS, GUEST, HANG_SECONDS, HERE, scaled
+from tests.native.ground import EVERYTHING, FIRST_OPS, GUEST, HANG_SECONDS, HERE, scaled
 from tests.native.script import Running, Script
 
 
@@ -333,12 +333,13 @@ def test_after_an_attach_that_failed_half_way(backend: str, watched: Running) ->
     """Every so many descriptors into the attach the next one is refused; when there are enough again, attach works."""
     before = outside.look()
     outcomes: list[int] = []
+    stride = scaled(1 if EVERYTHING else 4, 17)
     while not outcomes or outcomes[-1]:
-        outcomes.append(forked(_attach_with_few_descriptors, watched.pid, backend, 3 + len(outcomes) * scaled(1, 17)))
+        outcomes.append(forked(_attach_with_few_descriptors, watched.pid, backend, 3 + len(outcomes) * stride))
         assert len(outcomes) < 200
     outside.wait_gone(before)
     # It does need that many, so the failures were at very different moments.
-    assert len(outcomes) > scaled(12, 2), outcomes
+    assert len(outcomes) > scaled(12, 34) // stride, outcomes
     assert set(outcomes[:-1]) == {errno.EMFILE}, outcomes
 
 
