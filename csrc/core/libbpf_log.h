@@ -2,8 +2,9 @@
 /*
  * What libbpf says during our calls, for the error that they may end with.
  *
- * libbpf has one print hook for the whole process. Ours is set when it is first needed, and stays: taken back at the end
- * of one thread's call, it would be missing in another thread's. Outside our calls it hands on to the hook before it.
+ * libbpf has one print hook for the whole process. Ours is set when it is first needed, and stays: taken back at the
+ * end of one thread's call, it would be missing in another thread's. Outside our calls it hands on to the hook before
+ * it.
  */
 #ifndef AA_LIBBPF_LOG_H
 #define AA_LIBBPF_LOG_H
