@@ -9,6 +9,7 @@ Environment:
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -93,6 +95,52 @@ def check_libraries(compiler: list[str]) -> None:
             raise missing(header, package)
 
 
+# The kernel side takes a minute and a half to compile, the rest some seconds: what was made of the same sources by the
+# same tools is taken again. The newest few are kept.
+KEPT = ROOT / "build/kernel-side"
+KEPT_MAX = 6
+MADE_BY = "made-by.txt"
+
+
+def digest_of_inputs(clang: str, bpftool: str) -> str:
+    """Another clang makes another object of the same sources."""
+    libbpf = preprocess(["cc"], "#include <bpf/libbpf_version.h>\nLIBBPF_MAJOR_VERSION.LIBBPF_MINOR_VERSION\n")
+    digest = hashlib.sha256(f"{run(clang, '--version')}{run(bpftool, 'version')}{libbpf}".encode())
+    for path in sorted([*(ROOT / "bpf").glob("*.[ch]"), Path(__file__)]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def compile_kernel_side(clang: str, bpftool: str, folder: Path, name: str, *options: str) -> None:
+    """NAME.bpf.o, NAME.o (linked) and NAME.skel.h in the folder."""
+    # Where Debian keeps <asm/types.h>, which clang does not look for when it compiles for bpf.
+    triplet = sysconfig.get_config_var("MULTIARCH")
+    system = [f"-I/usr/include/{triplet}"] if triplet else []
+    compiled, linked = folder / f"{name}.bpf.o", folder / f"{name}.o"
+    run(
+        clang,
+        *("-target", "bpf", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"),
+        "-Wno-unused-parameter",  # the kernel gives callbacks their signature
+        *("-D__TARGET_ARCH_x86", *options, "-I", "bpf", *system),
+        *("-c", "bpf/fileio.bpf.c", "-o", str(compiled)),
+    )
+    run(bpftool, "gen", "object", str(linked), str(compiled))
+    (folder / f"{name}.skel.h").write_text(run(bpftool, "gen", "skeleton", str(linked), "name", f"{name}_bpf"))
+
+
+def keep(folder: Path, inputs: str) -> None:
+    """For the next build. A build that cannot write there, or another that does so now, loses nothing."""
+    unfinished = KEPT / f"{inputs}.{os.getpid()}"
+    try:
+        KEPT.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, unfinished, copy_function=shutil.copy)
+        unfinished.rename(KEPT / inputs)
+        for old in sorted(KEPT.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT_MAX]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
 class BuildExtension(build_ext):
     """Makes the skeleton first. It stays in the build's own folder and ends up inside the extension: an editable
     install has no data file to lose."""
@@ -114,35 +162,23 @@ class BuildExtension(build_ext):
             extension.include_dirs.append(str(folder))
             extension.depends += [str(skeleton), str(direct_skeleton)]
 
-        inputs = [*(ROOT / "bpf").glob("*.[ch]"), Path(__file__)]
-        # Another clang makes another object of the same sources.
-        made_by, version = folder / "made-by.txt", run(clang, "--version")
-        if (
-            skeleton.exists()
-            and skeleton.stat().st_mtime > max(path.stat().st_mtime for path in inputs)
-            and made_by.exists()
-            and made_by.read_text() == version
-        ):
+        made_by, inputs = folder / MADE_BY, digest_of_inputs(clang, bpftool)
+        if made_by.exists() and made_by.read_text() == inputs:
             return
-        # Where Debian keeps <asm/types.h>, which clang does not look for when it compiles for bpf.
-        triplet = sysconfig.get_config_var("MULTIARCH")
-        system = [f"-I/usr/include/{triplet}"] if triplet else []
-        # Twice: see AA_DIRECT in bpf/kernel.bpf.h.
-        for name, header, options in (
-            ("fileio", skeleton, ("-mcpu=v2",)),
-            ("fileio_direct", direct_skeleton, ("-mcpu=v3", "-DAA_DIRECT")),
-        ):
-            compiled, linked = folder / f"{name}.bpf.o", folder / f"{name}.o"
-            run(
-                clang,
-                *("-target", "bpf", "-O2", "-g", "-std=gnu11", "-Wall", "-Wextra", "-Werror"),
-                "-Wno-unused-parameter",  # the kernel gives callbacks their signature
-                *("-D__TARGET_ARCH_x86", *options, "-I", "bpf", *system),
-                *("-c", "bpf/fileio.bpf.c", "-o", str(compiled)),
+        if (KEPT / inputs).is_dir():
+            shutil.copytree(KEPT / inputs, folder, copy_function=shutil.copy, dirs_exist_ok=True)
+            return
+        made_by.unlink(missing_ok=True)
+        with ThreadPoolExecutor() as pool:
+            # Twice: see AA_DIRECT in bpf/kernel.bpf.h.
+            list(
+                pool.map(
+                    lambda each: compile_kernel_side(clang, bpftool, folder, *each),
+                    (("fileio", "-mcpu=v2"), ("fileio_direct", "-mcpu=v3", "-DAA_DIRECT")),
+                )
             )
-            run(bpftool, "gen", "object", str(linked), str(compiled))
-            header.write_text(run(bpftool, "gen", "skeleton", str(linked), "name", f"{name}_bpf"))
-        made_by.write_text(version)
+        made_by.write_text(inputs)
+        keep(folder, inputs)
 
 
 LAUNCHER = "csrc/launcher/launcher.c"
