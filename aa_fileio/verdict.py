@@ -37,6 +37,7 @@ class SignKind(enum.IntEnum):
     FAULTS = 5
     PROGRAM = 6
     HIDDEN = 7
+    LISTENER = 8
 
 
 class Sign(NamedTuple):
@@ -128,6 +129,7 @@ _SIGNS_BEFORE = {
     SignKind.FAULTS: ("userfaultfd", "a userfaultfd from before the trace: page faults are held by the program"),
     SignKind.PROGRAM: ("compat_program", "a 32-bit program, whose calls are not followed"),
     SignKind.HIDDEN: ("hidden_process", "a process that may not be looked at"),
+    SignKind.LISTENER: ("seccomp_listener", "a seccomp filter from before the trace: another process answers calls"),
 }
 
 

@@ -1483,11 +1483,16 @@ static __always_inline void aa_resolve_name(struct aa_call_state *state, struct 
 /* A name that is known is the process's own: by another root it may be another file. */
 static __always_inline void aa_flag_root(struct aa_scratch *scratch, __u32 i, struct task_struct *task)
 {
+	struct dentry *dentry;
+	struct vfsmount *vfsmount;
+
 	if (scratch->source[i] == AA_PATH_SOURCE_NONE || scratch->source[i] == AA_PATH_SOURCE_FD_CHANGED ||
 	    scratch->kind[i] & AA_KIND_PLACELESS)
 		return;
-	if ((__u64)(long)aa_read(task, fs, root.dentry) != aa_control.reader_root_dentry ||
-	    (__u64)(long)aa_read(task, fs, root.mnt) != aa_control.reader_root_mount)
+	dentry = scratch->root_mount ? scratch->root_dentry : aa_read(task, fs, root.dentry);
+	vfsmount = scratch->root_mount ? scratch->root_mount : aa_read(task, fs, root.mnt);
+	if ((__u64)(long)dentry != aa_control.reader_root_dentry ||
+	    (__u64)(long)vfsmount != aa_control.reader_root_mount)
 		scratch->flags[i] |= AA_PATH_OTHER_ROOT;
 }
 
@@ -2211,6 +2216,7 @@ static __always_inline void aa_scratch_reset(struct aa_scratch *scratch, __s64 r
 	scratch->kind[0] = scratch->kind[1] = 0;
 	scratch->name_key = 0;
 	scratch->is_early = 0;
+	scratch->root_mount = NULL;
 	scratch->is_unasked = 0;
 }
 

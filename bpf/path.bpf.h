@@ -34,6 +34,9 @@ struct aa_scratch {
 	__u32 slot; /* its own */
 	struct aa_place place[2];
 	struct aa_walker walker;
+	/* Of whoever asked for the work, where the running task has another root or none; NULL: the running task's. */
+	struct dentry *root_dentry;
+	struct vfsmount *root_mount;
 	__u32 start;
 	__u32 is_early;			 /* of a request that has not ended */
 	__u32 is_unasked;		 /* of a kind that was not selected: only its name can save it */
@@ -292,11 +295,20 @@ static __always_inline void aa_copy_leaf(struct aa_scratch *scratch, __u64 i)
 		scratch->fill = at + copied;
 }
 
+static __always_inline void aa_render_starts(struct aa_scratch *scratch, __u64 i, struct fs_struct *fs)
+{
+	aa_walk_start(&scratch->walker, scratch->place[i].dentry, scratch->place[i].vfsmount, fs);
+	if (scratch->root_mount) {
+		scratch->walker.root_dentry = scratch->root_dentry;
+		scratch->walker.root_mount = scratch->root_mount;
+	}
+}
+
 /* Before the walks of side i of a scratch record, and what they make known of it. */
 static __always_inline void aa_render_begins(struct aa_scratch *scratch, __u64 i, struct fs_struct *fs)
 {
 	scratch->start = scratch->fill;
-	aa_walk_start(&scratch->walker, scratch->place[i].dentry, scratch->place[i].vfsmount, fs);
+	aa_render_starts(scratch, i, fs);
 	aa_mounts_note(&scratch->walker, scratch->place[i].vfsmount);
 	if (scratch->has_leaf[i])
 		aa_copy_leaf(scratch, i);
@@ -317,7 +329,7 @@ static __always_inline bool aa_render_goes_on(struct aa_scratch *scratch, __u64 
 	if (walker->end == AA_WALK_ELSEWHERE)
 		scratch->flags[i] |= AA_PATH_UNREACHABLE;
 	walker->first_checksum = walker->checksum;
-	aa_walk_start(walker, scratch->place[i].dentry, scratch->place[i].vfsmount, fs);
+	aa_render_starts(scratch, i, fs);
 	walker->sequences = sequences;
 	return true;
 }

@@ -296,6 +296,7 @@ struct aa_request {
 	__u64 submitted_ns;
 	__u64 ring, user_data;
 	__u64 files, fs; /* the submitter's, by address: only ever compared */
+	__u64 root_dentry, root_mount;
 	__u64 started_ns;
 	struct aa_newcomer newcomer;
 	struct aa_change change;      /* of what it closes */
@@ -867,6 +868,19 @@ __noinline int aa_ring_step_look(struct aa_request *request)
 
 /* --- the event: the steps of a call's return, for a request --- */
 
+/*
+ * A request can end in a task that has no root left (a process runs its last task work after exit_fs()) or the one of a
+ * kernel thread. Its names are the submitter's.
+ */
+static __always_inline void aa_ring_note_root(const struct aa_request *request, struct task_struct *task,
+					      struct aa_scratch *scratch)
+{
+	if ((__u64)(long)aa_read(task, fs) == request->fs)
+		return;
+	scratch->root_dentry = (void *)(long)request->root_dentry;
+	scratch->root_mount = (void *)(long)request->root_mount;
+}
+
 static __always_inline bool aa_ring_is_at_home(const struct aa_request *request, struct task_struct *task)
 {
 	return (__u64)(long)aa_read(task, files) == request->files && (__u64)(long)aa_read(task, fs) == request->fs;
@@ -1190,6 +1204,7 @@ __noinline int aa_ring_tell(struct aa_request *request, __u64 key, __s64 result,
 	}
 	aa_scratch_reset(scratch, result);
 	scratch->is_early = is_early != 0;
+	aa_ring_note_root(request, task, scratch);
 	aa_ring_step_objects(request, scratch, (__u64)(long)file);
 	if (request->operation == AA_OPERATION_BLIND_SPOT ?
 		    aa_ring_is_of_no_file(request, scratch, file) :
@@ -1338,6 +1353,8 @@ static __always_inline int aa_ring_begin(__u64 key, __u64 sqe_at, bool is_refuse
 	request->user_data = aa_read(req, cqe.user_data);
 	request->files = (__u64)(long)aa_read(task, files);
 	request->fs = (__u64)(long)aa_read(task, fs);
+	request->root_dentry = (__u64)(long)aa_read(task, fs, root.dentry);
+	request->root_mount = (__u64)(long)aa_read(task, fs, root.mnt);
 	request->started_ns = aa_read(task, group_leader, start_boottime);
 	request->tgid = pid_tgid >> 32;
 	request->tid = pid_tgid;

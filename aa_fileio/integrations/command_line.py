@@ -271,6 +271,7 @@ def _begin(signals: SignalRelay, start: Callable[[], KprobeManager], options: ar
     from aa_fileio import FileIOError
 
     try:
+        signals.prepare()
         return start()
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error

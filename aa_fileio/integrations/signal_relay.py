@@ -7,6 +7,8 @@ and ``sigwaitinfo`` tells more than a handler is told.
 
 from __future__ import annotations
 
+import errno
+import resource
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -29,6 +31,8 @@ ENDING = frozenset(int(number) for number in signal.valid_signals() - _JOB - _LE
 #: do on tcpdump.
 _NEVER_IGNORED = frozenset((signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
 
+_STACK_BYTES = 1 << 20
+
 
 class Receiver(Protocol):
     """Whom the signals go to, in the relay's own thread."""
@@ -42,6 +46,16 @@ class Receiver(Protocol):
         """Seconds; None: there is nothing to decide."""
 
     def decide(self) -> None: ...
+
+
+def _start_thread(thread: threading.Thread) -> None:
+    """Starts it with a small stack: the stack limit may be larger than the address space that is left."""
+    threading.stack_size(_STACK_BYTES)  # for later threads, too
+    try:
+        thread.start()
+    except RuntimeError as error:  # Python drops the reason
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        raise OSError(errno.ENOMEM if is_limited else errno.EAGAIN, str(error)) from None
 
 
 class SignalRelay:
@@ -60,6 +74,8 @@ class SignalRelay:
         self._signals: set[int] = set()
         self._mask: set[Any] | None = None
         self._thread: threading.Thread | None = None
+        self._receiver: Receiver | None = None
+        self._is_started = threading.Event()
         self._stopping = False
 
     def __enter__(self) -> Self:
@@ -77,6 +93,15 @@ class SignalRelay:
             self._signals |= {int(number) for number in _JOB}
         return self
 
+    def prepare(self) -> None:
+        """Starts the thread, which then waits for :meth:`start`: what can fail comes before the command runs.
+
+        Raises OSError: no thread can be started.
+        """
+        thread = threading.Thread(target=self._run, name="aa-fileio-signals", daemon=True)
+        _start_thread(thread)
+        self._thread = thread
+
     def start(self, receiver: Receiver) -> None:
         # One that is blocked is kept for us, also where it is ignored.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
@@ -85,15 +110,17 @@ class SignalRelay:
             early.append(signal.SIGCHLD)  # the command may have stopped already, which nothing was waiting for
         for number in early:
             receiver.receive_early(number)
-        self._thread = threading.Thread(target=self._wait, args=(receiver,), name="aa-fileio-signals", daemon=True)
-        self._thread.start()
+        self._receiver = receiver
+        self._is_started.set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._thread is not None and self._thread.ident is not None:
             self._stopping = True
-            signal.pthread_kill(self._thread.ident, signal.SIGTERM)
+            self._is_started.set()
+            if self._receiver is not None:
+                signal.pthread_kill(self._thread.ident, signal.SIGTERM)
             self._thread.join()
         if self._mask is not None:
             while signal.sigtimedwait(self._signals, 0) is not None:
@@ -107,6 +134,12 @@ class SignalRelay:
 
     def _next(self, seconds: float | None) -> signal.struct_siginfo | None:
         return signal.sigwaitinfo(self._signals) if seconds is None else signal.sigtimedwait(self._signals, seconds)
+
+    def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        self._is_started.wait()
+        if self._receiver is not None:
+            self._wait(self._receiver)
 
     def _wait(self, receiver: Receiver) -> None:
         while True:

@@ -48,8 +48,7 @@ void aa_blind_spots_name_process(uint32_t tgid, char ret_comm[16])
 		ret_comm[bytes - 1] = '\0';
 }
 
-/* One more of a process, and how many that makes: 1. */
-static uint64_t aa_found(struct aa_signs *signs, enum aa_sign_what what, uint32_t tgid)
+uint64_t aa_blind_spots_note(struct aa_signs *signs, enum aa_sign_what what, uint32_t tgid)
 {
 	struct aa_sign sign = { .what = what, .pid = tgid, .count = 1 };
 
@@ -61,7 +60,7 @@ static uint64_t aa_found(struct aa_signs *signs, enum aa_sign_what what, uint32_
 /* What may not be looked at counts; who is gone has nothing. */
 static uint64_t aa_hidden(struct aa_signs *signs, uint32_t tgid, int code)
 {
-	return aa_is_gone(code) ? 0 : aa_found(signs, AA_SIGN_HIDDEN, tgid);
+	return aa_is_gone(code) ? 0 : aa_blind_spots_note(signs, AA_SIGN_HIDDEN, tgid);
 }
 
 static int aa_number_in(const char *path, const char *label)
@@ -118,10 +117,10 @@ static uint64_t aa_descriptors_of(uint32_t tgid, const uint32_t *tgids, size_t c
 		if (bytes < 0 && errno != EINVAL)
 			found += aa_hidden(signs, tgid, errno);
 		else if (aa_is_name(name, bytes, AA_FAULTS_NAME))
-			found += aa_found(signs, AA_SIGN_FAULTS, tgid);
+			found += aa_blind_spots_note(signs, AA_SIGN_FAULTS, tgid);
 		else if (aa_is_name(name, bytes, AA_RING_NAME) &&
 			 (!sees_rings || aa_is_served_by_others(tgid, entry->d_name, tgids, count)))
-			found += aa_found(signs, AA_SIGN_RING, tgid);
+			found += aa_blind_spots_note(signs, AA_SIGN_RING, tgid);
 	}
 	if (errno)
 		found += aa_hidden(signs, tgid, errno);
@@ -143,7 +142,7 @@ static uint64_t aa_32_bit_program_of(uint32_t tgid, struct aa_signs *signs)
 	is_32_bit = read(fd, head, sizeof(head)) == sizeof(head) && !memcmp(head, ELFMAG, SELFMAG) &&
 		    head[EI_CLASS] == ELFCLASS32;
 	close(fd);
-	return is_32_bit ? aa_found(signs, AA_SIGN_PROGRAM, tgid) : 0;
+	return is_32_bit ? aa_blind_spots_note(signs, AA_SIGN_PROGRAM, tgid) : 0;
 }
 
 /* A line of /proc/PID/maps. */

@@ -23,6 +23,8 @@ uint64_t aa_blind_spots_count(const uint32_t *tgids, size_t count, uint32_t held
 
 /* Its name, ended by NUL; '' where it is gone. */
 void aa_blind_spots_name_process(uint32_t tgid, char ret_comm[16]);
+/* Adds one of a process (its number in this pid namespace, 0: not known) to the signs; 1, for the caller's sum. */
+uint64_t aa_blind_spots_note(struct aa_signs *signs, enum aa_sign_what what, uint32_t tgid);
 
 /*
  * Names of sockets whose owners do work for others, as they bind them; "*" stands for a number in /run/user/NUMBER.

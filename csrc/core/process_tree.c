@@ -299,7 +299,8 @@ static struct aa_error *aa_blind_spots_find(const struct aa_tasks *tasks, const 
 			continue;
 		if (family->count ? !aa_process_set_has(family, task->tgid) : task->tgid == own)
 			continue;
-		listeners += task->has_listener;
+		if (task->has_listener)
+			listeners += aa_blind_spots_note(signs, AA_SIGN_LISTENER, task->reader_tgid);
 		if (task->tid == task->tgid && task->reader_tgid)
 			has_memory = aa_process_set_add(&seen, task->reader_tgid);
 	}

@@ -204,6 +204,7 @@ enum aa_sign_what {
 	AA_SIGN_FAULTS,	    /* a userfaultfd */
 	AA_SIGN_PROGRAM,    /* of 32 bits, whose calls are not followed */
 	AA_SIGN_HIDDEN,	    /* a process that may not be looked at */
+	AA_SIGN_LISTENER,   /* a seccomp filter whose listener answers calls of the process */
 };
 struct aa_sign {
 	uint8_t what;	  /* enum aa_sign_what */

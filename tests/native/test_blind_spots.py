@@ -366,6 +366,8 @@ def test_who_answers_calls_from_before_the_trace(backend: str, area: Path, where
     expected = 1 if where == "root" or follow else 0
     assert (stats.blind_spots, stats.lost) == (expected, 0)
     assert stats.complete == (stats.exact and not expected)
+    named = [reason.pid for reason in stats.verdict.reasons if reason.cause == "seccomp_listener"]
+    assert named == ([child.tid if where == "child" else main.tid] if expected else [])
 
 
 def test_a_descriptor_behind_many_parts(backend: str, area: Path) -> None:

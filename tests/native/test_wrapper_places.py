@@ -11,6 +11,7 @@ import shlex
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -174,16 +175,35 @@ def test_a_soft_limit_is_the_commands_and_does_not_keep_us_from_tracing(area: Pa
 
 
 def test_too_little_memory_is_named_with_how_much_is_needed(area: Path) -> None:
-    done = shell("ulimit -v 80000; aa run -- true", area)
+    done = shell("ulimit -v 60000; aa run -- true", area)
     assert done.returncode == 125
     assert "Traceback" not in done.stderr and "doctor" not in done.stderr
     remedy = done.stderr.splitlines()[-1]
-    assert "ulimit -v is 80000 KiB" in remedy and "--ring-bytes 256K" in remedy
+    assert "ulimit -v is 60000 KiB" in remedy and "--ring-bytes 256K" in remedy
     # What it says is enough.
     enough = remedy.split("ulimit -v ")[-1].split(",")[0]
     assert shell(f"ulimit -v {enough}; aa run -o trace -- true", area).returncode == 0
     less = "--ring-bytes 256K --queue-bytes 256K"
     assert shell(f"ulimit -v {102 << 10}; aa run {less} -o trace -- true", area).returncode == 0
+
+
+@pytest.mark.parametrize("stack", [65536, "unlimited"])
+def test_what_is_needed_does_not_grow_with_the_stack_limit(area: Path, stack: int | str) -> None:
+    done = shell(f"ulimit -s {stack}; ulimit -v {140 << 10}; aa run -o trace -- sh -c 'ulimit -s'", area)
+    assert (done.returncode, done.stdout.strip()) == (0, str(stack)), done.stderr
+
+
+def test_a_thread_that_cannot_start_is_named(area: Path) -> None:
+    script = (
+        "import threading, aa_fileio.integrations.command_line as line\n"
+        'def start(thread): raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = start\n"
+        "raise SystemExit(line.main(['run', '-o', 'trace', '--', 'true']))\n"
+    )
+    for limit, remedy in (("unlimited", "ulimit -u"), (900 << 10, "address space")):
+        done = shell(f"ulimit -v {limit}; {sys.executable} -c {shlex.quote(script)}", area)
+        assert done.returncode == 125
+        assert "Traceback" not in done.stderr and remedy in done.stderr.splitlines()[-1]
 
 
 # --- privileges

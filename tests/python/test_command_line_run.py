@@ -522,6 +522,7 @@ def test_the_relay_leaves_handlers_and_mask_as_they_were() -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     for for_command in (False, True):
         with SignalRelay(for_command=for_command) as relay:
+            relay.prepare()
             relay.start(Signals())
             assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
         assert [signal.getsignal(number) for number in numbers] == handlers
@@ -536,6 +537,7 @@ def test_an_ignored_signal_of_the_terminal_stays_ignored_until_the_command_runs(
         with SignalRelay() as relay:
             assert signal.getsignal(number) is signal.SIG_IGN
             signals = Signals()
+            relay.prepare()
             relay.start(signals)
             os.kill(os.getpid(), number)
             assert signals.has_one.wait(HANG_SECONDS)
@@ -549,6 +551,7 @@ def test_an_ignored_sighup_is_left_alone_by_a_trace_and_goes_to_a_command() -> N
     try:
         for for_command in (False, True):
             with SignalRelay(for_command=for_command) as relay:
+                relay.prepare()
                 relay.start(Signals())
                 assert (signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, [])) is for_command
     finally:
