@@ -19,10 +19,6 @@ _THREADS = 8
 _ROUNDS = scaled(12_500, 250)
 _FLAGGED = ("raced", "fd_changed")
 _MOST = 100_000  # events to one that is flagged
-# A close of threads that hurry may meet one that has not returned under the same number: 10 of 100,000 closes were
-# `fd_changed` on 6.18. An open fault: the other events keep the bound.
-_MOST_CLOSES = 5_000
-
 
 @pytest.mark.parametrize("asked", [["open"], ["open", "read", "close", "dup"]], ids=["opens", "all"])
 def test_threads_that_share_descriptors_and_use_their_own(
@@ -55,8 +51,6 @@ def test_threads_that_share_descriptors_and_use_their_own(
             opened += 1
             assert event.path == os.path.join(folder, event.raw_path), event
     assert opened + flagged["open", "raced"] >= _THREADS * _ROUNDS
-    closes = flagged.pop(("close", "fd_changed"), 0)
-    assert closes <= sum(event.op == "close" for event in events) // _MOST_CLOSES, (closes, len(events))
     assert sum(flagged.values()) <= len(events) // _MOST, (flagged, len(events))
     # What is done with sockets and pipes is not asked for.
     filtered = manager.stats.filtered
