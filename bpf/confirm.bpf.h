@@ -68,7 +68,7 @@ static __always_inline bool aa_long_name_is_same(struct aa_call_state *state, st
 			is_cut = bpf_probe_read_user(&beyond, 1, user + AA_PATH_BYTES - 1) || beyond;
 		scratch->fill = start + bytes;
 		/* Without a hash it counts as late. */
-		is_same = !state->name_hash[i] || aa_hash_of(scratch, start) == state->name_hash[i];
+		is_same = !state->name_hash[i] || aa_hash_of(scratch->slot, start) == state->name_hash[i];
 	}
 	/* A name of the kernel's own is whole. */
 	if (is_cut && (aa_is_of_memory(scratch->source[i]) || scratch->source[i] == AA_PATH_SOURCE_RACED))
@@ -87,13 +87,19 @@ static __always_inline __s32 aa_name_limit(const struct aa_call_state *state, co
 	return is_address ? (__s32)state->args[2] - 2 : AA_NAME_BYTES;
 }
 
-static __always_inline bool aa_short_name_is_same(struct aa_call_state *state, struct aa_scratch *scratch, __u32 i,
-						  __s32 limit)
+/* Verified once, for all looks. */
+AA_DEFINE_STEP(aa_short_name_is_same, , __u32 i, __s32 limit)
 {
-	const __u64 *before = (const __u64 *)state->name[i], *again = (const __u64 *)scratch->leaf[i];
+	AA_STEP_BEGINS
+	const __u64 *before, *again;
 	__s32 bytes, word;
 	__u64 differs = 0;
 
+	if (!state || !scratch)
+		return true;
+	aa_mask(i, 1);
+	before = (const __u64 *)state->name[i];
+	again = (const __u64 *)scratch->leaf[i];
 	bytes = bpf_probe_read_user_str(scratch->leaf[i], AA_NAME_BYTES, (void *)state->name_from[i]);
 	/* Not there any more: others have taken it away, or the kernel needed the room. */
 	if (bytes < 0)
@@ -143,15 +149,17 @@ AA_DEFINE_STEP(aa_step_confirm, , __u32 i)
 	const volatile struct aa_call_spec *spec;
 	bool is_same = true;
 	__u32 look;
+	__s32 limit;
 
 	if (!state || !scratch || !(spec = aa_spec_told(state->call)))
 		return 0;
 	aa_mask(i, 1);
+	limit = aa_name_limit(state, spec);
 	if (state->name_is_long[i])
 		is_same = aa_long_name_is_same(state, scratch, i);
 	else
 		for (look = 0; look < AA_NAME_LOOKS && is_same; look++) {
-			is_same = aa_short_name_is_same(state, scratch, i, aa_name_limit(state, spec));
+			is_same = aa_step(aa_short_name_is_same, , i, limit);
 			if (!state->has_shared_memory)
 				break;
 		}

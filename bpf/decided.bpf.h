@@ -137,11 +137,22 @@ static __always_inline bool aa_has_given(struct aa_call_state *state, const vola
 	return !spec->count && has_room && !aa_control_is_same(&state->control, &now);
 }
 
+/* The number of the lowest bit of a word that is not 0: how many ones lie below it. Without a branch to verify. */
+static __always_inline __s32 aa_lowest_bit(__u64 word)
+{
+	__u64 below = (word & -word) - 1;
+
+	below -= below >> 1 & 0x5555555555555555ULL;
+	below = (below & 0x3333333333333333ULL) + (below >> 2 & 0x3333333333333333ULL);
+	below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return below * 0x0101010101010101ULL >> 56;
+}
+
 /* The first descriptor that is taken now and was not at the entry; < 0: there is none, or AA_BEYOND. */
 static __always_inline __s32 aa_new_descriptor(const struct aa_call_state *state, struct task_struct *task)
 {
 	__u64 words[AA_OPEN_FDS_WORDS], fresh, full = ~0ULL;
-	__u32 i, bit;
+	__u32 i;
 
 	aa_read_open_fds(task, words);
 	for (i = 0; i < AA_OPEN_FDS_WORDS; i++) {
@@ -149,9 +160,7 @@ static __always_inline __s32 aa_new_descriptor(const struct aa_call_state *state
 		fresh = words[i] & ~state->newcomer.open_fds[i];
 		if (!fresh)
 			continue;
-		for (bit = 0; bit < 63 && !(fresh & 1); bit++)
-			fresh >>= 1;
-		return i * 64 + bit;
+		return i * 64 + aa_lowest_bit(fresh);
 	}
 	return full == ~0ULL ? AA_BEYOND : AA_NO_DESCRIPTOR;
 }

@@ -9,11 +9,15 @@
 #include "path.bpf.h"
 #include "totals.bpf.h"
 
-/* Of what `scratch` has from `at` on; 0 means that there is none. */
-static __always_inline __u64 aa_hash_of(struct aa_scratch *scratch, __u32 at)
+/* Of the name that `scratch` has from `at` to its end; 0 means that there is none. */
+__noinline __u64 aa_hash_of(__u32 slot, __u32 at)
 {
+	struct aa_scratch *scratch = aa_scratch_at(slot);
+
+	if (!scratch)
+		return 0;
 	scratch->total_name = 1;
-	aa_total_hash_data(scratch, at);
+	aa_hash_data(scratch, at, AA_PATH_BYTES);
 	return scratch->total_name | 1;
 }
 
@@ -31,7 +35,7 @@ __noinline __u64 aa_hash_long_name(__u64 user)
 	bytes = bpf_probe_read_user_str(scratch->data, AA_PATH_BYTES, (void *)user);
 	if (bytes > 0) {
 		scratch->fill = bytes;
-		hash = aa_hash_of(scratch, 0);
+		hash = aa_hash_of(slot, 0);
 	}
 	aa_scratch_release(scratch);
 	return hash;

@@ -159,7 +159,8 @@ static __always_inline __u32 aa_total_hash_begin(struct aa_scratch *scratch)
 	return at;
 }
 
-static __always_inline void aa_total_hash_data(struct aa_scratch *scratch, __u64 at)
+/* `most`: bytes, a constant. Each round is verified, so that a bound that is too large costs at every attach. */
+static __always_inline void aa_hash_data(struct aa_scratch *scratch, __u64 at, __u32 most)
 {
 	__u64 hash = scratch->total_name, fill = scratch->fill, place = fill;
 	__u32 i, word;
@@ -169,7 +170,7 @@ static __always_inline void aa_total_hash_data(struct aa_scratch *scratch, __u64
 	if (place > AA_DATA_BYTES)
 		return;
 	__builtin_memset(scratch->data + place, 0, AA_HASHED_BYTES);
-	for (i = 0; i <= AA_DATA_BYTES / AA_HASHED_BYTES && at < fill; i++, at += AA_HASHED_BYTES) {
+	for (i = 0; i <= most / AA_HASHED_BYTES && at < fill; i++, at += AA_HASHED_BYTES) {
 		place = at;
 		aa_mask(place, 0x7fff);
 		if (place > AA_DATA_BYTES)
@@ -181,6 +182,11 @@ static __always_inline void aa_total_hash_data(struct aa_scratch *scratch, __u64
 		}
 	}
 	scratch->total_name = hash;
+}
+
+static __always_inline void aa_total_hash_data(struct aa_scratch *scratch, __u64 at)
+{
+	aa_hash_data(scratch, at, AA_DATA_BYTES);
 }
 
 #endif
