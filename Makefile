@@ -117,8 +117,9 @@ test-native: build .venv/.packages-test ## real probes on this machine's kernel 
 
 .PHONY: test-kernels
 test-kernels: build .venv/.packages-test ## real probes on Debian's kernels in emulated machines: KERNELS="bullseye sid" JOBS=2
-	scripts/setup.sh kernels
+	scripts/setup.sh kernels test
 	$(MAKE) --no-print-directory build/floor/.built
+	$(BIN)/python -m tests.native.workload_programs
 	$(BIN)/python -m tests.kernels.guest test --suites "$(KERNELS)" --jobs $(JOBS)
 
 .PHONY: lint

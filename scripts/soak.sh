@@ -45,6 +45,7 @@ run_failures() {
 
 # All real-probe tests in every guest.
 run_guests() {
+    $python -m tests.native.workload_programs || return 1
     AA_FILEIO_EVERYTHING=1 $python -m tests.kernels.guest test --suites "${KERNELS:-bullseye bookworm trixie sid}" \
         --jobs "${JOBS:-2}" --timeout 5400
 }

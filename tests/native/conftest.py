@@ -9,7 +9,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ _PROJECT = str(Path(__file__).resolve().parents[2])
 if _PROJECT not in sys.path:
     sys.path.insert(0, _PROJECT)
 
-from tests.native import matrix, outside  # noqa: E402
+from tests.native import matrix, outside, workload_programs  # noqa: E402
 from tests.native.expected import CHOSEN  # noqa: E402
 from tests.native.ground import (  # noqa: E402
     DESCRIPTORS,
@@ -39,7 +38,6 @@ from tests.native.ground import (  # noqa: E402
 )
 from tests.native.script import Script  # noqa: E402
 
-_WORKLOADS = Path(__file__).with_name("workloads")
 _ran: dict[str, bool] = {}
 _FAILED = pytest.StashKey[bool]()
 
@@ -115,16 +113,13 @@ def _privileged() -> None:
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the workloads, static: nothing but their own calls."""
-    if not shutil.which("gcc"):
-        unable("the workloads need gcc")
     folder = Path(os.path.realpath(tmp_path_factory.mktemp("workloads")))
-    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fno-stack-protector", "-static", "-pthread"]
-    its_own = {"m32": ["-m32", "-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie"], "uring": ["-luring"]}
-    builds = [
-        subprocess.Popen(["gcc", *flags, "-o", str(folder / source.stem), str(source), *its_own.get(source.stem, [])])
-        for source in sorted(_WORKLOADS.glob("*.c"))
-    ]
-    assert [build.wait(HANG_SECONDS) for build in builds] == [0] * len(builds)
+    if workload_programs.kept().is_dir():
+        shutil.copytree(workload_programs.kept(), folder, dirs_exist_ok=True)
+    elif shutil.which("gcc"):
+        workload_programs.compile_into(folder, HANG_SECONDS)
+    else:
+        unable("the workloads need gcc")
     return folder
 
 

@@ -20,6 +20,7 @@ _ROUNDS = scaled(12_500, 250)
 _FLAGGED = ("raced", "fd_changed")
 _MOST = 100_000  # events to one that is flagged
 
+
 @pytest.mark.parametrize("asked", [["open"], ["open", "read", "close", "dup"]], ids=["opens", "all"])
 def test_threads_that_share_descriptors_and_use_their_own(
     backend: str, area: Path, compiled: Path, asked: list[str]
